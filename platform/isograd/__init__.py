@@ -1,0 +1,1 @@
+"""isograd: an experiment platform for supervised local learning."""

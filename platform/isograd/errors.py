@@ -1,0 +1,70 @@
+"""Every error of the platform, on one screen.
+
+A message has three parts: *what* is wrong, with the numbers in it, *why* that is a problem, and *mend*: the one
+change that mends it. All classes are picklable, so that they cross process borders unharmed.
+"""
+
+
+class IsogradError(Exception):
+    """Base of all errors a user can cause or mend.
+
+    Args:
+        what: What is wrong, with the numbers in it.
+        why: Why that is a problem.
+        mend: One change that mends it.
+    """
+
+    def __init__(self, what: str, why: str, mend: str) -> None:
+        super().__init__(what, why, mend)
+        self.what, self.why, self.mend = what, why, mend
+
+    def __str__(self) -> str:
+        return " ".join(part if part.endswith((".", "?", "!")) else f"{part}." for part in self.args)
+
+
+class ConfigError(IsogradError):
+    """An option is unknown, malformed, or contradicts another one."""
+
+
+class UnknownNameError(ConfigError):
+    """A name is not in its registry."""
+
+
+class BackboneError(IsogradError):
+    """A network cannot serve as a backbone: it is no chain of units, or does not accept the input."""
+
+
+class PartitionError(IsogradError):
+    """The backbone cannot be cut as asked."""
+
+
+class DataError(IsogradError):
+    """A data set is missing, empty or corrupt."""
+
+
+class RunFolderError(IsogradError):
+    """The run folder cannot be made, or cannot be written to."""
+
+
+class CheckpointError(IsogradError):
+    """A checkpoint is missing, damaged, or belongs to another architecture."""
+
+
+class ExchangeError(IsogradError):
+    """An executor cannot serve what a method exchanges between its local modules."""
+
+
+class PlacementError(IsogradError):
+    """The cluster does not have the devices that the stages need."""
+
+
+class ContractError(IsogradError):
+    """A plug-in (method, backbone, task) broke a promise that the engine relies on."""
+
+
+class NonFiniteLossError(IsogradError):
+    """The loss of a local module became NaN or infinite."""
+
+
+class StageFailedError(IsogradError):
+    """A stage of the pipeline died."""
