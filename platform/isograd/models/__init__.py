@@ -1,0 +1,1 @@
+"""Backbones as chains of units."""

@@ -1,0 +1,178 @@
+"""The contract of a backbone: a network as an ordered list of named units.
+
+A *unit* is the smallest piece that one may cut between: a stem, one residual or transformer block, a head. A unit maps
+one tensor to one tensor. Running the units in order equals the network's own forward.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from isograd.errors import BackboneError
+from isograd.registry import Registry
+
+Layout = Literal["NCHW", "NHWC", "NLC", "NC"]
+
+
+@dataclass(frozen=True)
+class Feature:
+    """What leaves a unit, for one sample.
+
+    Attributes:
+        shape: Without the batch axis: (C, H, W), (H, W, C), (N, D) or (Y,), as ``layout`` says.
+        layout: The meaning of the axes, batch included.
+        num_prefix_tokens: Class and register tokens before the patch tokens (``NLC`` only).
+    """
+
+    shape: tuple[int, ...]
+    layout: Layout
+    num_prefix_tokens: int = 0
+
+    @property
+    def channels(self) -> int:
+        """Width of the feature: C, or D for tokens."""
+        return self.shape[0] if self.layout in ("NCHW", "NC") else self.shape[-1]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the map; tokens are laid out as a square, (1, 1) for logits."""
+        if self.layout == "NCHW":
+            return self.shape[1], self.shape[2]
+        if self.layout == "NHWC":
+            return self.shape[0], self.shape[1]
+        if self.layout == "NLC":
+            side = int((self.shape[0] - self.num_prefix_tokens) ** 0.5)
+            return side, side
+        return 1, 1
+
+    @property
+    def numel(self) -> int:
+        """Elements of one sample."""
+        return int(torch.Size(self.shape).numel())
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One named piece of a backbone.
+
+    Attributes:
+        name: Unique within the backbone, the same in every process: ``stem``, ``layer1.0``, ``head``.
+        module: Maps the previous unit's output to this unit's.
+        output: What leaves it.
+    """
+
+    name: str
+    module: nn.Module
+    output: Feature
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """An image classifier as a chain of units.
+
+    Attributes:
+        name: For messages and tables.
+        units: In order; the last one returns the logits, (B, Y).
+        input_shape: (C, H, W) of one image.
+        num_classes: Y.
+    """
+
+    name: str
+    units: tuple[Unit, ...]
+    input_shape: tuple[int, int, int]
+    num_classes: int
+
+    def index(self, unit_name: str) -> int:
+        """Returns the position of a unit. Raises BackboneError for a name that it does not have."""
+        for position, unit in enumerate(self.units):
+            if unit.name == unit_name:
+                return position
+        raise BackboneError(
+            f"{self.name} has no unit '{unit_name}'",
+            f"Its units are: {', '.join(unit.name for unit in self.units)}",
+            "Use one of these names.",
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Runs all units. Shapes: images (B, C, H, W) -> logits (B, Y)."""
+        for unit in self.units:
+            images = unit.module(images)
+        return images
+
+
+class BackboneBuilder(Protocol):
+    """Builds a backbone from its own configuration, with initial weights that depend only on ``seed``."""
+
+    def __call__(
+        self, config: Any, *, input_shape: tuple[int, int, int], num_classes: int, seed: int
+    ) -> Backbone: ...
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """A row of the model registry.
+
+    Attributes:
+        config: Default configuration, a dataclass instance with a field ``name``.
+        build: Makes the backbone.
+    """
+
+    config: Any
+    build: BackboneBuilder
+
+
+def _discover() -> None:
+    from isograd.models import resnet_cifar, timm, torchvision, vit_cifar  # noqa: F401
+
+
+MODELS: Registry[ModelEntry] = Registry("model", _discover)
+
+
+def assemble(
+    name: str,
+    modules: Sequence[tuple[str, nn.Module]],
+    *,
+    input_shape: tuple[int, int, int],
+    num_classes: int,
+    layout_of: Callable[[Tensor], tuple[Layout, int]],
+) -> Backbone:
+    """Runs one blank image through named modules and records the feature after each.
+
+    Args:
+        layout_of: Maps a unit's output to its layout and number of prefix tokens.
+
+    Raises:
+        BackboneError: A module rejects the shape, or the last one does not return (B, Y).
+    """
+    units: list[Unit] = []
+    value = torch.zeros(1, *input_shape)
+    for unit_name, module in modules:
+        value = _probe(name, unit_name, module, value)
+        layout, num_prefix_tokens = layout_of(value)
+        units.append(Unit(unit_name, module, Feature(tuple(value.shape[1:]), layout, num_prefix_tokens)))
+    if tuple(value.shape) != (1, num_classes):
+        raise BackboneError(
+            f"{name} returns a tensor of shape {tuple(value.shape)} for one image",
+            f"A classifier of {num_classes} classes returns (1, {num_classes})",
+            "Use an image classifier whose number of classes can be set.",
+        )
+    return Backbone(name, tuple(units), input_shape, num_classes)
+
+
+def _probe(name: str, unit_name: str, module: nn.Module, value: Tensor) -> Tensor:
+    was_training = module.training
+    module.eval()
+    try:
+        with torch.no_grad():
+            return module(value)
+    except (RuntimeError, ValueError, AssertionError) as error:
+        raise BackboneError(
+            f"{name} cannot process its input: unit '{unit_name}' rejects the shape {tuple(value.shape[1:])} ({error})",
+            "The image size of the data and the one that the network was built for differ",
+            "Use model.image_size or a data set of another resolution.",
+        ) from error
+    finally:
+        module.train(was_training)

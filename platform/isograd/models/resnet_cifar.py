@@ -1,0 +1,122 @@
+"""ResNets for small images, as InfoPro, AugLocal, MAN and HPFF train them (He et al. 2016, section 4.2, option B).
+
+Three stages of N basic blocks with widths 16, 32, 64; depth = 6 N + 2. Shortcuts change shape by a strided 1x1
+convolution with BatchNorm. Parameters with 3 channels and 10 classes: 466,906 (depth 32), 1,730,714 (depth 110).
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from isograd.errors import BackboneError
+from isograd.models.backbone import MODELS, Backbone, Layout, ModelEntry, assemble
+from isograd.seeding import seeded
+
+
+@dataclass
+class ResNetCifarConfig:
+    """Attributes:
+    name: Of the preset.
+    depth: 6 N + 2 layers, N blocks a stage.
+    width: Channels of the first stage; the others have two and four times as many.
+    drop_rate: Dropout between the two convolutions of a block.
+    """
+
+    name: str = "resnet32"
+    depth: int = 32
+    width: int = 16
+    drop_rate: float = 0.0
+
+
+def draw_convolutions(module: nn.Module) -> None:
+    """Draws every convolution weight from N(0, 2 / (k_h k_w C_out)); other parameters keep PyTorch's defaults."""
+    for part in module.modules():
+        if isinstance(part, nn.Conv2d):
+            fan_out = part.kernel_size[0] * part.kernel_size[1] * part.out_channels
+            nn.init.normal_(part.weight, 0.0, math.sqrt(2.0 / fan_out))
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions and a shortcut.
+
+    Shapes: (B, C_in, H, W) -> (B, C_out, H / stride, W / stride).
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int = 1, drop_rate: float = 0.0) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(out_channels)
+        self.drop = nn.Dropout(drop_rate) if drop_rate else nn.Identity()
+        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(out_channels)
+        self.downsample: nn.Module = nn.Identity()
+        if stride != 1 or in_channels != out_channels:
+            self.downsample = nn.Sequential(
+                nn.Conv2d(in_channels, out_channels, 1, stride, bias=False), nn.BatchNorm2d(out_channels)
+            )
+
+    def forward(self, value: Tensor) -> Tensor:
+        branch = F.relu(self.bn1(self.conv1(value)))
+        branch = self.bn2(self.conv2(self.drop(branch)))
+        return F.relu(branch + self.downsample(value))
+
+
+def _stem(in_channels: int, width: int) -> nn.Module:
+    stem = nn.Sequential()
+    stem.add_module("conv1", nn.Conv2d(in_channels, width, 3, 1, 1, bias=False))
+    stem.add_module("bn1", nn.BatchNorm2d(width))
+    stem.add_module("relu", nn.ReLU())
+    return stem
+
+
+def _head(width: int, num_classes: int) -> nn.Module:
+    head = nn.Sequential()
+    head.add_module("pool", nn.AdaptiveAvgPool2d(1))
+    head.add_module("flatten", nn.Flatten())
+    head.add_module("fc", nn.Linear(width, num_classes))
+    return head
+
+
+def build(config: ResNetCifarConfig, *, input_shape: tuple[int, int, int], num_classes: int, seed: int) -> Backbone:
+    """Builds units ``stem``, ``layer1.0`` ... ``layer3.{N-1}``, ``head``; each drawn from its own named stream.
+
+    Raises:
+        BackboneError: The depth is not 6 N + 2.
+    """
+    num_blocks, rest = divmod(config.depth - 2, 6)
+    if rest or num_blocks < 1:
+        raise BackboneError(
+            f"a CIFAR ResNet cannot have depth {config.depth}",
+            "Three stages of N blocks with two convolutions each, a stem and a classifier make 6 N + 2 layers",
+            f"Use model.depth={6 * max(num_blocks, 1) + 2}.",
+        )
+    widths = [config.width, 2 * config.width, 4 * config.width]
+    plan: list[tuple[str, Callable[[], nn.Module]]] = [("stem", lambda: _stem(input_shape[0], widths[0]))]
+    in_channels = widths[0]
+    for stage, width in enumerate(widths, start=1):
+        for block in range(num_blocks):
+            stride = 2 if stage > 1 and block == 0 else 1
+            arguments = (in_channels, width, stride, config.drop_rate)
+            plan.append((f"layer{stage}.{block}", lambda arguments=arguments: BasicBlock(*arguments)))
+            in_channels = width
+    plan.append(("head", lambda: _head(widths[-1], num_classes)))
+    modules = [(name, _drawn(make, seed, name)) for name, make in plan]
+    return assemble(config.name, modules, input_shape=input_shape, num_classes=num_classes, layout_of=_layout)
+
+
+def _drawn(make: Callable[[], nn.Module], seed: int, name: str) -> nn.Module:
+    with seeded(seed, "unit", name):
+        module = make()
+        draw_convolutions(module)
+    return module
+
+
+def _layout(value: Tensor) -> tuple[Layout, int]:
+    return ("NCHW" if value.dim() == 4 else "NC"), 0
+
+
+for _depth in (20, 32, 44, 56, 110):
+    MODELS.add(f"resnet{_depth}", ModelEntry(ResNetCifarConfig(f"resnet{_depth}", _depth), build))

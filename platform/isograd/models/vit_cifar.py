@@ -1,0 +1,131 @@
+"""Vision transformers for small images (Dosovitskiy et al. 2021), widths Ti, S and B of DeiT, patch size by choice.
+
+The blocks are timm's; what is ours is the cutting into units, each drawn from its own named stream.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from isograd.errors import BackboneError
+from isograd.models.backbone import MODELS, Backbone, Layout, ModelEntry, assemble
+from isograd.seeding import seeded
+
+
+@dataclass
+class ViTCifarConfig:
+    """Attributes:
+    name: Of the preset.
+    width: D, a multiple of ``num_heads``.
+    depth: Transformer blocks.
+    num_heads: Attention heads.
+    patch_size: Pixels on a side of a patch; divides the image's height and width.
+    mlp_ratio: Hidden width of a block's MLP over ``width``.
+    drop_rate: Dropout after the position embedding and in the MLPs and projections.
+    drop_path_rate: Stochastic depth of the last block; the blocks before have proportionally less.
+    """
+
+    name: str = "vit_ti"
+    width: int = 192
+    depth: int = 12
+    num_heads: int = 3
+    patch_size: int = 4
+    mlp_ratio: float = 4.0
+    drop_rate: float = 0.0
+    drop_path_rate: float = 0.0
+
+
+class PatchStem(nn.Module):
+    """Patches to tokens, class token in front, position embedding added. Shapes: (B, C, H, W) -> (B, N + 1, D)."""
+
+    def __init__(self, config: ViTCifarConfig, input_shape: tuple[int, int, int]) -> None:
+        super().__init__()
+        channels, height, width = input_shape
+        num_patches = (height // config.patch_size) * (width // config.patch_size)
+        self.projection = nn.Conv2d(channels, config.width, config.patch_size, config.patch_size)
+        self.class_token = nn.Parameter(torch.zeros(1, 1, config.width))
+        self.position = nn.Parameter(torch.zeros(1, num_patches + 1, config.width))
+        self.drop = nn.Dropout(config.drop_rate)
+        nn.init.normal_(self.class_token, std=1e-6)
+        nn.init.trunc_normal_(self.position, std=0.02)
+
+    def forward(self, images: Tensor) -> Tensor:
+        tokens = self.projection(images).flatten(2).transpose(1, 2)  # (B, N, D)
+        tokens = torch.cat([self.class_token.expand(tokens.shape[0], -1, -1), tokens], dim=1)  # (B, N + 1, D)
+        return self.drop(tokens + self.position)
+
+
+class ClassTokenHead(nn.Module):
+    """LayerNorm, then a linear classifier on the class token. Shapes: (B, N + 1, D) -> (B, Y)."""
+
+    def __init__(self, width: int, num_classes: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width, eps=1e-6)
+        self.fc = nn.Linear(width, num_classes)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.fc(self.norm(tokens[:, 0]))
+
+
+def build(config: ViTCifarConfig, *, input_shape: tuple[int, int, int], num_classes: int, seed: int) -> Backbone:
+    """Builds units ``stem``, ``blocks.0`` ... , ``head``.
+
+    Raises:
+        BackboneError: The patch size does not divide the image, or the heads do not divide the width.
+    """
+    _check(config, input_shape)
+    plan: list[tuple[str, Callable[[], nn.Module]]] = [("stem", lambda: PatchStem(config, input_shape))]
+    for depth in range(config.depth):
+        plan.append((f"blocks.{depth}", lambda depth=depth: _block(config, depth)))
+    plan.append(("head", lambda: ClassTokenHead(config.width, num_classes)))
+    modules = [(name, _drawn(make, seed, name)) for name, make in plan]
+    return assemble(config.name, modules, input_shape=input_shape, num_classes=num_classes, layout_of=_layout)
+
+
+def _check(config: ViTCifarConfig, input_shape: tuple[int, int, int]) -> None:
+    _, height, width = input_shape
+    if height % config.patch_size or width % config.patch_size:
+        raise BackboneError(
+            f"{config.name} cannot cut images of {height}x{width} pixels into patches of {config.patch_size}",
+            "Every pixel has to belong to one patch",
+            "Use model.patch_size=N with an N that divides both sides.",
+        )
+    if config.width % config.num_heads:
+        raise BackboneError(
+            f"{config.name} cannot give {config.num_heads} attention heads equal parts of {config.width} channels",
+            "Each head needs a whole number of channels",
+            "Use model.num_heads=N with an N that divides model.width.",
+        )
+
+
+def _block(config: ViTCifarConfig, depth: int) -> nn.Module:
+    from timm.models.vision_transformer import Block
+
+    return Block(
+        config.width,
+        config.num_heads,
+        mlp_ratio=config.mlp_ratio,
+        qkv_bias=True,
+        proj_drop=config.drop_rate,
+        drop_path=config.drop_path_rate * depth / max(config.depth - 1, 1),
+    )
+
+
+def _drawn(make: Callable[[], nn.Module], seed: int, name: str) -> nn.Module:
+    with seeded(seed, "unit", name):
+        module = make()
+        for part in module.modules():
+            if isinstance(part, nn.Linear):
+                nn.init.trunc_normal_(part.weight, std=0.02)
+                nn.init.zeros_(part.bias)
+    return module
+
+
+def _layout(value: Tensor) -> tuple[Layout, int]:
+    return ("NLC", 1) if value.dim() == 3 else ("NC", 0)
+
+
+for _name, _width, _heads in (("vit_ti", 192, 3), ("vit_s", 384, 6), ("vit_b", 768, 12)):
+    MODELS.add(_name, ModelEntry(ViTCifarConfig(_name, _width, num_heads=_heads), build))
