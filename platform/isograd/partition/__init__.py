@@ -1,0 +1,1 @@
+"""Where a backbone is cut, and what each piece costs."""

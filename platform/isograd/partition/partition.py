@@ -1,0 +1,139 @@
+"""Where a backbone is cut: K contiguous slices of its units, and the rules that choose them."""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from isograd.errors import PartitionError
+from isograd.models.backbone import Backbone, Unit
+from isograd.partition import published
+from isograd.registry import Registry
+
+
+@dataclass(frozen=True)
+class Partition:
+    """A backbone in K pieces.
+
+    Attributes:
+        backbone: What is cut.
+        ends: For each local module the position after its last unit; increasing, the last is the number of units.
+    """
+
+    backbone: Backbone
+    ends: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        total = len(self.backbone.units)
+        increasing = all(first < second for first, second in itertools.pairwise((0, *self.ends)))
+        if not increasing or self.ends[-1] != total:
+            raise PartitionError(
+                f"cannot cut {self.backbone.name} after units {list(self.ends)}",
+                f"Ends must increase, so that each local module has at least one of the {total} units, "
+                f"and the last must be {total}",
+                "Use partition.ends with distinct unit names in the order that `isograd plan` prints.",
+            )
+
+    @property
+    def num_modules(self) -> int:
+        """K."""
+        return len(self.ends)
+
+    def units(self, module: int) -> tuple[Unit, ...]:
+        """Returns the units of local module ``module`` (from 0)."""
+        start = self.ends[module - 1] if module else 0
+        return self.backbone.units[start : self.ends[module]]
+
+    def is_last(self, module: int) -> bool:
+        """Whether ``module`` ends in the network's own output."""
+        return module == self.num_modules - 1
+
+
+class PartitionRule(Protocol):
+    """Chooses the cuts. A rule is a dataclass; its fields are its configuration."""
+
+    name: str
+
+    def cut(self, backbone: Backbone, num_modules: int) -> Partition:
+        """Returns the partition. Raises PartitionError where the rule cannot cut this backbone so."""
+        ...
+
+
+RULES: Registry[type] = Registry("partition rule")
+
+
+def check_num_modules(backbone: Backbone, num_modules: int) -> None:
+    """Raises PartitionError where there are more local modules than units, or fewer than one."""
+    total = len(backbone.units)
+    if not 1 <= num_modules <= total:
+        raise PartitionError(
+            f"cannot cut {backbone.name} into {num_modules} local modules: it has {total} units",
+            "Each module needs at least one",
+            f"Use partition.num_modules<={total} or a deeper backbone."
+            if num_modules > total
+            else "Use partition.num_modules>=1.",
+        )
+
+
+@RULES.register("even")
+@dataclass
+class Even:
+    """As many units in each module as in every other; the first ones have one more where it does not divide."""
+
+    name: str = "even"
+    num_modules: int | None = None
+
+    def cut(self, backbone: Backbone, num_modules: int) -> Partition:
+        check_num_modules(backbone, num_modules)
+        share, rest = divmod(len(backbone.units), num_modules)
+        sizes = [share + (module < rest) for module in range(num_modules)]
+        return Partition(backbone, tuple(itertools.accumulate(sizes)))
+
+
+@RULES.register("explicit")
+@dataclass
+class Explicit:
+    """Cuts after the units named.
+
+    Attributes:
+        ends: Last unit of every local module but the last, in order.
+    """
+
+    name: str = "explicit"
+    num_modules: int | None = None
+    ends: list[str] = field(default_factory=list)
+
+    def cut(self, backbone: Backbone, num_modules: int) -> Partition:
+        if num_modules != len(self.ends) + 1:
+            raise PartitionError(
+                f"cannot cut {backbone.name} into {num_modules} local modules at {len(self.ends)} cuts {self.ends}",
+                "K modules have K - 1 cuts between them",
+                f"Leave partition.num_modules out, or use {len(self.ends) + 1}.",
+            )
+        return cut_after(backbone, self.ends)
+
+
+@RULES.register("published")
+@dataclass
+class Published:
+    """A table from a paper's released code.
+
+    Attributes:
+        table: ``infopro``, ``infopro_star``, ``infopro_star_stl10``, ``man``, ``hpff``, ``manpp``, ``auglocal``, ``dgl``.
+        num_modules: K as the paper names it. It can differ from the number of pieces: MAN's "K=16" has 15.
+    """
+
+    name: str = "published"
+    num_modules: int | None = None
+    table: str = "infopro"
+
+    def cut(self, backbone: Backbone, num_modules: int) -> Partition:
+        if num_modules == 1:
+            return cut_after(backbone, [])
+        return cut_after(backbone, published.ends(self.table, backbone.name, num_modules))
+
+
+def cut_after(backbone: Backbone, unit_names: Sequence[str]) -> Partition:
+    """Returns the partition whose modules end after the units named, the last one at the end of the backbone."""
+    positions = [backbone.index(name) + 1 for name in unit_names]
+    return Partition(backbone, (*positions, len(backbone.units)))
