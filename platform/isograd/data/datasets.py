@@ -1,0 +1,206 @@
+"""The data sets: one row each. A row says where the images lie and how they are usually trained on."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from isograd.data import parquet
+from isograd.data.batch import Source
+from isograd.data.memory import Images, MemorySource
+from isograd.data.transforms import Augmentation
+from isograd.errors import ConfigError
+from isograd.registry import Registry
+
+
+@dataclass
+class DataConfig:
+    """A data set and how it is read.
+
+    Attributes:
+        name: Of the row.
+        path: Folder of Parquet files in the Hugging Face layout; not used by ``digits``.
+        num_classes: Y.
+        image_shape: (C, H, W) of what the network gets.
+        mean: Per channel, of pixels in [0, 1].
+        std: Per channel.
+        batch_size: Images a training or test batch, B.
+        padding: Pixels of padding before the random crop; 0: no crop.
+        padding_mode: ``reflect`` or ``constant``.
+        flip: Random horizontal flip.
+        loading: ``memory`` (decoded once, held where it is consumed) or ``stream`` (Ray Data).
+        crop: ``exact`` (images already have the shape) or ``random`` (random resized crop; for tests resize and
+            centre crop). ``stream`` only.
+        resize: Shorter side before the test's centre crop, pixels.
+        image_column: Of the Parquet files.
+        label_column: Of the Parquet files.
+        test_split: Prefix of the files to test on.
+        window: Rows that are shuffled among each other when streaming.
+    """
+
+    name: str = "digits"
+    path: str = ""
+    num_classes: int = 10
+    image_shape: list[int] = field(default_factory=lambda: [3, 32, 32])
+    mean: list[float] = field(default_factory=lambda: [0.5, 0.5, 0.5])
+    std: list[float] = field(default_factory=lambda: [0.5, 0.5, 0.5])
+    batch_size: int = 128
+    padding: int = 0
+    padding_mode: str = "reflect"
+    flip: bool = False
+    loading: str = "memory"
+    crop: str = "exact"
+    resize: int = 256
+    image_column: str = "image"
+    label_column: str = "label"
+    test_split: str = "test"
+    window: int = 4096
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W)."""
+        channels, height, width = self.image_shape
+        return channels, height, width
+
+
+DATASETS: Registry[DataConfig] = Registry("data set")
+
+_CIFAR_MEAN, _CIFAR_STD = (125.3, 123.0, 113.9), (63.0, 62.1, 66.7)
+_HALF = [127.5 / 255] * 3
+
+
+def _row(name: str, **fields: object) -> None:
+    DATASETS.add(name, DataConfig(name=name, **fields))  # pyright: ignore[reportArgumentType]
+
+
+_row("digits", image_shape=[1, 8, 8], mean=[0.306], std=[0.377], batch_size=64, padding=1, padding_mode="constant")
+_row(
+    "cifar10",
+    path="data/cifar10",
+    mean=[value / 255 for value in _CIFAR_MEAN],
+    std=[value / 255 for value in _CIFAR_STD],
+    padding=4,
+    flip=True,
+)
+_row(
+    "cifar100",
+    path="data/cifar100",
+    num_classes=100,
+    mean=[129.3 / 255, 124.1 / 255, 112.4 / 255],
+    std=[68.2 / 255, 65.4 / 255, 70.4 / 255],
+    padding=4,
+    flip=True,
+)
+_row("svhn", path="data/svhn", mean=_HALF, std=_HALF, padding=2, padding_mode="constant")
+_row(
+    "stl10",
+    path="data/stl10",
+    image_shape=[3, 96, 96],
+    mean=_HALF,
+    std=_HALF,
+    padding=4,
+    padding_mode="constant",
+    flip=True,
+)
+_row(
+    "imagenet",
+    path="data/imagenet",
+    num_classes=1000,
+    image_shape=[3, 224, 224],
+    mean=[0.485, 0.456, 0.406],
+    std=[0.229, 0.224, 0.225],
+    loading="stream",
+    crop="random",
+    test_split="validation",
+)
+_row("parquet", path="data")
+
+
+def open_source(config: DataConfig, seed: int) -> Source:
+    """Checks a data set and returns its batches.
+
+    Raises:
+        DataError: It is missing, empty, or a row of it is corrupt.
+        ConfigError: An option has no such value.
+    """
+    _check(config)
+    if config.name == "digits":
+        return _memory(config, seed, *_digits())
+    if config.loading == "stream":
+        return _stream(config, seed)
+    train, test = (
+        Images(*(tensor.numpy() for tensor in parquet.load_images(split, config.shape, config.num_classes)))
+        for split in _splits(config)
+    )
+    return _memory(config, seed, train, test)
+
+
+def _memory(config: DataConfig, seed: int, train: Images, test: Images) -> MemorySource:
+    augmentation = Augmentation(config.padding, config.padding_mode, config.flip)
+    return MemorySource(train, test, batch_size=config.batch_size, seed=seed, augmentation=augmentation)
+
+
+def _splits(config: DataConfig) -> tuple[parquet.ParquetSplit, parquet.ParquetSplit]:
+    folder = Path(config.path)
+    columns = (config.image_column, config.label_column)
+    return parquet.find_split(folder, "train", *columns), parquet.find_split(folder, config.test_split, *columns)
+
+
+def _stream(config: DataConfig, seed: int) -> Source:
+    from isograd.data import stream
+
+    train, test = _splits(config)
+    for split in (train, test):
+        parquet.check_labels(split, config.num_classes)
+    size = config.image_shape[-1]
+    random_crop = config.crop == "random"
+    return stream.StreamSource(
+        train=train,
+        test=test,
+        batch_size=config.batch_size,
+        seed=seed,
+        train_transform=stream.RandomResizedCrop(size, flip=config.flip) if random_crop else stream.Exact(config.shape),
+        test_transform=stream.ResizeCenterCrop(config.resize, size) if random_crop else stream.Exact(config.shape),
+        augmentation=Augmentation(config.padding, config.padding_mode, config.flip and not random_crop),
+        window=config.window,
+    )
+
+
+def _digits() -> tuple[Images, Images]:
+    """scikit-learn's bundled scans of handwritten digits, 8x8, 16 grey levels: 1,437 to train, 360 to test."""
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    pixels = np.rint(bunch.images * (255 / 16)).astype(np.uint8)[:, None]  # (N, 1, 8, 8)
+    order = np.random.Generator(np.random.PCG64(0)).permutation(len(pixels))
+    pixels, targets = pixels[order], bunch.target[order].astype(np.int64)
+    num_test = 360
+    return Images(pixels[num_test:], targets[num_test:]), Images(pixels[:num_test], targets[:num_test])
+
+
+def _check(config: DataConfig) -> None:
+    for option, value, known in (
+        ("loading", config.loading, ("memory", "stream")),
+        ("crop", config.crop, ("exact", "random")),
+        ("padding_mode", config.padding_mode, ("reflect", "constant")),
+    ):
+        if value not in known:
+            raise ConfigError(
+                f"data.{option}='{value}' is not known",
+                f"It can be {' or '.join(known)}",
+                f"Use data.{option}={known[0]}.",
+            )
+    if config.batch_size < 1:
+        raise ConfigError(
+            f"data.batch_size={config.batch_size} is not positive",
+            "A step needs at least one image",
+            "Use data.batch_size=128.",
+        )
+    if config.crop == "random" and config.loading == "memory":
+        raise ConfigError(
+            "data.crop=random does not go with data.loading=memory",
+            "Images held in memory all have the shape that the network gets",
+            "Use data.loading=stream.",
+        )
+
+

@@ -1,0 +1,71 @@
+"""The fast path: a data set that fits in memory, held decoded as uint8 where it is consumed, augmented in batches."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from isograd.data.batch import Batch
+from isograd.data.shared import as_tensor
+from isograd.data.transforms import Augmentation
+from isograd.seeding import generator
+
+
+@dataclass(frozen=True)
+class Images:
+    """A decoded split: ``pixels`` (N, C, H, W) uint8 and ``targets`` (N,) int64.
+
+    NumPy arrays, because Ray shares their memory between processes without a copy.
+    """
+
+    pixels: np.ndarray
+    targets: np.ndarray
+
+
+class MemorySource:
+    """Batches of a decoded data set. Implements :class:`~isograd.data.batch.Source`.
+
+    Args:
+        train: Training split.
+        test: Test split.
+        batch_size: Images a batch, B.
+        seed: Of the order and of the augmentation.
+        augmentation: Applied to training batches.
+    """
+
+    def __init__(
+        self, train: Images, test: Images, *, batch_size: int, seed: int, augmentation: Augmentation
+    ) -> None:
+        self.num_train, self.num_test = len(train.targets), len(test.targets)
+        self.batch_size, self.seed, self.augmentation = batch_size, seed, augmentation
+        self._train, self._test = train, test
+        self._device = torch.device("cpu")
+
+    def on(self, device: torch.device) -> "MemorySource":
+        moved = MemorySource(
+            self._train, self._test, batch_size=self.batch_size, seed=self.seed, augmentation=self.augmentation
+        )
+        moved._device = device
+        return moved
+
+    def train(self, epoch: int, first: int = 0) -> Iterator[Batch]:
+        """Yields the epoch's batches, shuffled by (seed, epoch), augmented by (seed, epoch, batch number)."""
+        order = torch.randperm(self.num_train, generator=generator(self.seed, "order", epoch))
+        for batch in self._batches(self._train, order, first):
+            draw = generator(self.seed, "augment", epoch, batch.number)
+            yield Batch(self.augmentation(batch.input, draw), batch.target, batch.index, batch.number)
+
+    def test(self) -> Iterator[Batch]:
+        yield from self._batches(self._test, torch.arange(self.num_test), 0)
+
+    def _batches(self, images: Images, order: Tensor, first: int) -> Iterator[Batch]:
+        pixels, targets = self._held(images.pixels), self._held(images.targets)
+        for number, rows in enumerate(order.split(self.batch_size)):
+            if number >= first:
+                chosen = rows.to(self._device)
+                yield Batch(pixels[chosen], targets[chosen], rows, number)
+
+    def _held(self, array: np.ndarray) -> Tensor:
+        return as_tensor(array).to(self._device)
