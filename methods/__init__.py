@@ -1,0 +1,1 @@
+"""Local-learning methods, one file each."""

@@ -1,0 +1,1 @@
+"""Local learning: modules, methods, auxiliary networks, and the step that every executor calls."""

@@ -1,0 +1,132 @@
+"""The parts of InfoPro (Wang et al. 2021) that other methods build on: image decoder, head, contrastive loss."""
+
+import re
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from isograd.errors import ConfigError
+from isograd.local.auxiliary import as_map
+from isograd.models.backbone import Feature
+
+
+class Resize(nn.Module):
+    """Bilinear resize to a fixed size, corners aligned. Shapes: (B, C, H, W) -> (B, C, *size)."""
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        super().__init__()
+        self.size = size
+
+    def forward(self, value: Tensor) -> Tensor:
+        return F.interpolate(value, size=self.size, mode="bilinear", align_corners=True)
+
+
+def image_decoder(feature: Feature, image_shape: tuple[int, int, int], widen: int = 1) -> nn.Module:
+    """Reproduces the image from an activation: resize, conv3x3 to 12, BatchNorm, ReLU, conv3x3, sigmoid.
+
+    Shapes: feature -> (B, C, H, W) in (0, 1), C, H, W the image's.
+    """
+    channels, height, width = image_shape
+    decoder = nn.Sequential(
+        Resize((height, width)),
+        nn.Conv2d(feature.channels, 12 * widen, 3, padding=1),
+        nn.BatchNorm2d(12 * widen),
+        nn.ReLU(),
+        nn.Conv2d(12 * widen, channels, 3, padding=1),
+        nn.Sigmoid(),
+    )
+    return as_map(feature, decoder)
+
+
+def imagenet_decoder(feature: Feature, image_shape: tuple[int, int, int]) -> nn.Module:
+    """The released ImageNet decoder for 512x28x28 activations: 1x1 to 128, then x2 three times with 3x3 to 32, 12, C."""
+    channels, height, width = image_shape
+    decoder = nn.Sequential(
+        *_conv(feature.channels, 128, 1),
+        Resize((height // 4, width // 4)),
+        *_conv(128, 32, 3),
+        Resize((height // 2, width // 2)),
+        *_conv(32, 12, 3),
+        Resize((height, width)),
+        nn.Conv2d(12, channels, 3, padding=1),
+        nn.Sigmoid(),
+    )
+    return as_map(feature, decoder)
+
+
+def _conv(in_channels: int, out_channels: int, kernel: int, stride: int = 1) -> list[nn.Module]:
+    return [
+        nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, bias=False),
+        nn.BatchNorm2d(out_channels),
+        nn.ReLU(),
+    ]
+
+
+def head(
+    layout: str, feature: Feature, num_outputs: int, *, last_channels: int, feature_dim: int = 128, widen: int = 1
+) -> nn.Module:
+    """Builds the head "XcYf": X 3x3 convolutions, global pool, Y fully connected layers.
+
+    Args:
+        layout: ``0c1f`` to ``2c2f``.
+        feature: Input of the head.
+        num_outputs: Width of the output.
+        last_channels: Channels of the backbone's last map; below it the first convolution doubles them at stride 2,
+            at it (64 of a CIFAR ResNet) it keeps both.
+        feature_dim: Width of the hidden fully connected layer, before ``widen``.
+        widen: Factor on all widths inside.
+
+    Raises:
+        ConfigError: ``layout`` is not of this form.
+    """
+    match = re.fullmatch(r"([012])c([12])f", layout)
+    if match is None:
+        raise ConfigError(
+            f"method.head='{layout}' names no InfoPro head",
+            "A head is X convolutions and Y fully connected layers, with X of 0, 1, 2 and Y of 1, 2",
+            "Use method.head=1c2f, the paper's default.",
+        )
+    num_convolutions, num_linear = int(match[1]), int(match[2])
+    layers, channels = _head_convolutions(feature.channels, last_channels, num_convolutions, widen)
+    layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+    if num_linear == 2:
+        layers += [nn.Linear(channels, feature_dim * widen), nn.ReLU()]
+        channels = feature_dim * widen
+    return as_map(feature, nn.Sequential(*layers, nn.Linear(channels, num_outputs)))
+
+
+def _head_convolutions(channels: int, last_channels: int, count: int, widen: int) -> tuple[list[nn.Module], int]:
+    grows = channels < last_channels
+    inner = widen * (2 * channels if grows else channels)
+    layers: list[nn.Module] = []
+    for position in range(count):
+        stride = 2 if grows and position == 0 else 1
+        layers += _conv(channels, inner, 3, stride)
+        channels = inner
+    return layers, channels
+
+
+def imagenet_head(feature: Feature, num_outputs: int) -> nn.Module:
+    """The released ImageNet head: 1x1 to 128, 3x3 stride 2 to 256 and 512, 1x1 to 2048, global pool, linear."""
+    layers = [*_conv(feature.channels, 128, 1), *_conv(128, 256, 3, 2), *_conv(256, 512, 3, 2), *_conv(512, 2048, 1)]
+    return as_map(
+        feature, nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2048, num_outputs))
+    )
+
+
+def supervised_contrast(embedding: Tensor, target: Tensor, temperature: float = 0.07) -> Tensor:
+    """Supervised contrastive loss with one view (Khosla et al. 2020, L_out), as InfoPro's release computes it.
+
+    Anchors without another sample of their class contribute zero, yet count in the mean.
+
+    Shapes: embedding (B, D), not normalised; target (B,) -> ().
+    """
+    unit = F.normalize(embedding, dim=1)
+    similarity = unit @ unit.T / temperature  # (B, B)
+    similarity = similarity - similarity.max(dim=1, keepdim=True).values.detach()
+    others = ~torch.eye(target.shape[0], dtype=torch.bool, device=target.device)
+    positives = (target[:, None] == target[None, :]) & others
+    log_total = (similarity.exp() * others).sum(dim=1, keepdim=True).log()
+    log_probability = ((similarity - log_total) * positives).sum(dim=1)
+    return -(log_probability / positives.sum(dim=1).clamp(min=1)).mean()

@@ -1,0 +1,150 @@
+"""Optimizers and learning-rate schedules of a local module. Each module owns one optimizer.
+
+One optimizer for all modules and one for each are the same rule, element by element, as long as the learning rate is a
+function of the step; so a schedule here is a pure function of the position in the run, with no state to save.
+"""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+
+from isograd.registry import Registry
+
+
+class OptimizerConfig(Protocol):
+    """Builds an optimizer. A dataclass with a field ``name``; ``lr`` is the peak learning rate."""
+
+    name: str
+    lr: float
+
+    def build(self, weights: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+        """Returns the optimizer over ``weights``, one parameter group."""
+        ...
+
+
+class ScheduleConfig(Protocol):
+    """Maps the position in the run to a learning rate. A dataclass with a field ``name``."""
+
+    name: str
+
+    def lr(self, peak: float, epoch: int, num_epochs: int) -> float:
+        """Returns the learning rate of ``epoch`` (from 1) of ``num_epochs``."""
+        ...
+
+
+OPTIMIZERS: Registry[Any] = Registry("optimizer")
+SCHEDULES: Registry[Any] = Registry("schedule")
+
+
+@OPTIMIZERS.register("sgd")
+@dataclass
+class SGD:
+    """Nesterov SGD with weight decay on all parameters, BatchNorm's and biases included, as InfoPro's recipe."""
+
+    name: str = "sgd"
+    lr: float = 0.1
+    momentum: float = 0.9
+    nesterov: bool = True
+    weight_decay: float = 1e-4
+
+    def build(self, weights: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+        return torch.optim.SGD(
+            weights, lr=self.lr, momentum=self.momentum, nesterov=self.nesterov, weight_decay=self.weight_decay
+        )
+
+
+@OPTIMIZERS.register("adamw")
+@dataclass
+class AdamW:
+    """Adam with decoupled weight decay, the recipe of the transformers."""
+
+    name: str = "adamw"
+    lr: float = 1e-3
+    betas: list[float] = field(default_factory=lambda: [0.9, 0.999])
+    eps: float = 1e-8
+    weight_decay: float = 0.05
+
+    def build(self, weights: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+        return torch.optim.AdamW(
+            weights, lr=self.lr, betas=(self.betas[0], self.betas[1]), eps=self.eps, weight_decay=self.weight_decay
+        )
+
+
+@OPTIMIZERS.register("adam")
+@dataclass
+class Adam:
+    """Adam, DGL's choice in its comparison with DNI."""
+
+    name: str = "adam"
+    lr: float = 3e-5
+    betas: list[float] = field(default_factory=lambda: [0.9, 0.999])
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+
+    def build(self, weights: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+        return torch.optim.Adam(
+            weights, lr=self.lr, betas=(self.betas[0], self.betas[1]), eps=self.eps, weight_decay=self.weight_decay
+        )
+
+
+@SCHEDULES.register("warmup_cosine")
+@dataclass
+class WarmupCosine:
+    """InfoPro's schedule: with e = 1 .. E, lr = peak / 2 (1 + cos(pi e / E)), blended from ``warmup_lr`` at first.
+
+    For e <= ``warmup_epochs`` (w): lr(e) (e - 1) / w + warmup_lr (w + 1 - e) / w.
+
+    Note:
+        The last epoch has learning rate 0, as in the release: only BatchNorm statistics move.
+    """
+
+    name: str = "warmup_cosine"
+    warmup_epochs: int = 10
+    warmup_lr: float = 0.01
+
+    def lr(self, peak: float, epoch: int, num_epochs: int) -> float:
+        value = 0.5 * peak * (1 + math.cos(math.pi * epoch / num_epochs))
+        if epoch > self.warmup_epochs:
+            return value
+        return value * (epoch - 1) / self.warmup_epochs + self.warmup_lr * (
+            self.warmup_epochs + 1 - epoch
+        ) / self.warmup_epochs
+
+
+@SCHEDULES.register("cosine")
+@dataclass
+class Cosine:
+    """Cosine without warm-up, e = 0 .. E - 1, as the ImageNet recipes: no epoch has learning rate 0."""
+
+    name: str = "cosine"
+
+    def lr(self, peak: float, epoch: int, num_epochs: int) -> float:
+        return 0.5 * peak * (1 + math.cos(math.pi * (epoch - 1) / num_epochs))
+
+
+@SCHEDULES.register("steps")
+@dataclass
+class Steps:
+    """Multiplies by ``factor`` every ``every_epochs`` epochs; DGL's studies use 0.2 every 15."""
+
+    name: str = "steps"
+    every_epochs: int = 15
+    factor: float = 0.2
+
+    def lr(self, peak: float, epoch: int, num_epochs: int) -> float:
+        return peak * self.factor ** ((epoch - 1) // self.every_epochs)
+
+
+@SCHEDULES.register("constant")
+@dataclass
+class Constant:
+    """The peak throughout."""
+
+    name: str = "constant"
+
+    def lr(self, peak: float, epoch: int, num_epochs: int) -> float:
+        return peak
