@@ -1,0 +1,1 @@
+"""Configuration of a run: its schema, its YAML groups, and how they are composed."""

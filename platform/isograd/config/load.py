@@ -1,0 +1,177 @@
+"""From defaults, presets and overrides to a :class:`~isograd.config.schema.RunConfig`.
+
+The groups of Hydra's configuration are the registries: a plug-in that registers itself can be chosen and overridden
+(``method=mine method.weight=2``) without a YAML file. YAML holds the defaults list and the experiment presets.
+"""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from isograd.config.schema import ExecutorConfig, RunConfig
+from isograd.data.datasets import DATASETS
+from isograd.errors import ConfigError, UnknownNameError
+from isograd.local.method import METHODS
+from isograd.local.optimizer import OPTIMIZERS, SCHEDULES
+from isograd.models.backbone import MODELS
+from isograd.partition.partition import RULES
+from isograd.registry import suggestion
+from isograd.tasks.task import TASKS
+
+CONF = Path(__file__).parent / "conf"
+EXECUTORS = {name: ExecutorConfig(name) for name in ("sequential", "pipelined")}
+
+# What changes the numbers of a run; a checkpoint only fits a run that agrees in these.
+_NUMERIC = ("seed", "model", "task", "data", "method", "partition", "optimizer", "schedule", "precision", "train")
+
+
+@dataclasses.dataclass
+class TaskConfig:
+    """Configuration of a task.
+
+    Attributes:
+        label_smoothing: Share of the target's mass spread over all classes.
+    """
+
+    name: str = "classification"
+    label_smoothing: float = 0.0
+
+
+def groups() -> dict[str, Mapping[str, Any]]:
+    """Returns the groups of the configuration: name of the group -> name of a choice -> its default configuration."""
+    return {
+        "model": {name: MODELS.get(name).config for name in MODELS},
+        "data": {name: DATASETS.get(name) for name in DATASETS},
+        "method": {name: METHODS.get(name).Config() for name in METHODS},
+        "task": {name: TaskConfig(name) for name in TASKS},
+        "partition": {name: RULES.get(name)() for name in RULES},
+        "optimizer": {name: OPTIMIZERS.get(name)() for name in OPTIMIZERS},
+        "schedule": {name: SCHEDULES.get(name)() for name in SCHEDULES},
+        "executor": EXECUTORS,
+    }
+
+
+def experiments() -> list[str]:
+    """Returns the names of the presets, for ``experiment=NAME``."""
+    return sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
+
+
+def load(overrides: Iterable[str] = ()) -> RunConfig:
+    """Composes a run's configuration from the defaults and the overrides of the command line.
+
+    Raises:
+        ConfigError: An option or a choice is unknown, or a value has the wrong type.
+    """
+    known = groups()
+    prepared = [_checked(override, known) for override in overrides]
+    _store(known)
+    try:
+        with initialize_config_dir(version_base=None, config_dir=str(CONF)):
+            composed = compose(config_name="config", overrides=[part for parts in prepared for part in parts])
+        return from_dict(OmegaConf.to_container(composed, resolve=True))  # pyright: ignore[reportArgumentType]
+    except (HydraException, OmegaConfBaseException) as error:
+        raise _explained(error, known) from error
+
+
+def from_dict(tree: dict[str, Any]) -> RunConfig:
+    """Rebuilds a configuration from plain values, such as a run folder's ``config.yaml``."""
+    tree = {key: value for key, value in tree.items() if key != "experiment"}
+    known = groups()
+    components = {}
+    for group, choices in known.items():
+        values = tree.pop(group)
+        name = values["name"]
+        if name not in choices:
+            raise UnknownNameError(
+                f"unknown {group} '{name}'.{suggestion(name, list(choices))}",
+                f"Known are: {', '.join(choices)}",
+                f"Use one of these names for {group}.",
+            )
+        components[group] = _typed(choices[name], values)
+    components["executor"] = _typed(ExecutorConfig(), dataclasses.asdict(components["executor"]))
+    return dataclasses.replace(_typed(RunConfig(), tree), **components)
+
+
+def to_dict(config: RunConfig) -> dict[str, Any]:
+    """Returns the configuration as plain values; :func:`from_dict` turns it back."""
+    return dataclasses.asdict(config)
+
+
+def fingerprint(config: RunConfig) -> str:
+    """Returns a short hash of all that changes a run's numbers: neither executor nor folders are in it."""
+    tree = {key: value for key, value in to_dict(config).items() if key in _NUMERIC}
+    tree["data"] = {key: value for key, value in tree["data"].items() if key != "path"}
+    tree["train"] = {"epochs": tree["train"]["epochs"]}
+    return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _typed(default: Any, values: dict[str, Any]) -> Any:
+    merged = OmegaConf.merge(OmegaConf.structured(default), values)
+    return OmegaConf.to_object(merged)
+
+
+def _store(known: dict[str, Mapping[str, Any]]) -> None:
+    store = ConfigStore.instance()
+    store.store(name="schema", node=RunConfig)
+    for group, choices in known.items():
+        for name, node in choices.items():
+            store.store(group=group, name=name, node=node)
+
+
+def _checked(override: str, known: dict[str, Mapping[str, Any]]) -> list[str]:
+    """Rejects an unknown choice before Hydra does, and expands ``model=timm/NAME``."""
+    key, sign, value = override.partition("=")
+    if not sign:
+        raise ConfigError(
+            f"'{override}' is not an override",
+            "Options are given as KEY=VALUE",
+            f"Use {override}=VALUE, or `isograd --help`.",
+        )
+    if key == "model" and value.split("/")[0] in ("timm", "torchvision") and "/" in value:
+        library, _, architecture = value.partition("/")
+        return [f"model={library}", f"model.architecture={architecture}"]
+    choices = [*experiments(), "null"] if key == "experiment" else list(known.get(key, ()))
+    if choices and value not in choices:
+        raise UnknownNameError(
+            f"unknown {key} '{value}'.{suggestion(value, choices)}",
+            f"Known are: {', '.join(choices)}" + (", timm/NAME, torchvision/NAME" if key == "model" else ""),
+            f"Use one of these names for {key}.",
+        )
+    return [override]
+
+
+def _explained(error: Exception, known: dict[str, Mapping[str, Any]]) -> ConfigError:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = "; ".join(dict.fromkeys(lines[:3]))
+    key = lines[0].split("'")[1] if lines and "'" in lines[0] else ""
+    hint = suggestion(key, _option_names(known))
+    return ConfigError(
+        f"the configuration cannot be composed: {text}.{hint}",
+        "An option that nothing reads, or a value of the wrong type, would be ignored silently",
+        "Use `isograd train --config` to see every option with its value.",
+    )
+
+
+def _option_names(known: dict[str, Mapping[str, Any]]) -> list[str]:
+    plain = [
+        f"{section.name}.{item.name}"
+        for section in dataclasses.fields(RunConfig)
+        if dataclasses.is_dataclass(section.type)
+        for item in dataclasses.fields(section.type)
+    ]
+    chosen = [
+        f"{group}.{item.name}"
+        for group, choices in known.items()
+        for choice in choices.values()
+        for item in dataclasses.fields(choice)
+    ]
+    return sorted({*plain, *chosen, *(item.name for item in dataclasses.fields(RunConfig))})

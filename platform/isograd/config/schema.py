@@ -1,0 +1,107 @@
+"""The configuration of a run, as dataclasses. Components own their part; this file holds what belongs to none."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from isograd.local.step import Precision
+
+
+@dataclass
+class TrainConfig:
+    """Attributes:
+    epochs: Passes over the training split; the learning-rate schedule spans them.
+    max_steps: Stop after this many steps; 0: after the last epoch.
+    """
+
+    epochs: int = 15
+    max_steps: int = 0
+
+
+@dataclass
+class ExecutorConfig:
+    """How local modules are run. What is here changes speed, never results (on the CPU, ``threads`` excepted).
+
+    Attributes:
+        name: ``sequential`` or ``pipelined``.
+        num_stages: S, the processes that the K local modules are spread over; null: 2, or fewer where K or the devices
+            allow no more.
+        queue_depth: Activations that may wait between two stages.
+        device: ``auto`` (a GPU where there is one), ``cpu`` or ``cuda``.
+        threads: Threads of torch in each process on the CPU. Sums are split among threads, so another number rounds
+            differently; it is the same in all executors.
+        cpus_per_stage: CPUs that a stage reserves.
+        gpus_per_stage: GPUs that a stage reserves where ``device`` is a GPU.
+        event_interval_s: Least time between two progress reports of a stage.
+    """
+
+    name: str = "pipelined"
+    num_stages: int | None = None
+    queue_depth: int = 2
+    device: str = "auto"
+    threads: int = 1
+    cpus_per_stage: float = 1.0
+    gpus_per_stage: float = 1.0
+    event_interval_s: float = 0.5
+
+
+@dataclass
+class ClusterConfig:
+    """Which Ray cluster is used.
+
+    Attributes:
+        address: Of a running cluster (``auto``, ``ray://...``, ``host:port``); null: a private one is started, on the
+            loopback interface only, and stopped at the end.
+        num_cpus: Logical CPUs of a private cluster; null: as many as there are.
+        object_store_bytes: Size of a private cluster's object store; null: what the queues need.
+    """
+
+    address: str | None = None
+    num_cpus: int | None = None
+    object_store_bytes: int | None = None
+
+
+@dataclass
+class CheckpointConfig:
+    """Attributes:
+    every_epochs: Write one after so many epochs; 0: never.
+    every_steps: Write one after so many training steps as well; 0: never.
+    keep: How many of the newest are kept.
+    """
+
+    every_epochs: int = 1
+    every_steps: int = 0
+    keep: int = 2
+
+
+@dataclass
+class RunConfig:
+    """Everything that defines a run.
+
+    Attributes:
+        seed: Of initial weights, data order, augmentation and dropout.
+        folder: Where run folders are made.
+        run_name: Of the run folder; null: method, model, data set and time.
+        model: Configuration of a backbone, with its ``name``.
+        task: Configuration of a task.
+        data: Configuration of a data set.
+        method: Configuration of a method.
+        partition: A partition rule.
+        optimizer: An optimizer of each local module.
+        schedule: Of the learning rate.
+    """
+
+    seed: int = 0
+    folder: str = "runs"
+    run_name: str | None = None
+    model: Any = None
+    task: Any = None
+    data: Any = None
+    method: Any = None
+    partition: Any = None
+    optimizer: Any = None
+    schedule: Any = None
+    precision: Precision = field(default_factory=Precision)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    executor: ExecutorConfig = field(default_factory=ExecutorConfig)
+    cluster: ClusterConfig = field(default_factory=ClusterConfig)
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
