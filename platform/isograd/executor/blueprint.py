@@ -1,0 +1,90 @@
+"""The recipe by which any process builds its local modules: the same ones, whichever process builds them."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+
+from isograd.config.schema import RunConfig
+from isograd.data.transforms import Normalize
+from isograd.errors import PartitionError
+from isograd.local.method import METHODS, Method
+from isograd.local.step import Learner, make_learner
+from isograd.models.backbone import MODELS, Backbone
+from isograd.partition.partition import Partition
+from isograd.tasks.task import TASKS
+
+
+@dataclass(frozen=True)
+class Blueprint:
+    """Builds backbone, partition and learners from a configuration. Picklable; what it builds is not sent."""
+
+    config: RunConfig
+
+    @cached_property
+    def backbone(self) -> Backbone:
+        """The whole network, with initial weights that depend on the seed only."""
+        config = self.config
+        return MODELS.get(config.model.name).build(
+            config.model, input_shape=config.data.shape, num_classes=config.data.num_classes, seed=config.seed
+        )
+
+    @cached_property
+    def method(self) -> Method:
+        """The local-learning method."""
+        config = self.config
+        task = TASKS.get(config.task.name)(config.data.num_classes, config.task.label_smoothing)
+        return METHODS.get(config.method.name)(config.method, task, Normalize(config.data.mean, config.data.std))
+
+    @cached_property
+    def partition(self) -> Partition:
+        """The cuts."""
+        return self.config.partition.cut(self.backbone, self.num_modules)
+
+    @property
+    def num_modules(self) -> int:
+        """K as asked for: by the partition's options, or else the method's default."""
+        rule, method = self.config.partition, METHODS.get(self.config.method.name)
+        asked = rule.num_modules
+        if asked is None:
+            ends = getattr(rule, "ends", None)
+            asked = len(ends) + 1 if ends else method.default_num_modules
+        if method.max_num_modules is not None and asked > method.max_num_modules:
+            raise PartitionError(
+                f"method '{self.config.method.name}' cannot have {asked} local modules",
+                f"It has no cut that isolates gradients; its K is at most {method.max_num_modules}",
+                f"Use partition.num_modules={method.max_num_modules}, or another method.",
+            )
+        return asked
+
+    def learners(self, indices: Iterable[int], device: torch.device) -> list[Learner]:
+        """Builds the local modules at ``indices`` on ``device``, ready to step."""
+        config = self.config
+        return [
+            make_learner(
+                module,
+                config.optimizer,
+                config.schedule,
+                num_epochs=config.train.epochs,
+                precision=config.precision,
+                device=device,
+                seed=config.seed,
+                task=self.method.task,
+            )
+            for module in self.method.local_modules(self.partition, config.seed, indices)
+        ]
+
+    def __getstate__(self) -> dict[str, RunConfig]:
+        return {"config": self.config}
+
+
+def spread(num_modules: int, num_stages: int) -> list[range]:
+    """Returns which consecutive local modules each stage hosts: as many as every other, the first ones one more."""
+    share, rest = divmod(num_modules, num_stages)
+    stages, start = [], 0
+    for stage in range(num_stages):
+        end = start + share + (stage < rest)
+        stages.append(range(start, end))
+        start = end
+    return stages

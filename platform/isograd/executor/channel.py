@@ -1,0 +1,256 @@
+"""The link between two stages: messages over Ray's object store, in order, a bounded number at a time.
+
+A sender thread takes messages from the compute thread and pushes each, by an actor call, into the next stage's inbox.
+Ray copies the arrays into the object store while that stage already runs its backward pass, and the receiver reads
+them there without a copy. A call returns when the receiver's compute thread has taken its message; that is the credit
+for another one. So at most ``queue_depth`` messages wait between two stages, plus the one that is being sent.
+
+Nothing in this file needs Ray but :class:`ActorLink`.
+"""
+
+import queue
+import threading
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from isograd.data.shared import as_tensor
+from isograd.local.message import Kind, Message
+
+_TENSORS = ("value", "target", "pixels")
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A tensor as an array that pickles out of band, so that the object store holds its bytes once.
+
+    Attributes:
+        array: In storage order; bfloat16, which NumPy does not know, as int16.
+        bfloat16: Whether the array's bits are bfloat16.
+        channels_last: Whether the array is the NHWC view of a tensor with that memory order.
+    """
+
+    array: np.ndarray
+    bfloat16: bool
+    channels_last: bool
+
+
+def pack(tensor: Tensor) -> Packed:
+    """Packs a CPU tensor, keeping dtype and memory order to the bit; copies only what is not dense."""
+    channels_last = (
+        tensor.dim() == 4
+        and not tensor.is_contiguous()
+        and tensor.is_contiguous(memory_format=torch.channels_last)
+    )
+    dense = tensor.permute(0, 2, 3, 1) if channels_last else tensor.contiguous()
+    bfloat16 = tensor.dtype == torch.bfloat16
+    return Packed((dense.view(torch.int16) if bfloat16 else dense).numpy(), bfloat16, channels_last)
+
+
+def unpack(packed: Packed) -> Tensor:
+    """Returns the tensor over the array's own memory; it must not be written to."""
+    tensor = as_tensor(packed.array)
+    if packed.bfloat16:
+        tensor = tensor.view(torch.bfloat16)
+    return tensor.permute(0, 3, 1, 2) if packed.channels_last else tensor
+
+
+@dataclass(frozen=True)
+class Envelope:
+    """A message on the wire: its header, and its packed tensors by name."""
+
+    header: Message
+    tensors: dict[str, Packed]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all tensors."""
+        return sum(packed.array.nbytes for packed in self.tensors.values())
+
+
+def seal(message: Message) -> Envelope:
+    """Packs a message whose tensors are on the CPU."""
+    found = {name: getattr(message, name) for name in _TENSORS}
+    header = Message(message.kind, message.epoch, message.number, message.step)
+    return Envelope(header, {name: pack(tensor) for name, tensor in found.items() if tensor is not None})
+
+
+def open_envelope(envelope: Envelope) -> Message:
+    """Unpacks a message over the envelope's memory."""
+    header = envelope.header
+    tensors = {name: unpack(packed) for name, packed in envelope.tensors.items()}
+    return Message(header.kind, header.epoch, header.number, header.step, **tensors)
+
+
+class Inbox:
+    """Messages that have arrived, handed out in the order in which they were sent.
+
+    Deliveries may overtake each other between threads, so each carries its sequence number.
+    """
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._waiting: dict[int, Envelope] = {}
+        self._next = 0
+
+    def deliver(self, sequence: int, envelope: Envelope) -> None:
+        """Puts a message in; returns once the consumer has taken it."""
+        with self._changed:
+            self._waiting[sequence] = envelope
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self._next > sequence)
+
+    def take(self) -> Envelope:
+        """Waits for the next message in order and takes it."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._next in self._waiting)
+            envelope = self._waiting.pop(self._next)
+            self._next += 1
+            self._changed.notify_all()
+            return envelope
+
+    def messages(self) -> Iterator[Message]:
+        """Yields messages up to the one that ends a program."""
+        while True:
+            message = open_envelope(self.take())
+            yield message
+            if message.kind is Kind.END:
+                return
+
+
+class Link(Protocol):
+    """Delivers envelopes to the next stage."""
+
+    def push(self, sequence: int, envelope: Envelope) -> Any:
+        """Starts a delivery and returns its handle."""
+        ...
+
+    def wait(self, delivery: Any) -> None:
+        """Returns when the delivery's message has been taken; raises where it never will be."""
+        ...
+
+
+class ActorLink:
+    """Deliveries as calls of the next stage's actor. Large arrays go through Ray's object store."""
+
+    def __init__(self, actor: Any) -> None:
+        self._actor = actor
+
+    def push(self, sequence: int, envelope: Envelope) -> Any:
+        return self._actor.deliver.remote(sequence, envelope)
+
+    def wait(self, delivery: Any) -> None:
+        import ray
+
+        ray.get(delivery)
+
+
+class OnHost:
+    """Brings messages to the CPU where they are there already."""
+
+    def mark(self) -> Any:
+        """Notes, on the compute thread, that a message's tensors have been enqueued."""
+        return None
+
+    def bring(self, message: Message, mark: Any) -> Message:
+        """Returns the message with its tensors on the CPU, complete."""
+        return message
+
+
+class FromDevice(OnHost):
+    """Copies a message's tensors to pinned memory on a stream of its own, beside the computation."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._stream = torch.cuda.Stream(device)
+
+    def mark(self) -> Any:
+        event = torch.cuda.Event()
+        event.record()
+        return event
+
+    def bring(self, message: Message, mark: Any) -> Message:
+        if message.value is None:
+            return message
+        with torch.cuda.stream(self._stream):
+            self._stream.wait_event(mark)
+            found = {name: getattr(message, name) for name in _TENSORS}
+            copies = {name: self._copy(tensor) for name, tensor in found.items() if tensor is not None}
+        self._stream.synchronize()
+        return Message(message.kind, message.epoch, message.number, message.step, **copies)
+
+    def _copy(self, tensor: Tensor) -> Tensor:
+        tensor.record_stream(self._stream)
+        return torch.empty_like(tensor, device="cpu", pin_memory=True).copy_(tensor, non_blocking=True)
+
+
+def host_copy(device: torch.device) -> OnHost:
+    """Returns what brings messages of ``device`` to the CPU."""
+    return FromDevice(device) if device.type == "cuda" else OnHost()
+
+
+class SendingOutbox:
+    """A bounded queue to the next stage, emptied by a thread of its own. Implements ``stage.Outbox``.
+
+    Args:
+        link: Delivers to the next stage.
+        queue_depth: Messages that may be under way at once.
+        host_copy: Brings messages to the CPU, from the sender thread.
+    """
+
+    def __init__(self, link: Link, queue_depth: int, host_copy: OnHost) -> None:
+        self.sent_bytes = 0
+        self._link, self._depth, self._host_copy = link, queue_depth, host_copy
+        self._handoff: queue.Queue[tuple[Message, Any] | None] = queue.Queue(maxsize=1)
+        self._under_way: deque[Any] = deque()
+        self._sequence = 0
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._work, name="isograd-sender", daemon=True)
+        self._thread.start()
+
+    def send(self, message: Message) -> None:
+        self._put((message, self._host_copy.mark()))
+
+    def close(self) -> None:
+        self._put(None)
+        self._thread.join()
+        self._raise()
+
+    def _put(self, item: tuple[Message, Any] | None) -> None:
+        while True:
+            self._raise()
+            try:
+                return self._handoff.put(item, timeout=1.0)
+            except queue.Full:
+                continue
+
+    def _raise(self) -> None:
+        if self._error is not None:
+            raise self._error
+
+    def _work(self) -> None:
+        try:
+            while self._send_one():
+                pass
+            while self._under_way:
+                self._link.wait(self._under_way.popleft())
+        except BaseException as error:  # noqa: BLE001 - handed to the compute thread, which raises it
+            self._error = error
+
+    def _send_one(self) -> bool:
+        if len(self._under_way) >= self._depth:
+            self._link.wait(self._under_way.popleft())
+        item = self._handoff.get()
+        if item is None:
+            return False
+        envelope = seal(self._host_copy.bring(*item))
+        self.sent_bytes += envelope.nbytes
+        self._under_way.append(self._link.push(self._sequence, envelope))
+        self._sequence += 1
+        return True
+
+

@@ -1,0 +1,83 @@
+"""The Ray cluster of a run: one that is there already, or a private one on the loopback interface."""
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import ray
+
+from isograd.config.schema import ClusterConfig
+from isograd.errors import PlacementError
+
+_MIN_STORE_BYTES = 256 * 2**20
+_LOOPBACK = "127.0.0.1"
+
+
+@contextmanager
+def connected(config: ClusterConfig, *, queued_bytes: int = 0, extra_cpus: int = 0) -> Iterator[None]:
+    """Runs a block with Ray connected.
+
+    Uses the connection that the process has, or the cluster at ``config.address``, or starts a private one, which ends
+    with the block. A private cluster listens on the loopback interface only and has no dashboard.
+
+    Args:
+        config: Which cluster.
+        queued_bytes: What the queues between stages hold at most; sizes a private cluster's object store. A store
+            that is no larger than needed stays in memory that has been touched before, which is faster.
+        extra_cpus: Logical CPUs of a private cluster beyond the machine's, for data readers beside the stages.
+
+    Raises:
+        PlacementError: There is no cluster at the address.
+    """
+    if ray.is_initialized():
+        yield
+        return
+    if config.address is None:
+        _start(config, queued_bytes, extra_cpus)
+    else:
+        _attach(config.address)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _start(config: ClusterConfig, queued_bytes: int, extra_cpus: int) -> None:
+    num_cpus = config.num_cpus or len(os.sched_getaffinity(0)) + extra_cpus
+    ray.init(
+        address="local",
+        num_cpus=num_cpus,
+        include_dashboard=False,
+        object_store_memory=config.object_store_bytes or max(_MIN_STORE_BYTES, 2 * queued_bytes),
+        logging_level=logging.ERROR,
+        log_to_driver=False,
+        configure_logging=False,
+        _node_ip_address=_LOOPBACK,
+    )
+
+
+def _attach(address: str) -> None:
+    try:
+        ray.init(
+            address=address,
+            logging_level=logging.ERROR,
+            log_to_driver=False,
+            configure_logging=False,
+            runtime_env={"py_modules": [str(folder) for folder in _packages()]},
+        )
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise PlacementError(
+            f"no Ray cluster answers at cluster.address={address} ({error})",
+            "The stages run on that cluster",
+            "Start one with `ray start --head`, or leave cluster.address out for a private one.",
+        ) from error
+
+
+def _packages() -> list[Path]:
+    """The packages that workers on other nodes may lack: this platform and the methods."""
+    import isograd
+    import methods
+
+    return [Path(package.__path__[0]).resolve() for package in (isograd, methods)]

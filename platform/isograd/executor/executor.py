@@ -1,0 +1,62 @@
+"""The contract of an executor, and the names under which one can be asked for."""
+
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Protocol, Self
+
+from torch import Tensor
+
+from isograd.errors import ConfigError
+from isograd.executor.blueprint import Blueprint
+from isograd.executor.program import Program
+from isograd.report.events import Event
+
+
+class Executor(Protocol):
+    """Runs the local modules of a blueprint. A context manager: resources are held between enter and exit."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def fit(self, program: Program) -> Iterator[Event]:
+        """Trains; yields what happens, in the order of each stage."""
+        ...
+
+    def evaluate(self, program: Program) -> Iterator[Event]:
+        """Runs the program's test split alone, through the same path."""
+        ...
+
+    def state(self) -> dict[str, Tensor]:
+        """Returns the state of all modules, by names that do not depend on the executor."""
+        ...
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Puts all modules into a saved state. Raises CheckpointError where it does not fit."""
+        ...
+
+
+def make_executor(blueprint: Blueprint, queued_bytes: int = 0, extra_cpus: int = 0) -> Executor:
+    """Returns the executor that the blueprint's configuration names. Ray is imported only for one that needs it.
+
+    Raises:
+        ExchangeError: It cannot serve the method's exchange.
+        ConfigError: An option of it is out of range.
+    """
+    config = blueprint.config.executor
+    for option in ("queue_depth", "threads"):
+        if getattr(config, option) < 1:
+            raise ConfigError(
+                f"executor.{option}={getattr(config, option)} is not positive",
+                "A queue holds at least one message, a process has at least one thread",
+                f"Use executor.{option}=1 or more.",
+            )
+    if config.name == "pipelined":
+        from isograd.executor.pipelined import PipelinedExecutor
+
+        return PipelinedExecutor(blueprint, queued_bytes=queued_bytes, extra_cpus=extra_cpus)
+    from isograd.executor.sequential import SequentialExecutor
+
+    return SequentialExecutor(blueprint)

@@ -1,0 +1,104 @@
+"""What the driver does while stages run: merge their events, and when one fails, find out which and why."""
+
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import ray
+from ray.exceptions import RayActorError, RayError, RayTaskError
+
+from isograd.errors import IsogradError, StageFailedError
+from isograd.report.events import Event, Progress
+
+_GRACE_S = 2.0
+_WAIT_S = 1.0
+
+
+def merged(streams: Sequence[Any], stages: Sequence[range]) -> Iterator[Event]:
+    """Yields the events of all stages as they come, each stage's in order.
+
+    Args:
+        streams: An event stream of each stage.
+        stages: Which local modules each hosts, for messages.
+
+    Raises:
+        IsogradError: What a stage raised.
+        StageFailedError: A stage died, or raised anything else.
+    """
+    open_streams = {stream: index for index, stream in enumerate(streams)}
+    steps = [0] * len(streams)
+    while open_streams:
+        ready, _ = ray.wait(list(open_streams), num_returns=1, timeout=_WAIT_S, fetch_local=False)
+        for stream in ready:
+            index = open_streams[stream]
+            try:
+                event = ray.get(next(stream))
+            except StopIteration:
+                del open_streams[stream]
+            except RayError as error:
+                raise _diagnosis(index, error, open_streams, stages, steps) from None
+            else:
+                if isinstance(event, Progress):
+                    steps[index] = event.step
+                yield event
+
+
+def raise_cause(actors: Sequence[Any], calls: Sequence[Any]) -> list[Any]:
+    """Waits for a call of each actor. Raises what an actor raised, not Ray's wrapping of it."""
+    try:
+        return ray.get(list(calls))
+    except RayTaskError as error:
+        raise _unwrapped(error) from None
+
+
+def _diagnosis(
+    index: int, error: RayError, open_streams: dict[Any, int], stages: Sequence[range], steps: Sequence[int]
+) -> IsogradError:
+    """Tells the stage that failed by itself from those that failed because their neighbour did."""
+    failures = {index: error, **_other_failures(index, open_streams)}
+    own = {stage: found for stage, found in failures.items() if not _is_consequence(found)}
+    stage, cause = min(own.items()) if own else (index, error)
+    return _as_isograd(stage, _unwrapped(cause), stages[stage], steps[stage])
+
+
+def _other_failures(index: int, open_streams: dict[Any, int]) -> dict[int, RayError]:
+    """Listens a little longer: the stage that caused it all may not be the first to be heard of."""
+    found: dict[int, RayError] = {}
+    waiting = {stream: stage for stream, stage in open_streams.items() if stage != index}
+    deadline_s = time.monotonic() + _GRACE_S
+    while waiting and (left_s := deadline_s - time.monotonic()) > 0:
+        ready, _ = ray.wait(list(waiting), num_returns=1, timeout=left_s, fetch_local=False)
+        for stream in ready:
+            try:
+                ray.get(next(stream))
+            except StopIteration:
+                del waiting[stream]
+            except RayError as error:
+                found[waiting.pop(stream)] = error
+    return found
+
+
+def _is_consequence(error: RayError) -> bool:
+    """Whether a stage failed only because the next one no longer takes its messages."""
+    return isinstance(error, RayTaskError) and isinstance(error.cause, RayActorError)
+
+
+def _unwrapped(error: RayError) -> BaseException:
+    return error.cause if isinstance(error, RayTaskError) and error.cause is not None else error
+
+
+def _as_isograd(stage: int, cause: BaseException, modules: range, step: int) -> IsogradError:
+    if isinstance(cause, IsogradError):
+        return cause
+    kind = "died" if isinstance(cause, RayActorError) else "failed"
+    return StageFailedError(
+        f"stage {stage} (local modules {modules.start} to {modules.stop - 1}) {kind} at about step {step}: "
+        f"{_brief(cause)}",
+        "Its neighbours cannot go on without it; training since the last checkpoint is lost",
+        "Use `isograd resume RUN_FOLDER` to go on from there.",
+    )
+
+
+def _brief(cause: BaseException) -> str:
+    lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
+    return f"{type(cause).__name__}: {' '.join(lines)[:400]}"

@@ -1,0 +1,93 @@
+"""Devices for the stages, reserved together or not at all."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import ray
+from ray.util.placement_group import (
+    PlacementGroup,
+    placement_group,
+    placement_group_table,
+    remove_placement_group,
+)
+
+from isograd.config.schema import ExecutorConfig
+from isograd.errors import PlacementError
+
+_RELEASE_TIMEOUT_S = 5.0
+
+
+def bundle(config: ExecutorConfig) -> dict[str, float]:
+    """Returns what one stage reserves, and thereby decides the device: a GPU where the cluster has any.
+
+    Raises:
+        PlacementError: ``executor.device=cuda`` on a cluster without GPUs.
+    """
+    num_gpus = ray.cluster_resources().get("GPU", 0)
+    if config.device == "cuda" and not num_gpus:
+        raise PlacementError(
+            "executor.device=cuda, but the cluster has 0 GPUs",
+            "Each stage needs one",
+            "Use executor.device=auto or executor.device=cpu.",
+        )
+    if config.device == "cpu" or not num_gpus:
+        return {"CPU": config.cpus_per_stage}
+    return {"CPU": config.cpus_per_stage, "GPU": config.gpus_per_stage}
+
+
+@contextmanager
+def reserved(num_stages: int, need: dict[str, float]) -> Iterator[PlacementGroup]:
+    """Reserves ``need`` for each of ``num_stages`` stages in one placement group; gives it back afterwards.
+
+    Raises:
+        PlacementError: The cluster does not have it, or others hold it. Said at once, with the numbers.
+    """
+    check_capacity(num_stages, need)
+    group = placement_group([need] * num_stages, strategy="PACK")
+    try:
+        if not group.wait(timeout_seconds=_RELEASE_TIMEOUT_S):
+            free = ray.available_resources()
+            raise PlacementError(
+                f"{num_stages} stages need {_amounts(need, num_stages)}; free are {_amounts(free)}",
+                "Other jobs hold the rest, and all stages have to start together",
+                "Wait for them, or use fewer stages (executor.num_stages).",
+            )
+        yield group
+    finally:
+        _release(group)
+
+
+def check_capacity(num_stages: int, need: dict[str, float]) -> None:
+    """Raises PlacementError where the cluster could never hold the stages, each on one node."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    room = sum(_stages_that_fit(resources, need) for resources in nodes)
+    if room < num_stages:
+        have = {name: ray.cluster_resources().get(name, 0) for name in need}
+        raise PlacementError(
+            f"{num_stages} stages need {_amounts(need, num_stages)}; the cluster has {_amounts(have)} "
+            f"on {len(nodes)} node{'s' if len(nodes) > 1 else ''}, which is room for {room}",
+            "Each stage runs on a device of its own, and all of them at the same time",
+            f"Use executor.num_stages={max(room, 1)}, or let stages share cores with cluster.num_cpus={num_stages}."
+            if "GPU" not in need
+            else f"Use executor.num_stages={max(room, 1)}, or a fraction such as executor.gpus_per_stage=0.5.",
+        )
+
+
+def _stages_that_fit(resources: dict[str, float], need: dict[str, float]) -> int:
+    return int(min(resources.get(name, 0) // amount for name, amount in need.items() if amount))
+
+
+def _amounts(resources: dict[str, float], times: int = 1) -> str:
+    return " and ".join(
+        f"{resources.get(name, 0) * times:g} {name}{'s' if resources.get(name, 0) * times != 1 else ''}"
+        for name in ("CPU", "GPU")
+        if name in resources
+    )
+
+
+def _release(group: PlacementGroup) -> None:
+    remove_placement_group(group)
+    deadline_s = time.monotonic() + _RELEASE_TIMEOUT_S
+    while placement_group_table(group).get("state") != "REMOVED" and time.monotonic() < deadline_s:
+        time.sleep(0.02)

@@ -1,0 +1,70 @@
+"""All local modules in one process, one after the other: the reference that every other executor equals."""
+
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from isograd.errors import PlacementError
+from isograd.executor.blueprint import Blueprint
+from isograd.executor.program import Program
+from isograd.executor.stage import Nowhere, Stage
+from isograd.report.events import Event
+
+SERVED = frozenset({"input"})
+
+
+class SequentialExecutor:
+    """A single stage with all K modules. Needs no Ray. Implements :class:`~isograd.executor.executor.Executor`.
+
+    One module's graph is alive at a time: each is freed by its own backward pass before the next module runs.
+    """
+
+    def __init__(self, blueprint: Blueprint, *, records_steps: bool = False) -> None:
+        blueprint.method.exchange.check_served(SERVED, blueprint.config.method.name, "sequential")
+        self._blueprint, self._records_steps = blueprint, records_steps
+        self._device = resolve_device(blueprint.config.executor.device)
+
+    def __enter__(self) -> Self:
+        self._threads_before = torch.get_num_threads()
+        torch.set_num_threads(self._blueprint.config.executor.threads)
+        modules = range(self._blueprint.partition.num_modules)
+        self.stage = Stage(
+            0,
+            self._blueprint.learners(modules, self._device),
+            Nowhere(),
+            event_interval_s=self._blueprint.config.executor.event_interval_s,
+            records_steps=self._records_steps,
+        )
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        torch.set_num_threads(self._threads_before)
+
+    def fit(self, program: Program) -> Iterator[Event]:
+        return self.stage.run(program.messages(self._device))
+
+    def evaluate(self, program: Program) -> Iterator[Event]:
+        return self.stage.run(program.evaluation(self._device))
+
+    def state(self) -> dict[str, Tensor]:
+        return self.stage.state()
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        self.stage.load_state(state)
+
+
+def resolve_device(name: str) -> torch.device:
+    """Maps ``auto``, ``cpu`` or ``cuda`` to a device of this process. Raises PlacementError where there is none."""
+    available = torch.cuda.is_available()
+    if name == "cuda" and not available:
+        raise PlacementError(
+            "executor.device=cuda, but torch finds 0 GPUs here",
+            "The local modules were to run on one",
+            "Use executor.device=auto or executor.device=cpu.",
+        )
+    return torch.device("cuda" if available and name != "cpu" else "cpu")

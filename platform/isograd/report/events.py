@@ -1,0 +1,112 @@
+"""What happens in a run, as values. Stages make them, executors merge them, the run folder keeps them as JSON lines."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Position:
+    """A point between two training steps.
+
+    Attributes:
+        epoch: Of the next batch, from 1.
+        number: Of the next batch within its epoch, from 0.
+        step: Training steps taken.
+    """
+
+    epoch: int = 1
+    number: int = 0
+    step: int = 0
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a stage is. Times are since the stage's start.
+
+    Attributes:
+        num_images: Training images that the stage has learnt from in this run.
+    """
+
+    stage: int
+    epoch: int
+    step: int
+    num_images: int
+    elapsed_s: float
+
+
+@dataclass(frozen=True)
+class ModuleMetrics:
+    """One local module over one split in one epoch.
+
+    Attributes:
+        split: ``train`` (during the epoch, weights moving) or ``test``.
+        loss: Mean local loss; None on the test split.
+        accuracy: Of the module's own head in [0, 1]; None where it makes no prediction.
+    """
+
+    split: str
+    epoch: int
+    step: int
+    module: int
+    name: str
+    num_images: int
+    loss: float | None
+    accuracy: float | None
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """All state of one local module at a position: weights, buffers, optimizer, running metrics."""
+
+    module: int
+    position: Position
+    tensors: dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class StageReport:
+    """How a stage spent its time, at its end.
+
+    Attributes:
+        modules: Indices of its local modules.
+        device: Where it computed.
+        elapsed_s: From its first message to its last.
+        wait_s: Waiting for input: the stage before, or the data.
+        blocked_s: Waiting for room in the queue to the next stage.
+        busy_s: The rest.
+        peak_bytes: Largest memory: of the process on the CPU, allocated by torch on a GPU.
+        sent_bytes: Over the link to the next stage.
+        step_ends_s: When each training step ended, if the run records it; else empty.
+    """
+
+    stage: int
+    modules: tuple[int, ...]
+    device: str
+    num_steps: int
+    num_images: int
+    elapsed_s: float
+    wait_s: float
+    blocked_s: float
+    busy_s: float
+    peak_bytes: int
+    sent_bytes: int
+    step_ends_s: tuple[float, ...] = ()
+
+    @property
+    def utilisation(self) -> float:
+        """Share of its time that a stage computed."""
+        return self.busy_s / self.elapsed_s if self.elapsed_s else 0.0
+
+
+Event = Progress | ModuleMetrics | Snapshot | StageReport
+
+
+def to_record(event: Event) -> dict[str, Any]:
+    """Returns an event as a JSON object; a snapshot without its tensors."""
+    if isinstance(event, Snapshot):
+        return {"event": "Snapshot", "module": event.module, **asdict(event.position)}
+    record = {"event": type(event).__name__, **asdict(event)}
+    record.pop("step_ends_s", None)
+    return record
