@@ -1,0 +1,33 @@
+"""One Ray session for the whole suite: starting one costs seconds."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+
+os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+os.environ.setdefault("RAY_memory_monitor_refresh_ms", "0")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import pytest
+import torch
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def ray_session() -> Iterator[None]:
+    import ray
+
+    with tempfile.TemporaryDirectory(prefix="isograd-ray-") as folder:
+        ray.init(
+            address="local",
+            num_cpus=8,
+            num_gpus=0,
+            include_dashboard=False,
+            object_store_memory=512 * 2**20,
+            log_to_driver=False,
+            _node_ip_address="127.0.0.1",
+            _temp_dir=folder,
+        )
+        yield
+        ray.shutdown()

@@ -1,0 +1,67 @@
+"""Small runs for the tests: random images that any method, backbone and executor can train on."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from isograd.config.load import load
+from isograd.config.schema import RunConfig
+from isograd.data.memory import Images, MemorySource
+from isograd.data.transforms import Augmentation
+from isograd.executor.blueprint import Blueprint
+from isograd.executor.executor import make_executor
+from isograd.executor.program import Program
+from isograd.report.events import Event
+from torch import Tensor
+
+CIFAR_LIKE = ("data=parquet", "data.image_shape=[3,32,32]", "data.num_classes=10", "executor.device=cpu")
+
+
+def images(count: int, shape: tuple[int, int, int] = (3, 32, 32), num_classes: int = 10, seed: int = 0) -> Images:
+    generator = np.random.Generator(np.random.PCG64(seed))
+    pixels = generator.integers(0, 256, (count, *shape), dtype=np.uint8)
+    return Images(pixels, generator.integers(0, num_classes, count))
+
+
+def source(num_train: int = 84, batch_size: int = 8, shape: tuple[int, int, int] = (3, 32, 32)) -> MemorySource:
+    """84 images in batches of 8: eleven steps an epoch, the last one of 4."""
+    return MemorySource(
+        images(num_train, shape),
+        images(24, shape, seed=1),
+        batch_size=batch_size,
+        seed=0,
+        augmentation=Augmentation(padding=2, flip=True),
+    )
+
+
+def config(*overrides: str) -> RunConfig:
+    return load([*CIFAR_LIKE, *overrides])
+
+
+def program(blueprint: Blueprint, **options: object) -> Program:
+    options.setdefault("num_epochs", 2)
+    carries_pixels = blueprint.method.exchange.input
+    return Program(source(), carries_pixels=carries_pixels, **options)  # pyright: ignore[reportArgumentType]
+
+
+def trained(*overrides: str, start: dict[str, Tensor] | None = None, **options: object) -> dict[str, Tensor]:
+    """Returns all state after training with these overrides."""
+    blueprint = Blueprint(config(*overrides))
+    with make_executor(blueprint) as executor:
+        if start is not None:
+            executor.load_state(start)
+        for _ in executor.fit(program(blueprint, **options)):
+            pass
+        return executor.state()
+
+
+def events(*overrides: str, **options: object) -> Iterator[Event]:
+    blueprint = Blueprint(config(*overrides))
+    with make_executor(blueprint) as executor:
+        yield from executor.fit(program(blueprint, **options))
+
+
+def differences(first: dict[str, Tensor], second: dict[str, Tensor]) -> list[str]:
+    """Returns the names of tensors that are not equal to the last bit."""
+    assert first.keys() == second.keys()
+    return [name for name, tensor in first.items() if not torch.equal(tensor, second[name])]
