@@ -42,12 +42,14 @@ class Source(Protocol):
     """Batches of a run, in an order that is a function of the seed alone.
 
     A source is picklable and holds no open resource; the process that iterates it opens what it needs. It knows
-    nothing of local modules, stages or executors. ``num_train`` and ``num_test`` count images.
+    nothing of local modules, stages or executors. ``num_train`` and ``num_test`` count images; ``held_bytes`` is what a
+    source carries with it when it is sent to another process.
     """
 
     num_train: int
     num_test: int
     batch_size: int
+    held_bytes: int
 
     def train(self, epoch: int, first: int = 0) -> Iterator[Batch]:
         """Yields the batches of ``epoch`` (from 1), from number ``first`` on; the last one may be smaller."""

@@ -40,6 +40,7 @@ class MemorySource:
     ) -> None:
         self.num_train, self.num_test = len(train.targets), len(test.targets)
         self.batch_size, self.seed, self.augmentation = batch_size, seed, augmentation
+        self.held_bytes = train.pixels.nbytes + test.pixels.nbytes
         self._train, self._test = train, test
         self._device = torch.device("cpu")
 

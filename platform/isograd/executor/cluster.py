@@ -13,6 +13,7 @@ from isograd.errors import PlacementError
 
 _MIN_STORE_BYTES = 256 * 2**20
 _LOOPBACK = "127.0.0.1"
+_LOG = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -45,6 +46,7 @@ def connected(config: ClusterConfig, *, queued_bytes: int = 0, extra_cpus: int =
 
 
 def _start(config: ClusterConfig, queued_bytes: int, extra_cpus: int) -> None:
+    logging.getLogger("ray").setLevel(logging.ERROR)
     num_cpus = config.num_cpus or len(os.sched_getaffinity(0)) + extra_cpus
     ray.init(
         address="local",
@@ -54,8 +56,14 @@ def _start(config: ClusterConfig, queued_bytes: int, extra_cpus: int) -> None:
         logging_level=logging.ERROR,
         log_to_driver=False,
         configure_logging=False,
-        _node_ip_address=_LOOPBACK,
     )
+    addresses = {node["NodeManagerAddress"] for node in ray.nodes()}
+    if addresses != {_LOOPBACK}:
+        _LOG.warning(
+            "this run's private Ray cluster listens on %s, not only on the loopback interface, because Ray had been "
+            "imported before; set RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0 to change that",
+            ", ".join(sorted(addresses)),
+        )
 
 
 def _attach(address: str) -> None:

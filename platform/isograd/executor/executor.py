@@ -8,6 +8,7 @@ from torch import Tensor
 
 from isograd.errors import ConfigError
 from isograd.executor.blueprint import Blueprint
+from isograd.executor.loopback import prefer_loopback
 from isograd.executor.program import Program
 from isograd.report.events import Event
 
@@ -54,6 +55,8 @@ def make_executor(blueprint: Blueprint, queued_bytes: int = 0, extra_cpus: int =
                 f"Use executor.{option}=1 or more.",
             )
     if config.name == "pipelined":
+        if blueprint.config.cluster.address is None:
+            prefer_loopback()
         from isograd.executor.pipelined import PipelinedExecutor
 
         return PipelinedExecutor(blueprint, queued_bytes=queued_bytes, extra_cpus=extra_cpus)

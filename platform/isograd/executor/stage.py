@@ -54,17 +54,22 @@ class Clock:
     started_s: float = 0.0
     wait_s: float = 0.0
     blocked_s: float = 0.0
+    train_s: float = 0.0
 
     def waiting(self, messages: Iterable[Message]) -> Iterator[Message]:
         """Yields the messages; time spent getting them counts as waiting, from the second one on."""
         iterator = iter(messages)
         message = next(iterator, None)
         self.started_s = time.perf_counter()
+        turn_started_s = self.started_s
         while message is not None:
             yield message
-            before = time.perf_counter()
+            worked_s = time.perf_counter()
+            if message.kind is Kind.TRAIN:
+                self.train_s += worked_s - turn_started_s
+            turn_started_s = worked_s
             message = next(iterator, None)
-            self.wait_s += time.perf_counter() - before
+            self.wait_s += time.perf_counter() - worked_s
 
     def blocking(self, send: Callable[[Message], None], message: Message) -> None:
         """Sends a message; the time it takes counts as blocked."""
@@ -207,6 +212,7 @@ class Stage:
             self._num_steps,
             self._num_images,
             elapsed_s,
+            self._clock.train_s,
             self._clock.wait_s,
             self._clock.blocked_s,
             elapsed_s - self._clock.wait_s - self._clock.blocked_s,

@@ -73,6 +73,7 @@ class StageReport:
         modules: Indices of its local modules.
         device: Where it computed.
         elapsed_s: From its first message to its last.
+        train_s: Of that, training batches and the waits before them.
         wait_s: Waiting for input: the stage before, or the data.
         blocked_s: Waiting for room in the queue to the next stage.
         busy_s: The rest.
@@ -87,6 +88,7 @@ class StageReport:
     num_steps: int
     num_images: int
     elapsed_s: float
+    train_s: float
     wait_s: float
     blocked_s: float
     busy_s: float

@@ -1,0 +1,124 @@
+"""Where events go: a file of JSON lines, and a person's terminal."""
+
+import json
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self, TextIO
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress as Bar, TextColumn
+
+from isograd.report.events import Event, ModuleMetrics, Progress, to_record
+
+
+class Sink(Protocol):
+    """Takes the events of a run, in order."""
+
+    def take(self, event: Event) -> None:
+        """Takes one event."""
+        ...
+
+
+class JsonLines:
+    """Appends events to a file, each with the time in seconds since the epoch; a context manager."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: TextIO
+
+    def __enter__(self) -> Self:
+        self._file = self._path.open("a", buffering=1)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+    def take(self, event: Event) -> None:
+        self._file.write(json.dumps({"time_s": round(time.time(), 3), **to_record(event)}) + "\n")
+
+
+class Terminal:
+    """Shows epoch, accuracy, images a second and time left: a bar on a terminal, one line an epoch everywhere.
+
+    Args:
+        console: Where to.
+        num_epochs: Of the run.
+        num_steps: Of the run.
+        first_step: Steps done before, by the run that is resumed.
+        num_modules: K.
+        last_stage: Index of the last stage, whose progress counts.
+    """
+
+    def __init__(
+        self, console: Console, *, num_epochs: int, num_steps: int, first_step: int, num_modules: int, last_stage: int
+    ) -> None:
+        self._console, self._num_epochs, self._num_steps = console, num_epochs, num_steps
+        self._first_step, self._num_modules, self._last_stage = first_step, num_modules, last_stage
+        self._started_s = time.monotonic()
+        self._rate = 0.0
+        self._step = first_step
+        self._accuracies: dict[int, dict[int, float | None]] = {}
+        self._bar = Bar(
+            TextColumn("epoch {task.fields[epoch]}/{task.fields[num_epochs]}"),
+            BarColumn(30),
+            TextColumn("step {task.completed}/{task.total}  {task.fields[rate]:,.0f} images/s  {task.fields[left]} left"),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._line = self._bar.add_task("", total=num_steps, epoch=1, num_epochs=num_epochs, rate=0.0, left="--:--")
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def take(self, event: Event) -> None:
+        if isinstance(event, Progress) and event.stage == self._last_stage:
+            self._progress(event)
+        elif isinstance(event, ModuleMetrics) and event.split == "test":
+            self._tested(event)
+
+    def _progress(self, event: Progress) -> None:
+        self._step = event.step
+        self._rate = event.num_images / event.elapsed_s if event.elapsed_s else 0.0
+        self._bar.update(
+            self._line, completed=event.step, epoch=event.epoch, rate=self._rate, left=_clock(self._left_s())
+        )
+
+    def _tested(self, event: ModuleMetrics) -> None:
+        accuracies = self._accuracies.setdefault(event.epoch, {})
+        accuracies[event.module] = event.accuracy
+        if len(accuracies) < self._num_modules:
+            return
+        del self._accuracies[event.epoch]
+        self._step = event.step
+        final = accuracies.pop(self._num_modules - 1)
+        heads = ", ".join(_percent(accuracies[module]) for module in sorted(accuracies))
+        self._console.print(
+            f"epoch {event.epoch:>3}/{self._num_epochs}  test accuracy {_percent(final)} %"
+            + (f"  heads {heads}" if heads else "")
+            + f"  {self._rate:,.0f} images/s  {_clock(self._left_s())} left",
+            highlight=False,
+        )
+
+    def _left_s(self) -> float:
+        done = self._step - self._first_step
+        return (time.monotonic() - self._started_s) / done * (self._num_steps - self._step) if done else 0.0
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.2f}"
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds + 0.5), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

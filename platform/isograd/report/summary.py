@@ -1,0 +1,57 @@
+"""What `isograd train` says at its start and at its end."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from isograd.run.experiment import Prepared
+    from isograd.run.result import Result
+
+
+def heading(prepared: "Prepared") -> str:
+    """Returns one line that says what will run."""
+    config, partition = prepared.config, prepared.blueprint.partition
+    source = prepared.program.source
+    resumed = "" if prepared.resumed is None else f", from step {prepared.resumed.position.step}"
+    return (
+        f"{config.method.name} on {partition.backbone.name}, {partition.num_modules} local modules, "
+        f"{config.executor.name}; {config.data.name}: {source.num_train:,} images to train, {source.num_test:,} to test, "
+        f"batch {source.batch_size}, {config.train.epochs} epochs, seed {config.seed}{resumed}"
+    )
+
+
+def summary(result: "Result", folder: Path) -> RenderableType:
+    """Returns the closing table: accuracies, speed, stages, and where the run folder is."""
+    lines = [
+        f"test accuracy      {_accuracy(result.test_error)} % (best epoch {_accuracy(result.best_test_error)} %)",
+        f"local modules      {', '.join(_accuracy(error) for error in result.module_test_errors)} %",
+        f"speed              {result.images_per_s:,.0f} images/s, {result.wall_s:.1f} s, "
+        f"{result.device_s:.1f} device seconds",
+    ]
+    return Group("", *lines, _stages(result), f"run folder         {folder}", f"result             {folder / 'result.json'}")
+
+
+def _stages(result: "Result") -> Table:
+    table = Table(box=None, pad_edge=False)
+    for column in ("stage", "local modules", "device", "utilisation", "queue wait", "blocked", "peak memory", "sent"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for stage in result.stages:
+        modules = stage["modules"]
+        table.add_row(
+            str(stage["stage"]),
+            f"{modules[0]} to {modules[-1]}",
+            stage["device"],
+            f"{100 * stage['utilisation']:.1f} %",
+            f"{stage['wait_s']:.2f} s",
+            f"{stage['blocked_s']:.2f} s",
+            f"{stage['peak_bytes'] / 2**20:,.0f} MiB",
+            f"{stage['sent_bytes'] / 2**20:,.1f} MiB",
+        )
+    return table
+
+
+def _accuracy(error: float | None) -> str:
+    return "-" if error is None else f"{100 * (1 - error):.2f}"

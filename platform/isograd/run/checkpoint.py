@@ -1,0 +1,123 @@
+"""Checkpoints: a folder with tensors in safetensors and a JSON header. Loading one never executes code.
+
+A checkpoint is the state of all K local modules at one position between two steps, under names that do not depend on
+the number of stages or on the executor. It is written wholly or not at all.
+"""
+
+import json
+import os
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from isograd.errors import CheckpointError
+from isograd.report.events import Position, Snapshot
+
+_TENSORS, _HEADER = "state.safetensors", "checkpoint.json"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint in memory.
+
+    Attributes:
+        position: Where training goes on.
+        fingerprint: Of the configuration that wrote it.
+        state: All tensors by their global names.
+    """
+
+    position: Position
+    fingerprint: str
+    state: dict[str, Tensor]
+
+
+class Collector:
+    """Gathers the snapshots of one position from all local modules, and writes a checkpoint when they are complete.
+
+    Args:
+        folder: Where checkpoints are kept.
+        num_modules: K.
+        fingerprint: Of the run's configuration.
+        keep: How many of the newest stay.
+    """
+
+    def __init__(self, folder: Path, num_modules: int, fingerprint: str, keep: int) -> None:
+        self._folder, self._num_modules = folder, num_modules
+        self._fingerprint, self._keep = fingerprint, max(keep, 1)
+        self._gathered: dict[Position, dict[int, dict[str, Tensor]]] = {}
+
+    def add(self, snapshot: Snapshot) -> Path | None:
+        """Takes one module's snapshot. Returns the checkpoint's folder if it was the last one missing."""
+        parts = self._gathered.setdefault(snapshot.position, {})
+        parts[snapshot.module] = snapshot.tensors
+        if len(parts) < self._num_modules:
+            return None
+        state = {name: tensor for part in self._gathered.pop(snapshot.position).values() for name, tensor in part.items()}
+        written = write(self._folder, Checkpoint(snapshot.position, self._fingerprint, state))
+        for old in saved(self._folder)[: -self._keep]:
+            shutil.rmtree(old)
+        return written
+
+
+def write(folder: Path, checkpoint: Checkpoint) -> Path:
+    """Writes a checkpoint into a folder of its own below ``folder``; returns that."""
+    target = folder / f"step-{checkpoint.position.step:08d}"
+    draft = folder / f".{target.name}.{os.getpid()}"
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(parents=True)
+    save_file(checkpoint.state, draft / _TENSORS)
+    header = {"format": 1, "fingerprint": checkpoint.fingerprint, "position": asdict(checkpoint.position)}
+    (draft / _HEADER).write_text(json.dumps(header, indent=2) + "\n")
+    shutil.rmtree(target, ignore_errors=True)
+    os.replace(draft, target)
+    return target
+
+
+def saved(folder: Path) -> list[Path]:
+    """Returns the complete checkpoints below ``folder``, oldest first."""
+    return sorted(path.parent for path in folder.glob(f"step-*/{_HEADER}"))
+
+
+def newest(folder: Path) -> Path:
+    """Returns the newest checkpoint below ``folder``. Raises CheckpointError where there is none."""
+    found = saved(folder)
+    if not found:
+        raise CheckpointError(
+            f"there is no checkpoint in {folder}",
+            "A run goes on from its newest checkpoint",
+            "Start it again with `isograd train`, with checkpoint.every_epochs=1 or checkpoint.every_steps=N.",
+        )
+    return found[-1]
+
+
+def read(path: Path, fingerprint: str) -> Checkpoint:
+    """Reads a checkpoint.
+
+    Args:
+        path: Its folder.
+        fingerprint: Of the run that is to go on from it.
+
+    Raises:
+        CheckpointError: It is damaged, or was written by a run with another configuration.
+    """
+    try:
+        header = json.loads((path / _HEADER).read_text())
+        position = Position(**header["position"])
+        state = load_file(path / _TENSORS)
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise CheckpointError(
+            f"the checkpoint {path} cannot be read ({error})",
+            "It is incomplete or damaged",
+            "Delete that folder; an older checkpoint beside it is used then.",
+        ) from error
+    if header["fingerprint"] != fingerprint:
+        raise CheckpointError(
+            f"the checkpoint {path} was written with configuration {header['fingerprint']}, this run has {fingerprint}",
+            "Backbone, partition, method, data, optimizer, seed and length must agree, or the result means nothing",
+            "Use the configuration in its run folder; only executor, cluster, checkpoint and folders may differ.",
+        )
+    return Checkpoint(position, header["fingerprint"], state)

@@ -1,0 +1,233 @@
+"""A run, from its configuration to its result. Everything that can be checked is checked before training starts."""
+
+import json
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from omegaconf import OmegaConf
+from rich.console import Console
+
+from isograd.config.load import fingerprint, from_dict
+from isograd.config.schema import RunConfig
+from isograd.data.batch import Source
+from isograd.data.datasets import open_source
+from isograd.errors import CheckpointError, ConfigError
+from isograd.executor.blueprint import Blueprint
+from isograd.executor.executor import make_executor
+from isograd.executor.program import Program
+from isograd.report.events import Event, ModuleMetrics, Position, Snapshot
+from isograd.report.sinks import JsonLines, Sink, Terminal
+from isograd.run import checkpoint, folder
+from isograd.run.checkpoint import Checkpoint, Collector
+from isograd.run.folder import RunFolder
+from isograd.run.provenance import hardware, provenance
+from isograd.run.result import Result, Tally
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run that has been checked and may start.
+
+    Attributes:
+        program: What it does.
+        resumed: The checkpoint that it goes on from.
+        earlier: Events of the run before that checkpoint.
+    """
+
+    blueprint: Blueprint
+    program: Program
+    folder: RunFolder
+    resumed: Checkpoint | None = None
+    earlier: tuple[Event, ...] = ()
+
+    @property
+    def config(self) -> RunConfig:
+        """The run's configuration."""
+        return self.blueprint.config
+
+
+def prepare(config: RunConfig) -> Prepared:
+    """Checks a new run: names, cuts, data, folder.
+
+    Raises:
+        IsogradError: In three parts, what is wrong; nothing has been written.
+    """
+    _check(config)
+    run_folder = folder.choose(config)
+    folder.check_writable(run_folder)
+    blueprint = Blueprint(config)
+    program = _program(blueprint, open_source(config.data, config.seed), Position())
+    return Prepared(blueprint, program, run_folder)
+
+
+def prepare_resumed(path: Path, overrides: Sequence[str] = ()) -> Prepared:
+    """Checks a run that goes on from the newest checkpoint in its folder.
+
+    Args:
+        path: The run folder.
+        overrides: Of executor, cluster, checkpoint, train.max_steps and folders; others change the result and are
+            refused by the checkpoint's fingerprint.
+    """
+    run_folder = RunFolder(path.expanduser().absolute())
+    config = _stored_config(run_folder, overrides)
+    _check(config)
+    found = checkpoint.read(checkpoint.newest(run_folder.checkpoints), fingerprint(config))
+    blueprint = Blueprint(config)
+    program = _program(blueprint, open_source(config.data, config.seed), found.position)
+    earlier = tuple(_earlier_metrics(run_folder.events, found.position.step))
+    return Prepared(blueprint, program, run_folder, found, earlier)
+
+
+def execute(prepared: Prepared, console: Console | None = None) -> Result:
+    """Runs it, and writes the run folder.
+
+    Raises:
+        IsogradError: The devices cannot be had, a stage died, or the loss is no longer a number. The checkpoints
+            written so far stay.
+    """
+    blueprint, program = prepared.blueprint, prepared.program
+    num_modules = blueprint.partition.num_modules
+    with ExitStack() as stack:
+        executor = stack.enter_context(make_executor(blueprint, _store_bytes(blueprint, program), _extra_cpus(prepared)))
+        if prepared.resumed is not None:
+            executor.load_state(prepared.resumed.state)
+        _open_folder(prepared)
+        tally = Tally(num_modules)
+        for event in prepared.earlier:
+            tally.take(event)
+        sinks: list[Sink] = [stack.enter_context(JsonLines(prepared.folder.events)), tally]
+        if console is not None:
+            sinks.append(stack.enter_context(_terminal(console, prepared)))
+        started_s = time.perf_counter()
+        newest = _consume(executor.fit(program), sinks, _collector(prepared))
+        wall_s = time.perf_counter() - started_s
+    result = tally.result(
+        wall_s=wall_s,
+        checkpoint=None if newest is None else str(newest),
+        fingerprint=fingerprint(prepared.config),
+        hardware=hardware(),
+    )
+    prepared.folder.write_json("result.json", result.to_json())
+    return result
+
+
+def run(config: RunConfig, console: Console | None = None) -> Result:
+    """Prepares and executes: from a configuration to a result."""
+    return execute(prepare(config), console)
+
+
+def _consume(events: Iterator[Event], sinks: Sequence[Sink], collector: Collector) -> Path | None:
+    newest = None
+    for event in events:
+        for sink in sinks:
+            sink.take(event)
+        if isinstance(event, Snapshot):
+            newest = collector.add(event) or newest
+    return newest
+
+
+def _collector(prepared: Prepared) -> Collector:
+    return Collector(
+        prepared.folder.checkpoints,
+        prepared.blueprint.partition.num_modules,
+        fingerprint(prepared.config),
+        prepared.config.checkpoint.keep,
+    )
+
+
+def _open_folder(prepared: Prepared) -> None:
+    if prepared.resumed is None:
+        folder.make(prepared.folder)
+        prepared.folder.write_config(prepared.config)
+        prepared.folder.write_json("provenance.json", provenance(prepared.config.seed))
+    else:
+        name = f"provenance-{prepared.resumed.position.step:08d}.json"
+        prepared.folder.write_json(name, provenance(prepared.config.seed))
+
+
+def _terminal(console: Console, prepared: Prepared) -> Terminal:
+    program, num_modules = prepared.program, prepared.blueprint.partition.num_modules
+    config = prepared.config.executor
+    num_stages = 1 if config.name == "sequential" else config.num_stages or min(2, num_modules)
+    return Terminal(
+        console,
+        num_epochs=program.num_epochs,
+        num_steps=program.num_steps,
+        first_step=program.start.step,
+        num_modules=num_modules,
+        last_stage=num_stages - 1,
+    )
+
+
+def _program(blueprint: Blueprint, source: Source, start: Position) -> Program:
+    config = blueprint.config
+    blueprint.partition  # noqa: B018 - cut now: a backbone that cannot be cut so is said before anything starts
+    return Program(
+        source,
+        num_epochs=config.train.epochs,
+        start=start,
+        max_steps=config.train.max_steps,
+        snapshot_epochs=config.checkpoint.every_epochs,
+        snapshot_steps=config.checkpoint.every_steps,
+        carries_pixels=blueprint.method.exchange.input,
+    )
+
+
+def _store_bytes(blueprint: Blueprint, program: Program) -> int:
+    """What a private object store holds at most: the data set, and every queue filled with the largest activation."""
+    config, partition = blueprint.config, blueprint.partition
+    largest = max(partition.units(module)[-1].output.numel for module in range(partition.num_modules))
+    message_bytes = 4 * config.data.batch_size * (largest + partition.backbone.units[0].output.numel)
+    num_stages = config.executor.num_stages or 2
+    return program.source.held_bytes + message_bytes * num_stages * (config.executor.queue_depth + 2)
+
+
+def _extra_cpus(prepared: Prepared) -> int:
+    return 1 if prepared.config.data.loading == "stream" else 0
+
+
+def _stored_config(run_folder: RunFolder, overrides: Iterable[str]) -> RunConfig:
+    if not run_folder.config.exists():
+        raise CheckpointError(
+            f"{run_folder.path} is not a run folder: it has no config.yaml",
+            "A run goes on with the configuration that it was started with",
+            "Use the path that `isograd train` printed at its end.",
+        )
+    tree = OmegaConf.load(run_folder.config)
+    renamed = [f"executor.name={item.partition('=')[2]}" if item.startswith("executor=") else item for item in overrides]
+    merged = OmegaConf.merge(tree, OmegaConf.from_dotlist(renamed))
+    return from_dict(OmegaConf.to_container(merged))  # pyright: ignore[reportArgumentType]
+
+
+def _earlier_metrics(events: Path, step: int) -> Iterator[ModuleMetrics]:
+    names = {item.name for item in fields(ModuleMetrics)}
+    if not events.exists():
+        return
+    for line in events.read_text().splitlines():
+        record = json.loads(line)
+        if record["event"] == "ModuleMetrics" and record["step"] <= step:
+            yield ModuleMetrics(**{key: value for key, value in record.items() if key in names})
+
+
+def _check(config: RunConfig) -> None:
+    for option, value, least in (
+        ("train.epochs", config.train.epochs, 1),
+        ("train.max_steps", config.train.max_steps, 0),
+        ("checkpoint.every_epochs", config.checkpoint.every_epochs, 0),
+        ("checkpoint.every_steps", config.checkpoint.every_steps, 0),
+    ):
+        if value < least:
+            raise ConfigError(
+                f"{option}={value} is too small",
+                f"It counts, and is at least {least}",
+                f"Use {option}={least} or more.",
+            )
+    if config.executor.name not in ("sequential", "pipelined"):
+        raise ConfigError(
+            f"executor.name='{config.executor.name}' is not known",
+            "It can be sequential or pipelined",
+            "Use executor=pipelined.",
+        )

@@ -1,0 +1,99 @@
+"""The result of a run, from its events."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from isograd.report.events import Event, ModuleMetrics, StageReport
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run came to. Errors are shares in [0, 1], times seconds, memory bytes.
+
+    Attributes:
+        test_error: Of the final module after the last epoch.
+        best_test_error: Smallest over epochs, as the papers' scripts report it.
+        module_test_errors: Of every local module's head after the last epoch; None where it makes no prediction.
+        images_per_s: Training images of the last stage over its training time.
+        wall_s: From the first message to the last report.
+        device_s: Sum over stages of the time that each held its device.
+        stages: One report a stage: utilisation, waits, memory, bytes sent to the next stage.
+    """
+
+    test_error: float | None
+    best_test_error: float | None
+    module_test_errors: list[float | None]
+    num_epochs: int
+    num_steps: int
+    images_per_s: float
+    wall_s: float
+    device_s: float
+    stages: list[dict[str, Any]]
+    checkpoint: str | None
+    fingerprint: str
+    hardware: str
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the result as JSON."""
+        return asdict(self)
+
+
+class Tally:
+    """Collects from events what the result is made of; a sink."""
+
+    def __init__(self, num_modules: int) -> None:
+        self._num_modules = num_modules
+        self._tests: dict[int, dict[int, float | None]] = {}
+        self._train_losses: dict[int, dict[int, float | None]] = {}
+        self._reports: dict[int, StageReport] = {}
+        self._num_steps = 0
+
+    def take(self, event: Event) -> None:
+        """Takes one event."""
+        if isinstance(event, ModuleMetrics):
+            self._num_steps = max(self._num_steps, event.step)
+            rows, value = (self._tests, event.accuracy) if event.split == "test" else (self._train_losses, event.loss)
+            rows.setdefault(event.epoch, {})[event.module] = value
+        elif isinstance(event, StageReport):
+            self._reports[event.stage] = event
+
+    def result(self, *, wall_s: float, checkpoint: str | None, fingerprint: str, hardware: str) -> Result:
+        """Returns the result of the events so far."""
+        errors = {epoch: self._errors(row) for epoch, row in sorted(self._tests.items())}
+        finals = [row[-1] for row in errors.values() if row[-1] is not None]
+        reports = [self._reports[stage] for stage in sorted(self._reports)]
+        last = reports[-1] if reports else None
+        return Result(
+            test_error=finals[-1] if finals else None,
+            best_test_error=min(finals, default=None),
+            module_test_errors=next(reversed(errors.values()), []),
+            num_epochs=max(self._tests, default=0),
+            num_steps=self._num_steps,
+            images_per_s=last.num_images / last.train_s if last and last.train_s else 0.0,
+            wall_s=wall_s,
+            device_s=wall_s * len(reports),
+            stages=[_stage(report) for report in reports],
+            checkpoint=checkpoint,
+            fingerprint=fingerprint,
+            hardware=hardware,
+            history=[self._epoch(epoch, row) for epoch, row in errors.items()],
+        )
+
+    def _errors(self, row: dict[int, float | None]) -> list[float | None]:
+        accuracies = [row.get(module) for module in range(self._num_modules)]
+        return [None if accuracy is None else 1 - accuracy for accuracy in accuracies]
+
+    def _epoch(self, epoch: int, errors: list[float | None]) -> dict[str, Any]:
+        losses = self._train_losses.get(epoch, {})
+        return {
+            "epoch": epoch,
+            "module_test_errors": errors,
+            "module_train_losses": [losses.get(module) for module in range(self._num_modules)],
+        }
+
+
+def _stage(report: StageReport) -> dict[str, Any]:
+    record = asdict(report)
+    record.pop("step_ends_s")
+    return {**record, "modules": list(report.modules), "utilisation": report.utilisation}
