@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 os.environ.setdefault("RAY_AUTH_MODE", "disabled")
 os.environ.setdefault("RAY_memory_monitor_refresh_ms", "0")
+os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # listen on the loopback interface only
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
@@ -26,7 +27,6 @@ def ray_session() -> Iterator[None]:
             include_dashboard=False,
             object_store_memory=512 * 2**20,
             log_to_driver=False,
-            _node_ip_address="127.0.0.1",
             _temp_dir=folder,
         )
         yield
