@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
-from rich.console import Console
-
 from isograd.errors import IsogradError
+from isograd.report.console import wide_console
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -21,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return options.verb(options, overrides)
     except IsogradError as error:
-        Console(stderr=True, soft_wrap=True).print(f"[bold red]error:[/] {_escaped(error)}", highlight=False)
+        wide_console(stderr=True).print(f"error: {error}", markup=False, soft_wrap=True)
         return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -80,8 +79,8 @@ def _execute(prepared: "object") -> int:
     from isograd.run.experiment import Prepared, execute
 
     assert isinstance(prepared, Prepared)
-    console = Console(soft_wrap=True)
-    console.print(heading(prepared), highlight=False)
+    console = wide_console()
+    console.print(heading(prepared))
     result = execute(prepared, console)
     console.print(summary(result, prepared.folder.path))
     return 0
@@ -92,7 +91,7 @@ def _plan(options: argparse.Namespace, overrides: Sequence[str]) -> int:
     from isograd.executor.blueprint import Blueprint
     from isograd.report.plan import plan
 
-    Console(width=max(Console().width, 120)).print(plan(Blueprint(load(overrides))))
+    wide_console().print(plan(Blueprint(load(overrides))))
     return 0
 
 
@@ -105,14 +104,13 @@ def _prepare(options: argparse.Namespace, overrides: Sequence[str]) -> int:
 
 
 def _bench(options: argparse.Namespace, overrides: Sequence[str]) -> int:
+    from isograd.executor.loopback import prefer_loopback
+
+    prefer_loopback()
     from isograd.bench.bench import run
 
     run(options.name, quick=options.quick, json_path=options.json, overrides=overrides)
     return 0
-
-
-def _escaped(error: IsogradError) -> str:
-    return str(error).replace("[", "\\[")
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:

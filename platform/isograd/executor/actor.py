@@ -1,55 +1,47 @@
 """A stage as a Ray actor: a thin shell around :class:`~isograd.executor.stage.Stage`."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import ray
 import torch
 from torch import Tensor
 
-from isograd.executor.blueprint import Blueprint
 from isograd.executor.channel import ActorLink, Envelope, Inbox, SendingOutbox, host_copy
 from isograd.executor.program import Program
 from isograd.executor.stage import Nowhere, Outbox, Stage
 from isograd.report.events import Event
 
-RECEIVE, CONTROL = "receive", "control"
+StageBuilder = Callable[[torch.device], Stage]
+
+RECEIVE = "receive"
 
 
 class StageActor:
     """Hosts consecutive local modules.
 
-    Three groups of threads serve it: the main one runs the stage, ``receive`` takes deliveries from the stage before,
-    ``control`` answers the driver meanwhile.
+    The main thread runs the stage; a group of threads takes deliveries from the stage before.
 
     Args:
-        blueprint: Builds the local modules.
-        index: Position in the pipeline, s.
-        modules: Indices of its local modules.
+        build: Makes the stage on the actor's device.
+        threads: Of torch on the CPU.
         queue_depth: Messages that may be under way to the next stage.
     """
 
-    def __init__(self, blueprint: Blueprint, index: int, modules: range, queue_depth: int) -> None:
-        config = blueprint.config.executor
-        torch.set_num_threads(config.threads)
-        self.device = torch.device("cuda" if ray.get_gpu_ids() else "cpu")
+    def __init__(self, build: StageBuilder, threads: int, queue_depth: int) -> None:
+        torch.set_num_threads(threads)
+        self._device = torch.device("cuda" if ray.get_gpu_ids() else "cpu")
         self._depth = queue_depth
         self._inbox = Inbox()
         self._next: Any = None
-        self._stage = Stage(
-            index,
-            blueprint.learners(modules, self.device),
-            Nowhere(),
-            event_interval_s=config.event_interval_s,
-        )
+        self._stage = build(self._device)
 
-    def prepare(self, following: Any, state: dict[str, Tensor] | None) -> str:
-        """Tells the stage whom it sends to, and which state to start from. Returns its device."""
+    def prepare(self, following: Any, state: dict[str, Tensor] | None) -> None:
+        """Tells the stage whom it sends to, and which state to start from."""
         self._next = following
         if state is not None:
             self._stage.load_state(state)
-        return str(self.device)
 
     def run(self, program: Program | None, evaluation: bool, records_steps: bool) -> Iterator[Event]:
         """Works through a program (the first stage), or through what arrives; yields what happens."""
@@ -58,32 +50,33 @@ class StageActor:
         if program is None:
             messages = self._inbox.messages()
         else:
-            messages = (program.evaluation if evaluation else program.messages)(self.device)
+            messages = (program.evaluation if evaluation else program.messages)(self._device)
         yield from self._stage.run(messages)
-        self._inbox = Inbox()
 
     @ray.method(concurrency_group=RECEIVE)
     def deliver(self, sequence: int, envelope: Envelope) -> None:
         """Takes a message from the stage before; returns once the compute thread has it."""
         self._inbox.deliver(sequence, envelope)
 
-    @ray.method(concurrency_group=CONTROL)
-    def ready(self) -> int:
-        """Returns the process id, once the stage has been built."""
-        return os.getpid()
+    def loop(self, duration_s: float) -> float:
+        """Trains on the last batch again and again, without communication; returns steps a second."""
+        self._stage.outbox = Nowhere()
+        return self._stage.loop(duration_s)
 
     def state(self) -> dict[str, Tensor]:
         """Returns the state of all its modules."""
         return self._stage.state()
 
+    def process_id(self) -> int:
+        """Returns the actor's process."""
+        return os.getpid()
+
     def _outbox(self) -> Outbox:
         if self._next is None:
             return Nowhere()
-        return SendingOutbox(ActorLink(self._next), self._depth, host_copy(self.device))
+        return SendingOutbox(ActorLink(self._next), self._depth, host_copy(self._device))
 
 
 def remote_class(queue_depth: int) -> Any:
     """Returns the actor class with as many receiving threads as messages can be under way."""
-    return ray.remote(max_restarts=0, max_task_retries=0, concurrency_groups={RECEIVE: queue_depth, CONTROL: 1})(
-        StageActor
-    )
+    return ray.remote(max_restarts=0, max_task_retries=0, concurrency_groups={RECEIVE: queue_depth})(StageActor)

@@ -96,6 +96,7 @@ class Inbox:
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._waiting: dict[int, Envelope] = {}
+        self._taken: set[int] = set()
         self._next = 0
 
     def deliver(self, sequence: int, envelope: Envelope) -> None:
@@ -103,14 +104,16 @@ class Inbox:
         with self._changed:
             self._waiting[sequence] = envelope
             self._changed.notify_all()
-            self._changed.wait_for(lambda: self._next > sequence)
+            self._changed.wait_for(lambda: sequence in self._taken)
+            self._taken.remove(sequence)
 
     def take(self) -> Envelope:
-        """Waits for the next message in order and takes it."""
+        """Waits for the next message in order and takes it. After the one that ends a program, counting starts anew."""
         with self._changed:
             self._changed.wait_for(lambda: self._next in self._waiting)
             envelope = self._waiting.pop(self._next)
-            self._next += 1
+            self._taken.add(self._next)
+            self._next = 0 if envelope.header.kind is Kind.END else self._next + 1
             self._changed.notify_all()
             return envelope
 

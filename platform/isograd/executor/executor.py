@@ -57,9 +57,9 @@ def make_executor(blueprint: Blueprint, queued_bytes: int = 0, extra_cpus: int =
     if config.name == "pipelined":
         if blueprint.config.cluster.address is None:
             prefer_loopback()
-        from isograd.executor.pipelined import PipelinedExecutor
+        from isograd.executor.pipelined import pipelined
 
-        return PipelinedExecutor(blueprint, queued_bytes=queued_bytes, extra_cpus=extra_cpus)
+        return pipelined(blueprint, queued_bytes=queued_bytes, extra_cpus=extra_cpus)
     from isograd.executor.sequential import SequentialExecutor
 
     return SequentialExecutor(blueprint)

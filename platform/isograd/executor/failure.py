@@ -14,12 +14,11 @@ _GRACE_S = 2.0
 _WAIT_S = 1.0
 
 
-def merged(streams: Sequence[Any], stages: Sequence[range]) -> Iterator[Event]:
+def merged(streams: Sequence[Any]) -> Iterator[Event]:
     """Yields the events of all stages as they come, each stage's in order.
 
     Args:
         streams: An event stream of each stage.
-        stages: Which local modules each hosts, for messages.
 
     Raises:
         IsogradError: What a stage raised.
@@ -36,29 +35,27 @@ def merged(streams: Sequence[Any], stages: Sequence[range]) -> Iterator[Event]:
             except StopIteration:
                 del open_streams[stream]
             except RayError as error:
-                raise _diagnosis(index, error, open_streams, stages, steps) from None
+                raise _diagnosis(index, error, open_streams, steps) from None
             else:
                 if isinstance(event, Progress):
                     steps[index] = event.step
                 yield event
 
 
-def raise_cause(actors: Sequence[Any], calls: Sequence[Any]) -> list[Any]:
+def raise_cause(calls: Sequence[Any]) -> list[Any]:
     """Waits for a call of each actor. Raises what an actor raised, not Ray's wrapping of it."""
     try:
         return ray.get(list(calls))
-    except RayTaskError as error:
-        raise _unwrapped(error) from None
+    except RayError as error:
+        raise _own_error(error) from None
 
 
-def _diagnosis(
-    index: int, error: RayError, open_streams: dict[Any, int], stages: Sequence[range], steps: Sequence[int]
-) -> IsogradError:
+def _diagnosis(index: int, error: RayError, open_streams: dict[Any, int], steps: Sequence[int]) -> IsogradError:
     """Tells the stage that failed by itself from those that failed because their neighbour did."""
     failures = {index: error, **_other_failures(index, open_streams)}
     own = {stage: found for stage, found in failures.items() if not _is_consequence(found)}
     stage, cause = min(own.items()) if own else (index, error)
-    return _as_isograd(stage, _unwrapped(cause), stages[stage], steps[stage])
+    return _as_isograd(stage, _unwrapped(cause), steps[stage])
 
 
 def _other_failures(index: int, open_streams: dict[Any, int]) -> dict[int, RayError]:
@@ -87,13 +84,20 @@ def _unwrapped(error: RayError) -> BaseException:
     return error.cause if isinstance(error, RayTaskError) and error.cause is not None else error
 
 
-def _as_isograd(stage: int, cause: BaseException, modules: range, step: int) -> IsogradError:
+def _own_error(error: RayError) -> BaseException:
+    """Finds the platform's error in Ray's wrapping, also where an actor could not be built."""
+    cause = _unwrapped(error)
+    while cause is not None and not isinstance(cause, IsogradError):
+        cause = cause.__cause__
+    return cause or _unwrapped(error)
+
+
+def _as_isograd(stage: int, cause: BaseException, step: int) -> IsogradError:
     if isinstance(cause, IsogradError):
         return cause
     kind = "died" if isinstance(cause, RayActorError) else "failed"
     return StageFailedError(
-        f"stage {stage} (local modules {modules.start} to {modules.stop - 1}) {kind} at about step {step}: "
-        f"{_brief(cause)}",
+        f"stage {stage} {kind} at about step {step}: {_brief(cause)}",
         "Its neighbours cannot go on without it; training since the last checkpoint is lost",
         "Use `isograd resume RUN_FOLDER` to go on from there.",
     )

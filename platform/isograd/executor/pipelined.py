@@ -4,56 +4,77 @@ The pipeline runs free. The driver hands the program to the first stage and then
 stage to stage through bounded queues, and every stage yields its events to the driver as a stream.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
 import ray
+import torch
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from torch import Tensor
 
+from isograd.config.schema import ClusterConfig, ExecutorConfig
 from isograd.errors import PartitionError
 from isograd.executor import failure, placement
-from isograd.executor.actor import remote_class
+from isograd.executor.actor import StageBuilder, remote_class
 from isograd.executor.blueprint import Blueprint, spread
 from isograd.executor.cluster import connected
 from isograd.executor.program import Program
+from isograd.executor.stage import Nowhere, Stage
 from isograd.report.events import Event
 
 SERVED = frozenset({"input"})
 
 
-class PipelinedExecutor:
-    """S actors, each with consecutive local modules. Implements :class:`~isograd.executor.executor.Executor`.
+@dataclass(frozen=True)
+class BlueprintStage:
+    """Builds, in its actor, the stage that hosts ``modules``."""
+
+    blueprint: Blueprint
+    index: int
+    modules: range
+
+    def __call__(self, device: torch.device) -> Stage:
+        learners = self.blueprint.learners(self.modules, device)
+        interval_s = self.blueprint.config.executor.event_interval_s
+        return Stage(self.index, learners, Nowhere(), device=device, event_interval_s=interval_s)
+
+
+class Pipeline:
+    """S actors in a chain. Implements :class:`~isograd.executor.executor.Executor`.
 
     Args:
-        blueprint: Builds the local modules, in each actor those that it hosts.
-        queued_bytes: What all queues hold at most, in bytes; sizes a private cluster's object store.
+        builders: Of the stages, in order; each runs in its own actor.
+        executor: Devices, threads and queue depth.
+        cluster: Where to run.
+        queued_bytes: What all queues hold at most; sizes a private cluster's object store.
         extra_cpus: Logical CPUs that data readers need beside the stages.
         records_steps: Whether the stages' reports list when each step ended.
     """
 
     def __init__(
-        self, blueprint: Blueprint, *, queued_bytes: int = 0, extra_cpus: int = 0, records_steps: bool = False
+        self,
+        builders: Sequence[StageBuilder],
+        executor: ExecutorConfig,
+        cluster: ClusterConfig,
+        *,
+        queued_bytes: int = 0,
+        extra_cpus: int = 0,
+        records_steps: bool = False,
     ) -> None:
-        blueprint.method.exchange.check_served(SERVED, blueprint.config.method.name, "pipelined")
-        self._blueprint = blueprint
+        self._builders, self._config, self._cluster = list(builders), executor, cluster
         self._queued_bytes, self._extra_cpus, self._records_steps = queued_bytes, extra_cpus, records_steps
         self._actors: list[Any] = []
 
     def __enter__(self) -> Self:
-        config = self._blueprint.config
         with ExitStack() as stack:
-            stack.enter_context(
-                connected(config.cluster, queued_bytes=self._queued_bytes, extra_cpus=self._extra_cpus)
-            )
-            need = placement.bundle(config.executor)
-            self.stages = spread(self._blueprint.partition.num_modules, self._num_stages(need))
-            group = stack.enter_context(placement.reserved(len(self.stages), need))
+            stack.enter_context(connected(self._cluster, queued_bytes=self._queued_bytes, extra_cpus=self._extra_cpus))
+            need = placement.bundle(self._config)
+            group = stack.enter_context(placement.reserved(len(self._builders), need))
             stack.callback(self._kill)
-            self._actors = [self._actor(index, group, need) for index in range(len(self.stages))]
-            failure.raise_cause(self._actors, [actor.ready.remote() for actor in self._actors])
+            self._actors = [self._actor(index, group, need) for index in range(len(self._builders))]
             self._prepare(None)
             self._resources = stack.pop_all()
         return self
@@ -71,17 +92,24 @@ class PipelinedExecutor:
 
     def state(self) -> dict[str, Tensor]:
         merged: dict[str, Tensor] = {}
-        for part in ray.get([actor.state.remote() for actor in self._actors]):
+        for part in failure.raise_cause([actor.state.remote() for actor in self._actors]):
             merged |= part
         return merged
 
     def load_state(self, state: dict[str, Tensor]) -> None:
         self._prepare(state)
 
-    @property
+    def loop(self, duration_s: float) -> list[float]:
+        """Lets all stages train side by side, each on the last batch that it got, with no communication.
+
+        Returns:
+            The steps a second of each stage: what it could do at best beside the others.
+        """
+        return failure.raise_cause([actor.loop.remote(duration_s) for actor in self._actors])
+
     def process_ids(self) -> list[int]:
-        """Of the stages, in order."""
-        return ray.get([actor.ready.remote() for actor in self._actors])
+        """Returns the process of each stage."""
+        return failure.raise_cause([actor.process_id.remote() for actor in self._actors])
 
     def _run(self, program: Program, *, evaluation: bool) -> Iterator[Event]:
         streams = [
@@ -90,34 +118,56 @@ class PipelinedExecutor:
             )
             for index, actor in enumerate(self._actors)
         ]
-        return failure.merged(streams, self.stages)
-
-    def _num_stages(self, need: dict[str, float]) -> int:
-        num_modules, asked = self._blueprint.partition.num_modules, self._blueprint.config.executor.num_stages
-        if asked is None:
-            asked = min(2, num_modules)
-        if not 1 <= asked <= num_modules:
-            raise PartitionError(
-                f"cannot spread {num_modules} local modules over {asked} stages",
-                "Each stage hosts at least one whole local module",
-                f"Use executor.num_stages<={num_modules}, or more local modules (partition.num_modules).",
-            )
-        placement.check_capacity(asked, need)
-        return asked
+        return failure.merged(streams)
 
     def _actor(self, index: int, group: Any, need: dict[str, float]) -> Any:
-        depth = self._blueprint.config.executor.queue_depth
         strategy = PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=index)
         options = {"num_cpus": need["CPU"], "num_gpus": need.get("GPU", 0), "scheduling_strategy": strategy}
-        return remote_class(depth).options(**options).remote(self._blueprint, index, self.stages[index], depth)
+        depth = self._config.queue_depth
+        return remote_class(depth).options(**options).remote(self._builders[index], self._config.threads, depth)
 
     def _prepare(self, state: dict[str, Tensor] | None) -> None:
         shared = None if state is None else ray.put(state)
         following = [*self._actors[1:], None]
-        calls = [actor.prepare.remote(after, shared) for actor, after in zip(self._actors, following, strict=True)]
-        failure.raise_cause(self._actors, calls)
+        failure.raise_cause(
+            [actor.prepare.remote(after, shared) for actor, after in zip(self._actors, following, strict=True)]
+        )
 
     def _kill(self) -> None:
         for actor in self._actors:
             ray.kill(actor, no_restart=True)
         self._actors = []
+
+
+def pipelined(blueprint: Blueprint, *, queued_bytes: int = 0, extra_cpus: int = 0, records_steps: bool = False) -> Pipeline:
+    """Returns the pipeline of a blueprint's local modules.
+
+    Raises:
+        ExchangeError: The method exchanges what a pipeline does not carry.
+        PartitionError: There are more stages than local modules.
+    """
+    config = blueprint.config
+    blueprint.method.exchange.check_served(SERVED, config.method.name, "pipelined")
+    stages = spread(blueprint.partition.num_modules, num_stages(blueprint))
+    return Pipeline(
+        [BlueprintStage(blueprint, index, modules) for index, modules in enumerate(stages)],
+        config.executor,
+        config.cluster,
+        queued_bytes=queued_bytes,
+        extra_cpus=extra_cpus,
+        records_steps=records_steps,
+    )
+
+
+def num_stages(blueprint: Blueprint) -> int:
+    """Returns S: as asked for, or 2, or fewer where there are fewer local modules."""
+    num_modules, asked = blueprint.partition.num_modules, blueprint.config.executor.num_stages
+    if asked is None:
+        return min(2, num_modules)
+    if not 1 <= asked <= num_modules:
+        raise PartitionError(
+            f"cannot spread {num_modules} local modules over {asked} stages",
+            "Each stage hosts at least one whole local module",
+            f"Use executor.num_stages<={num_modules}, or more local modules (partition.num_modules).",
+        )
+    return asked

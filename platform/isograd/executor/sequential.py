@@ -35,6 +35,7 @@ class SequentialExecutor:
             0,
             self._blueprint.learners(modules, self._device),
             Nowhere(),
+            device=self._device,
             event_interval_s=self._blueprint.config.executor.event_interval_s,
             records_steps=self._records_steps,
         )

@@ -85,6 +85,7 @@ class Stage:
         index: Position in the pipeline, s.
         learners: Its modules, in order.
         outbox: Leads to the next stage.
+        device: Of its modules.
         event_interval_s: Least time between two progress events.
         records_steps: Whether the report lists when each step ended.
     """
@@ -95,14 +96,18 @@ class Stage:
         learners: Sequence[Learner],
         outbox: Outbox,
         *,
+        device: torch.device,
         event_interval_s: float = 0.5,
         records_steps: bool = False,
     ) -> None:
         self.index, self.learners, self.outbox = index, list(learners), outbox
-        self.device = learners[0].device
+        self.device = device
         self._event_interval_s, self.records_steps = event_interval_s, records_steps
         self._meters = [Meter(self.device) for _ in learners]
         self._training: bool | None = None
+        self._last: Message | None = None
+        self._clock, self._num_images, self._num_steps = Clock(), 0, 0
+        self._step_ends_s = array("d")
 
     def run(self, messages: Iterable[Message]) -> Iterator[Event]:
         """Works through messages to the last one, yielding what happens."""
@@ -123,6 +128,19 @@ class Stage:
         self.outbox.close()
         yield self._report()
 
+    def loop(self, duration_s: float) -> float:
+        """Trains on the last batch again and again, sending to the outbox; returns steps a second.
+
+        It measures what this stage could do with input always there. Weights change: discard them afterwards.
+        """
+        if self._last is None:
+            raise AssertionError("a stage can only loop after it has trained on a batch")
+        self._num_images = self._num_steps = 0
+        started_s = time.perf_counter()
+        while (elapsed_s := time.perf_counter() - started_s) < duration_s:
+            self._train(self._last)
+        return self._num_steps / elapsed_s
+
     def state(self) -> dict[str, Tensor]:
         """Returns the state of all modules, running metrics included."""
         state: dict[str, Tensor] = {}
@@ -141,6 +159,7 @@ class Stage:
 
     def _train(self, message: Message) -> None:
         self._set_training(True)
+        self._remember(message)
         assert message.target is not None
         size = message.target.shape[0]
         for learner, meter in zip(self.learners, self._meters, strict=True):
@@ -148,14 +167,20 @@ class Stage:
             outcome = train_step(learner, message, leaving)
             meter.add(size, outcome.loss, _num_correct(learner, outcome.prediction, message))
             message = leaving.message
+        self._stepped(size)
+
+    def _remember(self, message: Message) -> None:
+        if self.records_steps:
+            self._last = message
+
+    def _stepped(self, num_images: int) -> None:
         self._num_steps += 1
-        self._num_images += size
+        self._num_images += num_images
         if self.records_steps:
             self._step_ends_s.append(time.perf_counter())
 
     def _predict(self, message: Message) -> None:
-        if self._training is not False:
-            self._set_training(False)
+        self._set_training(False)
         assert message.target is not None
         for learner, meter in zip(self.learners, self._meters, strict=True):
             leaving = _Leaving(message, self._forward_to_next if learner is self.learners[-1] else None)

@@ -1,0 +1,112 @@
+"""What the platform costs: end-to-end training by isograd against a hand-written PyTorch loop of the same work.
+
+Both train the same ResNet with the same data, augmentation, optimizer and number of threads, in the same process, in
+turn; the median of the ratios is reported. The loop is what one would write without a platform.
+"""
+
+import statistics
+import time
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from isograd.bench.rows import Row
+from isograd.bench.synthetic import source
+from isograd.config.load import load
+from isograd.data.memory import MemorySource
+from isograd.executor.blueprint import Blueprint
+from isograd.executor.program import Program
+from isograd.executor.sequential import SequentialExecutor, resolve_device
+from isograd.run.provenance import hardware
+
+
+def bench(quick: bool, overrides: Sequence[str]) -> list[Row]:
+    """Measures the overhead of ``method=e2e executor=sequential``.
+
+    Args:
+        quick: Fewer steps and rounds.
+        overrides: Of the configuration.
+    """
+    num_steps, num_rounds = (8, 5) if quick else (20, 9)
+    common = ("model=resnet32", "data=parquet", "method=e2e", "executor=sequential", "data.padding=4", "data.flip=true")
+    blueprint = Blueprint(load([*common, *overrides]))
+    batches = source(num_steps, blueprint.config.data.batch_size)
+    ours, theirs = _Ours(blueprint, batches), _HandWritten(blueprint, batches)
+    for side in (ours, theirs):
+        side.epoch_s()  # warm up
+    pairs = [(ours.epoch_s(), theirs.epoch_s()) for _ in range(num_rounds)]
+    ours.close()
+    images = num_steps * blueprint.config.data.batch_size
+    case = f"e2e {blueprint.backbone.name} batch {blueprint.config.data.batch_size} sequential"
+    ratio = statistics.median(first / second for first, second in pairs)
+    return [
+        Row(case, "time over hand-written loop", ratio, "ratio", "measured", hardware()),
+        Row(case, "isograd", images / statistics.median(first for first, _ in pairs), "images/s", "measured", hardware()),
+        Row(case, "loop", images / statistics.median(second for _, second in pairs), "images/s", "measured", hardware()),
+    ]
+
+
+class _Ours:
+    """An epoch by the platform: events, metrics and guards included."""
+
+    def __init__(self, blueprint: Blueprint, batches: MemorySource) -> None:
+        self._executor = SequentialExecutor(blueprint)
+        self._executor.__enter__()
+        self._program = Program(batches, num_epochs=1, tests=False)
+
+    def epoch_s(self) -> float:
+        started_s = time.perf_counter()
+        for _ in self._executor.fit(self._program):
+            pass
+        _synchronize()
+        return time.perf_counter() - started_s
+
+    def close(self) -> None:
+        self._executor.__exit__(None, None, None)
+
+
+class _HandWritten:
+    """An epoch by hand."""
+
+    def __init__(self, blueprint: Blueprint, batches: MemorySource) -> None:
+        config = blueprint.config
+        self._device = resolve_device(config.executor.device)
+        self._model = nn.Sequential(*(unit.module for unit in Blueprint(config).backbone.units)).to(self._device)
+        self._optimizer = torch.optim.SGD(self._model.parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=1e-4)
+        images = batches._train
+        self._pixels = torch.from_numpy(images.pixels).to(self._device)
+        self._targets = torch.from_numpy(images.targets).to(self._device)
+        self._batch_size = config.data.batch_size
+        self._mean = torch.tensor(config.data.mean, device=self._device).view(3, 1, 1)
+        self._std = torch.tensor(config.data.std, device=self._device).view(3, 1, 1)
+
+    def epoch_s(self) -> float:
+        started_s = time.perf_counter()
+        self._model.train()
+        total_loss, hits = 0.0, 0
+        for rows in torch.randperm(len(self._targets)).split(self._batch_size):
+            pixels, targets = self._augmented(self._pixels[rows]), self._targets[rows]
+            predictions = self._model((pixels.float() / 255 - self._mean) / self._std)
+            loss = F.cross_entropy(predictions, targets)
+            self._optimizer.zero_grad()
+            loss.backward()
+            self._optimizer.step()
+            total_loss += loss.detach() * len(rows)
+            hits += (predictions.argmax(1) == targets).sum()
+        _synchronize()
+        return time.perf_counter() - started_s
+
+    def _augmented(self, pixels: torch.Tensor) -> torch.Tensor:
+        padded = F.pad(pixels, (4, 4, 4, 4), mode="reflect")
+        windows = padded.unfold(2, 32, 1).unfold(3, 32, 1)
+        rows, columns = torch.randint(9, (2, len(pixels)), device=pixels.device)
+        cropped = windows[torch.arange(len(pixels), device=pixels.device), :, rows, columns]
+        flipped = torch.rand(len(pixels), device=pixels.device) < 0.5
+        return torch.where(flipped[:, None, None, None], cropped.flip(-1), cropped)
+
+
+def _synchronize() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()

@@ -1,0 +1,111 @@
+"""What happens when a stage dies, is slow, or cannot be had. Real actors, real kills."""
+
+import os
+import signal
+import time
+
+import pytest
+from isograd.bench.emulated import EmulatedBuilder
+from isograd.bench.synthetic import source
+from isograd.config.schema import ClusterConfig, ExecutorConfig
+from isograd.errors import NonFiniteLossError, PlacementError, StageFailedError
+from isograd.executor.blueprint import Blueprint
+from isograd.executor.pipelined import Pipeline
+from isograd.executor.program import Program
+from isograd.report.events import Progress, StageReport
+
+from tests.runs import config, program
+
+
+def emulated(*step_s: float, queue_depth: int = 2, activation_bytes: int = 2**16) -> Pipeline:
+    builders = [EmulatedBuilder(index, seconds, activation_bytes) for index, seconds in enumerate(step_s)]
+    executor = ExecutorConfig(device="cpu", queue_depth=queue_depth, event_interval_s=0.02)
+    return Pipeline(builders, executor, ClusterConfig(), records_steps=True)
+
+
+def steps(count: int) -> Program:
+    return Program(source(count, 1, (1, 8, 8)), num_epochs=1, tests=False)
+
+
+def is_running(process_id: int) -> bool:
+    try:
+        with open(f"/proc/{process_id}/stat") as status:
+            return status.read().rpartition(")")[2].split()[0] not in "ZX"
+    except FileNotFoundError:
+        return False
+
+
+def nothing_left(process_ids: list[int]) -> bool:
+    from ray.util import placement_group_table
+
+    groups = placement_group_table().values()
+    return not any(map(is_running, process_ids)) and all(group["state"] == "REMOVED" for group in groups)
+
+
+def wait_until(condition, timeout_s: float = 10.0) -> bool:
+    deadline_s = time.monotonic() + timeout_s
+    while not (met := condition()) and time.monotonic() < deadline_s:
+        time.sleep(0.05)
+    return met
+
+
+@pytest.mark.parametrize("victim", [0, 1, 2])
+def test_a_killed_stage_ends_the_run_at_once_and_leaves_nothing(ray_session: None, victim: int) -> None:
+    process_ids: list[int] = []
+    killed_s = None
+    with pytest.raises(StageFailedError, match=rf"stage {victim} died at about step \d+") as failure:
+        with emulated(0.01, 0.01, 0.01) as pipeline:
+            process_ids = pipeline.process_ids()
+            for event in pipeline.fit(steps(2000)):
+                if killed_s is None and isinstance(event, Progress) and event.step > 20:
+                    os.kill(process_ids[victim], signal.SIGKILL)
+                    killed_s = time.monotonic()
+    assert killed_s is not None
+    assert time.monotonic() - killed_s < 8
+    assert "isograd resume" in str(failure.value)
+    assert wait_until(lambda: nothing_left(process_ids))
+
+
+def test_a_loss_that_is_not_a_number_stops_the_run_and_names_the_module(ray_session: None) -> None:
+    blueprint = Blueprint(config("model=resnet20", "optimizer.lr=1e25", "executor.num_stages=2"))
+    from isograd.executor.pipelined import pipelined
+
+    with pytest.raises(NonFiniteLossError, match=r"module that ends in \S+ is (nan|inf) at step \d+"):
+        with pipelined(blueprint) as pipeline:
+            for _ in pipeline.fit(program(blueprint)):
+                pass
+
+
+@pytest.mark.parametrize("queue_depth", [1, 3])
+def test_a_slow_stage_holds_the_others_back(ray_session: None, queue_depth: int) -> None:
+    with emulated(0.001, 0.03, queue_depth=queue_depth) as pipeline:
+        events = list(pipeline.fit(steps(40)))
+    reports = {event.stage: event for event in events if isinstance(event, StageReport)}
+    fast, slow = reports[0].step_ends_s, reports[1].step_ends_s
+    # Step i of the fast stage can only end once the slow one has begun step i - queue_depth - 2, hence ended the one
+    # before: one message is handed over, one is being sent, queue_depth wait.
+    lead = queue_depth + 3
+    assert all(fast[step] >= slow[step - lead] for step in range(lead, 40))
+    assert reports[0].blocked_s > 0.5 * reports[0].elapsed_s
+    assert reports[1].utilisation > 0.9
+
+
+def test_more_stages_than_devices_is_said_at_once(ray_session: None) -> None:
+    started_s = time.monotonic()
+    with pytest.raises(PlacementError, match=r"9 stages need 9 CPUs; the cluster has 8 CPUs .* room for 8"):
+        with emulated(*[0.01] * 9):
+            pass
+    assert time.monotonic() - started_s < 2
+
+
+def test_devices_that_others_hold_are_named(ray_session: None) -> None:
+    with emulated(*[0.01] * 5), pytest.raises(PlacementError, match=r"5 stages need 5 CPUs; free are 3 CPUs"):
+        with emulated(*[0.01] * 5):
+            pass
+
+
+def test_a_pipeline_can_run_again(ray_session: None) -> None:
+    with emulated(0.001, 0.001) as pipeline:
+        for _ in range(3):
+            reports = [event for event in pipeline.fit(steps(10)) if isinstance(event, StageReport)]
+            assert [report.num_steps for report in reports] == [10, 10]

@@ -1,0 +1,70 @@
+"""A resumed run equals one that never stopped, bit for bit, whatever executor writes and reads the checkpoint."""
+
+from functools import cache
+from pathlib import Path
+
+import pytest
+from isograd.config.load import load
+from isograd.run import checkpoint
+from isograd.run.experiment import execute, prepare, prepare_resumed, run
+from safetensors.torch import load_file
+from torch import Tensor
+
+from tests.runs import differences
+
+SMALL = ("model.width=8", "train.epochs=2", "executor.device=cpu", "model.drop_rate=0.1")
+SEQUENTIAL = ("executor=sequential",)
+
+
+def pipelined(num_stages: int) -> tuple[str, ...]:
+    return ("executor=pipelined", f"executor.num_stages={num_stages}")
+
+
+def final_state(folder: Path) -> dict[str, Tensor]:
+    return load_file(checkpoint.newest(folder / "checkpoints") / "state.safetensors")
+
+
+@cache
+def uninterrupted(folder: Path) -> dict[str, Tensor]:
+    run(load([*SMALL, *SEQUENTIAL, f"folder={folder}", "run_name=whole"]))
+    return final_state(folder / "whole")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Tensor]:
+    return uninterrupted(tmp_path_factory.mktemp("runs"))
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [(pipelined(4), SEQUENTIAL), (SEQUENTIAL, pipelined(3)), (SEQUENTIAL, SEQUENTIAL)],
+    ids=["S=4 to S=1", "S=1 to S=3", "S=1 to S=1"],
+)
+@pytest.mark.parametrize("stop", [9, 23, 31], ids=lambda step: f"step {step}")
+def test_resumed_run_equals_uninterrupted_run(
+    ray_session: None, tmp_path: Path, whole: dict[str, Tensor], first: tuple, second: tuple, stop: int
+) -> None:
+    run(load([*SMALL, *first, f"folder={tmp_path}", "run_name=part", f"train.max_steps={stop}"]))
+    assert checkpoint.newest(tmp_path / "part" / "checkpoints").name == f"step-{stop:08d}"
+    resumed = execute(prepare_resumed(tmp_path / "part", [*second, "train.max_steps=0"]))
+    assert resumed.num_steps == 46
+    assert differences(whole, final_state(tmp_path / "part")) == []
+
+
+def test_checkpoints_between_epochs_do_not_change_the_run(tmp_path: Path, whole: dict[str, Tensor]) -> None:
+    options = ("checkpoint.every_steps=10", "checkpoint.keep=3")
+    run(load([*SMALL, *SEQUENTIAL, *options, f"folder={tmp_path}", "run_name=often"]))
+    assert differences(whole, final_state(tmp_path / "often")) == []
+    names = [path.name for path in checkpoint.saved(tmp_path / "often" / "checkpoints")]
+    assert names == ["step-00000030", "step-00000040", "step-00000046"]
+
+
+def test_resumed_result_remembers_earlier_epochs(tmp_path: Path) -> None:
+    run(load([*SMALL, *SEQUENTIAL, f"folder={tmp_path}", "run_name=part", "train.max_steps=23"]))
+    result = execute(prepare_resumed(tmp_path / "part", ["train.max_steps=0"]))
+    assert [row["epoch"] for row in result.history] == [1, 2]
+
+
+def test_prepare_writes_nothing(tmp_path: Path) -> None:
+    prepare(load([*SMALL, f"folder={tmp_path / 'new'}"]))
+    assert not (tmp_path / "new").exists()
