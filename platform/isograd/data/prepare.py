@@ -1,0 +1,396 @@
+"""Turns data sets into the Parquet layout that :mod:`isograd.data.parquet` reads.
+
+The rows of a split are shuffled once, with a fixed seed, and written in shards. A shard appears under its name when it
+is complete, and carries the fingerprint of the data set and the sums of its pixels; so an interrupted run goes on
+where it stopped, and ends with the same bytes. ``dataset.json`` is written last.
+"""
+
+import hashlib
+import io
+import json
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+from rich.console import Console
+from rich.progress import Progress
+
+from isograd.data.parquet import to_pixels
+from isograd.errors import ConfigError, DataError
+from isograd.registry import Registry
+from isograd.seeding import derive
+
+ROWS_PER_GROUP = 1000
+NUM_THREADS = 4
+FOOTER = b"isograd"  # key of a shard's footer
+SUMMARY = "dataset.json"
+
+
+@dataclass(frozen=True)
+class PreparedSource:
+    """A data set that can be prepared: one row.
+
+    Attributes:
+        open: (root, split, download) -> a data set of torchvision, or an object with the same attributes: ``samples``,
+            pairs of path and class, or ``data``, uint8 (N, H, W), (N, H, W, 3) or (N, 3, H, W), with ``targets`` or
+            ``labels``; and ``classes``, unless the row has them.
+        splits: The splits, as they are called in the names of the shards.
+        classes: Names of the classes; empty: the data set's own.
+        downloads: Whether ``open`` can fetch it.
+    """
+
+    open: Callable[[Path, str, bool], Any]
+    splits: tuple[str, ...] = ("train", "test")
+    classes: tuple[str, ...] = ()
+    downloads: bool = True
+
+
+SOURCES: Registry[PreparedSource] = Registry("source")
+
+
+def prepare(name: str, root: Path, output: Path, *, download: bool = False, rows_per_shard: int = 10_000) -> Path:
+    """Writes the data set ``name`` as Parquet, or what is missing of it.
+
+    Args:
+        name: Of a row of :data:`SOURCES`.
+        root: Folder of the original, as torchvision expects it; for ``image_folder`` it holds ``train`` and ``test``
+            (or ``val``, ``validation``), each with one folder a class.
+        output: Folder to write to.
+        download: Whether to fetch the original into ``root`` where it is not there.
+        rows_per_shard: Images a file, about.
+
+    Returns:
+        ``output``.
+
+    Raises:
+        UnknownNameError: There is no such row.
+        DataError: The original is missing or has a corrupt image, or ``output`` cannot be written to or holds another
+            data set.
+        ConfigError: ``rows_per_shard`` is not positive.
+    """
+    source, root, output = SOURCES.get(name), Path(root).expanduser(), Path(output).expanduser()
+    if rows_per_shard < 1:
+        raise ConfigError(f"rows_per_shard={rows_per_shard} is not positive", "A shard holds rows", "Use 10000.")
+    console, found = Console(stderr=True), _complete(output)
+    if found.get("name") == name and not root.exists():
+        console.print(f"{output} already holds {name}, complete; its original is gone, and was not compared.")
+        return output
+    job = Job(name, output, _open(source, name, root, download), rows_per_shard)
+    job.check_output()
+    if found.get("fingerprint") == job.fingerprint:
+        console.print(f"{output} already holds {name}, complete.")
+        return output
+    try:
+        job.run(console)
+    except OSError as error:  # what concerns the original has become a DataError before
+        raise DataError(
+            f"cannot write to {output} ({error})", f"The shards of {name} go there", "Use another output folder."
+        ) from error
+    return output
+
+
+@dataclass(frozen=True)
+class ArrayImages:
+    """Images held as an array: ``pixels`` (N, H, W) or (N, H, W, 3) uint8. Encoded as PNG, which loses nothing."""
+
+    pixels: np.ndarray
+    labels: np.ndarray
+    classes: list[str]
+
+    def encoded(self, row: int) -> tuple[bytes, str | None]:
+        """Returns the bytes of an image, and its path, if it has one."""
+        buffer = io.BytesIO()
+        Image.fromarray(np.ascontiguousarray(self.pixels[row])).save(buffer, "PNG")
+        return buffer.getvalue(), None
+
+    def identity(self) -> bytes:
+        """Returns what tells this split from others, on every machine: a hash of all pixels."""
+        return hashlib.blake2b(np.ascontiguousarray(self.pixels).data).digest()
+
+
+@dataclass(frozen=True)
+class FileImages:
+    """Images that lie in files, at ``paths`` below ``folder``; their bytes are kept."""
+
+    folder: Path
+    paths: list[str]
+    labels: np.ndarray
+    classes: list[str]
+
+    def encoded(self, row: int) -> tuple[bytes, str | None]:
+        """Returns the bytes of an image, and its path."""
+        return (self.folder / self.paths[row]).read_bytes(), self.paths[row]
+
+    def identity(self) -> bytes:
+        """Returns all paths, not the contents: a corrupt file may be replaced without starting anew."""
+        return "\n".join(self.paths).encode()
+
+
+def as_images(dataset: Any, classes: Sequence[str] = ()) -> ArrayImages | FileImages:
+    """Returns the images of a data set of torchvision; see :class:`PreparedSource` for what it must have."""
+    names = [name if isinstance(name, str) else ", ".join(name) for name in classes or dataset.classes]
+    names = [
+        f"{name} ({y})" if names.count(name) > 1 else name for y, name in enumerate(names)
+    ]  # ImageNet's two cranes
+    if hasattr(dataset, "samples"):
+        paths, labels = zip(*dataset.samples, strict=True)
+        folder = Path(getattr(dataset, "split_folder", dataset.root))  # ImageNet's root is the folder above
+        return FileImages(
+            folder, [Path(path).relative_to(folder).as_posix() for path in paths], np.array(labels, np.int64), names
+        )
+    pixels = np.asarray(dataset.data)
+    if pixels.shape[1] == 3:
+        pixels = pixels.transpose(0, 2, 3, 1)  # (N, H, W, 3)
+    labels = dataset.targets if hasattr(dataset, "targets") else dataset.labels
+    return ArrayImages(pixels, np.array(labels, np.int64), names)
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Sums over images, in integers, so that the order of adding does not matter.
+
+    Attributes:
+        totals: (7,) int64: number of pixels, then per channel of RGB the sum of the pixels and of their squares.
+        shapes: (C, H, W) that occur; C = 1 where an image is stored grey.
+    """
+
+    totals: np.ndarray = field(default_factory=lambda: np.zeros(7, np.int64))
+    shapes: frozenset[tuple[int, ...]] = frozenset()
+
+    @classmethod
+    def of(cls, image: Image.Image) -> "Statistics":
+        """Returns those of one image."""
+        pixels = to_pixels(image, 3).reshape(3, -1).astype(np.int64)
+        shape = (1 if image.mode == "L" else 3, image.height, image.width)
+        return cls(np.array([pixels.shape[1], *pixels.sum(1), *np.square(pixels).sum(1)]), frozenset([shape]))
+
+    def __add__(self, other: "Statistics") -> "Statistics":
+        return Statistics(self.totals + other.totals, self.shapes | other.shapes)
+
+    def summary(self) -> dict[str, Any]:
+        """Returns ``image_shape`` [C, H, W], or None where sizes differ, and ``mean`` and ``std`` in [0, 1]."""
+        channels, sizes = max(shape[0] for shape in self.shapes), {shape[1:] for shape in self.shapes}
+        means, squares = (self.totals[1:] / self.totals[0] / 255).reshape(2, 3)[:, :channels]
+        return {
+            "image_shape": [channels, *sizes.pop()] if len(sizes) == 1 else None,
+            "mean": means.tolist(),
+            "std": np.sqrt(np.maximum(squares / 255 - means**2, 0)).tolist(),
+        }
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A file to write: some rows of a split, in the order of the file."""
+
+    split: str
+    file: str
+    rows: np.ndarray
+
+
+@dataclass(frozen=True)
+class Job:
+    """What :func:`prepare` does once the original is open.
+
+    Attributes:
+        name: Of the data set.
+        output: Folder to write to.
+        splits: Images by split.
+        rows_per_shard: Images a file, about.
+    """
+
+    name: str
+    output: Path
+    splits: dict[str, ArrayImages | FileImages]
+    rows_per_shard: int
+
+    @property
+    def classes(self) -> list[str]:
+        """Names of the classes, the same for all splits."""
+        return self.splits["train"].classes
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Names the data set and the options; equal only where all bytes written are."""
+        digest = hashlib.blake2b(json.dumps([self.name, self.classes, self.rows_per_shard]).encode(), digest_size=16)
+        for split, images in self.splits.items():
+            digest.update(split.encode() + images.labels.tobytes() + images.identity())
+        return digest.hexdigest()
+
+    def shards(self) -> Iterator[Shard]:
+        """Yields the shards of all splits. The order of the rows is the same on every machine."""
+        for split, images in self.splits.items():
+            order = np.random.default_rng(derive("prepare", split)).permutation(len(images.labels))
+            count = -(-len(order) // self.rows_per_shard)
+            for number, rows in enumerate(np.array_split(order, count)):
+                yield Shard(split, f"{split}-{number:05d}-of-{count:05d}.parquet", rows)
+
+    def check_output(self) -> None:
+        """Raises DataError where the output folder holds shards that this job would not write."""
+        for path in sorted(self.output.glob("*.parquet")):
+            if _footer(path).get("fingerprint") != self.fingerprint:
+                raise DataError(
+                    f"{path} is not a shard of {self.name} with rows_per_shard={self.rows_per_shard}",
+                    "The folder holds another data set, or the same one cut otherwise, and the two would mix",
+                    "Use another output folder, or empty this one.",
+                )
+
+    def run(self, console: Console) -> None:
+        """Writes the shards that are not there, then the summary."""
+        self.output.mkdir(parents=True, exist_ok=True)
+        shards = list(self.shards())
+        with Progress(console=console) as progress, ThreadPoolExecutor(NUM_THREADS) as pool:
+            bar = progress.add_task(self.name, total=sum(len(shard.rows) for shard in shards))
+            for shard in shards:
+                kept = (self.output / shard.file).exists()
+                for count in [len(shard.rows)] if kept else self._write(shard, pool):
+                    progress.advance(bar, count)
+        self._summarise(shards)
+
+    def _write(self, shard: Shard, pool: ThreadPoolExecutor) -> Iterator[int]:
+        """Writes a shard, and yields the number of rows after each row group."""
+        partial, statistics = self.output / f".{shard.file}.partial", Statistics()
+        with pq.ParquetWriter(partial, self._schema(), compression="none", use_dictionary=False) as writer:
+            for start in range(0, len(shard.rows), ROWS_PER_GROUP):
+                rows = shard.rows[start : start + ROWS_PER_GROUP]
+                images = list(pool.map(lambda row: self._image(shard.split, int(row)), rows))
+                labels = self.splits[shard.split].labels[rows]
+                writer.write_table(pa.table([[image for image, _ in images], labels], schema=self._schema()))
+                statistics = sum((found for _, found in images), statistics)
+                yield len(rows)
+            footer = {
+                "fingerprint": self.fingerprint,
+                "totals": statistics.totals.tolist(),
+                "shapes": sorted(statistics.shapes),
+            }
+            writer.add_key_value_metadata({FOOTER: json.dumps(footer)})
+        partial.replace(self.output / shard.file)
+
+    def _image(self, split: str, row: int) -> tuple[dict[str, Any], Statistics]:
+        path = None
+        try:
+            data, path = self.splits[split].encoded(row)
+            image = Image.open(io.BytesIO(data))
+            image.load()
+        except Exception as error:
+            raise DataError(
+                f"image {path or row} of the {split} split of {self.name} cannot be decoded ({error})",
+                "Training would fail at it",
+                "Replace it by an intact copy and call prepare again; complete shards are kept.",
+            ) from error
+        return {"bytes": data, "path": path}, Statistics.of(image)
+
+    def _schema(self) -> pa.Schema:
+        """Returns the columns, and what the library `datasets` of the hub wants to know about them."""
+        label = {"names": self.classes, "_type": "ClassLabel"}
+        features = {"info": {"features": {"image": {"_type": "Image"}, "label": label}}}
+        image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+        return pa.schema([("image", image), ("label", pa.int64())], {"huggingface": json.dumps(features)})
+
+    def _summarise(self, shards: list[Shard]) -> None:
+        footers = [_footer(self.output / shard.file) for shard in shards if shard.split == "train"]
+        parts = [Statistics(np.array(part["totals"]), frozenset(map(tuple, part["shapes"]))) for part in footers]
+        summary = {
+            "name": self.name,
+            "num_classes": len(self.classes),
+            "classes": self.classes,
+            "num_rows": {split: len(images.labels) for split, images in self.splits.items()},
+            **sum(parts, Statistics()).summary(),
+            "fingerprint": self.fingerprint,
+            "shards": [shard.file for shard in shards],
+        }
+        partial = self.output / f".{SUMMARY}.partial"
+        partial.write_text(json.dumps(summary, indent=2) + "\n")
+        partial.replace(self.output / SUMMARY)
+
+
+def _open(source: PreparedSource, name: str, root: Path, download: bool) -> dict[str, ArrayImages | FileImages]:
+    by_hand = f"Fetch the original of {name} yourself, and set the root to its folder."
+    if download and not source.downloads:
+        raise DataError(f"{name} cannot be downloaded", "Nobody offers it without an account", by_hand)
+    mend = "Use download=True." if source.downloads and not download else by_hand
+    if not download and not root.is_dir():
+        raise DataError(f"there is no folder {root}", f"The original of {name} is read from it", mend)
+    splits = {}
+    for split in source.splits:
+        try:
+            splits[split] = as_images(source.open(root, split, download), source.classes)
+        except Exception as error:  # torchvision lets through whatever its many parsers raise
+            raise DataError(
+                f"cannot open the {split} split of {name} in {root} ({error})",
+                "It is not there, or not as torchvision expects it",
+                mend,
+            ) from error
+        _check(name, split, splits)
+    return splits
+
+
+def _check(name: str, split: str, splits: dict[str, ArrayImages | FileImages]) -> None:
+    images, classes = splits[split], splits["train"].classes
+    if differing := sorted(set(images.classes) ^ set(classes)):
+        raise DataError(
+            f"the splits of {name} differ in {len(differing)} classes: {', '.join(differing[:5])}",
+            "Classes are numbered in the order of their names; one number would mean two classes",
+            f"Let the {split} split have the same {len(classes)} class folders as train.",
+        )
+    wrong = np.flatnonzero((images.labels < 0) | (images.labels >= len(classes)))
+    if wrong.size or not len(images.labels):
+        what = f"image {wrong[0]} has label {images.labels[wrong[0]]}" if wrong.size else "it has 0 images"
+        raise DataError(
+            f"the {split} split of {name} is not usable: {what}",
+            f"Every image needs one of the labels 0 to {len(classes) - 1}",
+            "Fetch the original again.",
+        )
+
+
+def _complete(output: Path) -> dict[str, Any]:
+    """Returns the summary of a finished data set, or nothing."""
+    try:
+        summary = json.loads((output / SUMMARY).read_text())
+        return summary if all((output / file).is_file() for file in summary["shards"]) else {}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def _footer(path: Path) -> dict[str, Any]:
+    """Returns what a shard of ours says about itself; nothing, where it is not one."""
+    try:
+        return json.loads((pq.read_metadata(path).metadata or {}).get(FOOTER, "{}"))
+    except (pa.ArrowException, OSError, ValueError):
+        return {}
+
+
+def _image_folder(root: Path, split: str, download: bool) -> Any:
+    from torchvision.datasets import ImageFolder
+
+    names = ("train",) if split == "train" else ("test", "val", "validation")
+    folders = [root / name for name in names if (root / name).is_dir()]
+    if not folders:
+        raise FileNotFoundError(f"no folder {' or '.join(names)}")
+    return ImageFolder(folders[0])
+
+
+def _row(name: str, kind: str, arguments: Callable[[str], dict[str, Any]], **options: Any) -> None:
+    """Adds a class of torchvision; ``arguments`` are what it wants to hear for a split."""
+
+    def open_split(root: Path, split: str, download: bool) -> Any:
+        from torchvision import datasets  # takes seconds
+
+        return getattr(datasets, kind)(root, **arguments(split), **({"download": True} if download else {}))
+
+    SOURCES.add(name, PreparedSource(open_split, **options))
+
+
+_IMAGENET = {"train": {"split": "train"}, "validation": {"split": "val"}}
+_row("cifar10", "CIFAR10", lambda split: {"train": split == "train"})
+_row("cifar100", "CIFAR100", lambda split: {"train": split == "train"})
+_row("svhn", "SVHN", lambda split: {"split": split}, classes=tuple("0123456789"))
+_row("stl10", "STL10", lambda split: {"split": split})
+_row("imagenet", "ImageNet", _IMAGENET.__getitem__, splits=("train", "validation"), downloads=False)
+SOURCES.add("image_folder", PreparedSource(_image_folder, downloads=False))

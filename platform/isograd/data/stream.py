@@ -1,0 +1,400 @@
+"""Batches streamed by Ray Data, for data sets that do not fit into memory.
+
+The order of an epoch is a function of (seed, epoch) alone: the row groups of the split are permuted and strung together
+to *windows*, and the rows of a window are permuted. A window is one task of Ray Data, which reads, decodes and crops;
+windows come back in order. An epoch can be entered at any batch, and what is skipped is not decoded. Torch is imported
+where batches are made, not at the top: a worker that decodes takes 0.2 GB without it, 0.7 with.
+"""
+
+import copy
+import io
+import itertools
+import logging
+import math
+import threading
+from collections.abc import Generator, Iterator
+from concurrent.futures import Future, wait
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+import numpy as np
+import pyarrow as pa
+from PIL import Image
+
+from isograd.data import parquet
+from isograd.data.parquet import ParquetSplit, Window
+from isograd.errors import ContractError, DataError, IsogradError
+
+if TYPE_CHECKING:
+    import torch
+
+    from isograd.data.batch import Batch
+    from isograd.data.transforms import Augmentation
+
+CHUNK = 128  # rows that a task decodes before it hands them on
+BLOCK_BYTES = 16 * 2**20  # the default of 128 MiB delays the first batch by the decoding of 900 images of 224x224
+
+Columns: TypeAlias = Generator[dict[str, np.ndarray], None, None]
+
+
+class ImageTransform(Protocol):
+    """Makes all images one size, and may augment them; runs once an image, where the image is decoded.
+
+    Draws from nothing but ``generator``, which (seed, epoch, row) names: batch and worker do not matter. Picklable.
+    """
+
+    def __call__(self, image: Image.Image, generator: np.random.Generator) -> np.ndarray:
+        """Returns (C, H, W) uint8, of a size that is the same for all images."""
+        ...
+
+
+@dataclass(frozen=True)
+class Exact:
+    """Takes images as stored, of ``image_size`` (C, H, W); C converts. Raises DataError where one has another size."""
+
+    image_size: tuple[int, int, int]
+
+    def __call__(self, image: Image.Image, generator: np.random.Generator) -> np.ndarray:
+        """Returns (C, H, W) uint8; draws nothing."""
+        height, width = self.image_size[1:]
+        if image.size != (width, height):
+            raise parquet.wrong_size((image.height, image.width), (height, width))
+        return parquet.to_pixels(image, self.image_size[0])
+
+
+@dataclass(frozen=True)
+class RandomResizedCrop:
+    """Crops a random part and scales it (Szegedy et al. 2015), as torchvision's transform of that name does.
+
+    Attributes:
+        size: Height and width of the result.
+        scale: Range of the part's area, as a share of the image's.
+        ratio: Range of its width / height; uniform in the logarithm.
+        flip: Whether half of the images are mirrored.
+        channels: Of the result, 1 or 3.
+    """
+
+    size: int
+    scale: tuple[float, float] = (0.08, 1.0)
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    flip: bool = True
+    channels: int = 3
+
+    def __call__(self, image: Image.Image, generator: np.random.Generator) -> np.ndarray:
+        """Returns (C, size, size) uint8."""
+        part = parquet.convert(image, self.channels).crop(self.box(image.width, image.height, generator))
+        pixels = parquet.to_pixels(part.resize((self.size, self.size), Image.Resampling.BILINEAR), self.channels)
+        return pixels[:, :, ::-1] if self.flip and generator.random() < 0.5 else pixels
+
+    def box(self, width: int, height: int, generator: np.random.Generator) -> tuple[int, int, int, int]:
+        """Returns (left, top, right, bottom) of a part of the image; ten tries, then the largest central one."""
+        for _ in range(10):
+            area = width * height * generator.uniform(*self.scale)
+            ratio = math.exp(generator.uniform(math.log(self.ratio[0]), math.log(self.ratio[1])))
+            w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+            if 0 < w <= width and 0 < h <= height:
+                left, top = int(generator.integers(width - w + 1)), int(generator.integers(height - h + 1))
+                return left, top, left + w, top + h
+        ratio = min(max(width / height, self.ratio[0]), self.ratio[1])
+        w, h = min(width, round(height * ratio)), min(height, round(width / ratio))
+        left, top = (width - w) // 2, (height - h) // 2
+        return left, top, left + w, top + h
+
+
+@dataclass(frozen=True)
+class ResizeCenterCrop:
+    """Scales the shorter side, then crops the centre: torchvision's Resize and CenterCrop.
+
+    ``resize`` is the shorter side before the crop, ``size`` the height and width after, ``channels`` is 1 or 3.
+    """
+
+    resize: int = 256
+    size: int = 224
+    channels: int = 3
+
+    def __call__(self, image: Image.Image, generator: np.random.Generator) -> np.ndarray:
+        """Returns (C, size, size) uint8; draws nothing."""
+        shorter = min(image.size)
+        width, height = (self.resize * side // shorter for side in image.size)
+        image = parquet.convert(image, self.channels).resize((width, height), Image.Resampling.BILINEAR)
+        left, top = round((width - self.size) / 2), round((height - self.size) / 2)
+        return parquet.to_pixels(image.crop((left, top, left + self.size, top + self.size)), self.channels)
+
+
+class StreamSource:
+    """Reads, decodes and transforms images in tasks of Ray Data. Implements :class:`~isograd.data.batch.Source`.
+
+    Iterate it where Ray is initialised: in the driver, a task or an actor. It needs one CPU of the cluster that nobody
+    has reserved. A worker holds the encoded images of one window (4,096 of ImageNet: about 450 MB), and Ray Data's
+    back-pressure bounds the decoded ones in the object store.
+
+    Args:
+        train: Split to train on.
+        test: Split to test on.
+        batch_size: Images a batch, B.
+        seed: Of the order, the transforms and the augmentation.
+        train_transform: Applied to each image to train on.
+        test_transform: Applied to each image to test on.
+        augmentation: Applied to each batch to train on, after the transform.
+        window: Rows that are permuted together, at least; whole row groups.
+        first_batch_timeout_s: How long an epoch may take to deliver its first batch.
+    """
+
+    def __init__(
+        self,
+        train: ParquetSplit,
+        test: ParquetSplit,
+        *,
+        batch_size: int,
+        seed: int,
+        train_transform: ImageTransform,
+        test_transform: ImageTransform,
+        augmentation: "Augmentation",
+        window: int = 4096,
+        first_batch_timeout_s: float = 60.0,
+    ) -> None:
+        import torch
+
+        self.num_train, self.num_test, self.held_bytes = train.num_rows, test.num_rows, 0
+        self.batch_size, self.seed, self.augmentation = batch_size, seed, augmentation
+        self.window, self.first_batch_timeout_s = window, first_batch_timeout_s
+        self._train, self._train_transform = train, train_transform
+        self._test, self._test_transform = test, test_transform
+        self._device = torch.device("cpu")
+
+    def on(self, device: "torch.device") -> "StreamSource":
+        """Returns the source with its batches on ``device``."""
+        moved = copy.copy(self)
+        moved._device = device
+        return moved
+
+    def train(self, epoch: int, first: int = 0) -> "Iterator[Batch]":
+        """Yields the batches of ``epoch`` (from 1), from number ``first`` on.
+
+        Raises:
+            DataError: Ray is not running or has no CPU left, or a row cannot be read; the message names file and row.
+        """
+        from isograd.seeding import derive, generator
+
+        windows = parquet.skip_rows(self.windows(epoch), first * self.batch_size)
+        seed = derive(self.seed, "image", epoch)
+        with closing(self._stream(WindowDecoder(self._train, self._train_transform, seed, windows), first)) as batches:
+            for batch in batches:
+                drawn = self.augmentation(batch.input, generator(self.seed, "augment", epoch, batch.number))
+                yield replace(batch, input=drawn)
+
+    def test(self) -> "Iterator[Batch]":
+        """Yields the test split in order, not augmented. Raises DataError as :meth:`train` does."""
+        windows = parquet.cut_windows(self._test.groups, self.window)
+        return self._stream(WindowDecoder(self._test, self._test_transform, 0, windows), 0)
+
+    def windows(self, epoch: int) -> list[Window]:
+        """Returns the windows of ``epoch`` in order."""
+        from isograd.seeding import derive
+
+        groups = self._train.groups
+        order = np.random.default_rng(derive(self.seed, "row groups", epoch)).permutation(len(groups))
+        windows = parquet.cut_windows([groups[place] for place in order], self.window)
+        return [replace(window, seed=derive(self.seed, "window", epoch, n)) for n, window in enumerate(windows)]
+
+    def _stream(self, decoder: "WindowDecoder", first: int) -> "Generator[Batch, None, None]":
+        num_rows = sum(window.num_rows - window.skip for window in decoder.windows)
+        if not num_rows:
+            return
+        require_free_cpu()
+        with _our_errors():
+            columns = _start(decoder, self.batch_size)
+            head = _first(columns, self.first_batch_timeout_s)
+            with closing(columns):  # frees the CPUs at once where the consumer leaves early
+                number = first
+                for number, batch in enumerate(itertools.chain([head], columns), first):
+                    yield _to_batch(batch, number).to(self._device)
+        assert number + 1 == first + math.ceil(num_rows / self.batch_size), "Ray Data lost rows"
+
+
+@dataclass(frozen=True)
+class WindowDecoder:
+    """What a task does: reads one window and yields its images, transformed, in the order of the epoch.
+
+    Attributes:
+        split: Reads the rows, and names them in messages.
+        transform: Applied to each image.
+        seed: Names, with the row, what ``transform`` draws.
+        windows: The windows to stream.
+    """
+
+    split: ParquetSplit
+    transform: ImageTransform
+    seed: int
+    windows: list[Window]
+
+    def __call__(self, item: Any) -> Iterator[dict[str, np.ndarray]]:
+        """Yields columns ``image`` (n, C, H, W), ``label`` (n,) and ``index`` (n,) of window number ``item``."""
+        try:
+            yield from self.decode(self.windows[int(item["item"][0])])
+        except IsogradError as error:
+            raise TaskError(error) from error.__cause__
+
+    def decode(self, window: Window) -> Iterator[dict[str, np.ndarray]]:
+        """As :meth:`__call__`, of a given window."""
+        parts = [self.split.read(group) for group in window.groups]
+        encoded = pa.chunked_array([chunk for images, _ in parts for chunk in images.chunks])
+        labels = np.concatenate([labels for _, labels in parts])
+        index = np.concatenate([np.arange(group.first, group.first + group.num_rows) for group in window.groups])
+        order = window.order()
+        for start in range(0, len(order), CHUNK):
+            places = order[start : start + CHUNK]
+            images = [self._image(encoded[int(place)].as_py(), int(index[place])) for place in places]
+            yield {"image": _stack(images, self.transform), "label": labels[places], "index": index[places]}
+
+    def _image(self, data: bytes, index: int) -> np.ndarray:
+        try:
+            image = Image.open(io.BytesIO(data))
+            image.load()
+        except Exception as error:
+            raise parquet.corrupt(self.split, index, error) from error
+        draws = np.random.default_rng([self.seed, index])
+        try:
+            return self.transform(image, draws)
+        except DataError as error:
+            raise parquet.at_row(self.split, index, error) from error
+        except Exception as error:
+            raise ContractError(
+                f"{self.transform} failed on {self.split.where(index)} ({error!r})",
+                "A transform has to accept every image of the data set",
+                "See the traceback of the task above this one.",
+            ) from error
+
+
+class TaskError(Exception):
+    """Carries an ``error`` of ours out of a task; Ray Data appends its ``advice`` to whatever is raised there."""
+
+    def __init__(self, error: IsogradError, *advice: str) -> None:
+        super().__init__(error, *advice)
+        self.error = error
+
+
+def require_free_cpu() -> None:
+    """Raises DataError where Ray is not running, or placement groups leave no CPU to the tasks of Ray Data.
+
+    Actors outside of placement groups look like tasks, which end; for them the time-out of the first batch has to do.
+    """
+    import ray
+    from ray.util import placement_group_table
+
+    if not ray.is_initialized():
+        raise DataError(
+            "Ray is not initialised",
+            "Images of a streamed data set are decoded in tasks of Ray Data",
+            "Call ray.init() first, or load the data set into memory.",
+        )
+    groups = [group for group in placement_group_table().values() if group["state"] == "CREATED"]
+    reserved = sum(bundle.get("CPU", 0) for group in groups for bundle in group["bundles"].values())
+    total = ray.cluster_resources().get("CPU", 0)
+    if total - reserved < 1:
+        raise _starved(f"placement groups reserve {reserved:g} of the cluster's {total:g} CPUs")
+
+
+def _starved(what: str) -> DataError:
+    return DataError(
+        what,
+        "Ray Data decodes images in tasks of 1 CPU each, and waits without a word where there is none for them",
+        "Start Ray with one more CPU (num_cpus), or reserve fewer for stages and other actors.",
+    )
+
+
+def _start(decoder: WindowDecoder, batch_size: int) -> Columns:
+    """Returns a generator of batches; Ray Data starts with the first."""
+    import ray.data
+
+    for handler in logging.getLogger("ray.data").handlers:
+        if isinstance(handler, logging.StreamHandler) and not isinstance(handler, logging.FileHandler):
+            handler.setLevel(logging.CRITICAL)  # of the console; the log file of Ray's session is kept
+    num_windows = len(decoder.windows)
+    items = ray.data.from_items(list(range(num_windows)), override_num_blocks=num_windows)
+    context = items.context  # a copy of the process's, shared with data sets derived from this one
+    context.execution_options.preserve_order = True
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    context.raise_original_map_exception = True
+    context.execution_no_progress_timeout_s = -1  # 30 minutes by default, which a consumer may well spend elsewhere
+    context.target_max_block_size = BLOCK_BYTES
+    images = items.map_batches(decoder, batch_size=1, batch_format="numpy", num_cpus=1)
+    return iter(images.iter_batches(batch_size=batch_size, batch_format="numpy"))  # pyright: ignore[reportReturnType]
+
+
+def _first(columns: Columns, timeout_s: float) -> dict[str, np.ndarray]:
+    """Returns the first batch. Raises DataError where it takes longer; a batch that comes later ends the stream."""
+    arrived: Future[dict[str, np.ndarray]] = Future()
+
+    def advance() -> None:
+        try:
+            arrived.set_result(next(columns))
+        except BaseException as error:
+            arrived.set_exception(error)
+
+    threading.Thread(target=advance, name="first-batch", daemon=True).start()
+    if not wait([arrived], timeout_s).done:
+        arrived.add_done_callback(lambda _: columns.close())
+        raise _too_late(timeout_s)
+    return arrived.result()
+
+
+def _too_late(timeout_s: float) -> DataError:
+    import ray
+
+    free, total = (resources.get("CPU", 0) for resources in (ray.available_resources(), ray.cluster_resources()))
+    what = f"no batch arrived within first_batch_timeout_s={timeout_s:g}; {free:g} of {total:g} CPUs are free"
+    if free < 1:
+        return _starved(what)
+    return DataError(what, "The first window takes longer to read and decode", "Raise the time-out or cut the window.")
+
+
+def _to_batch(columns: dict[str, np.ndarray], number: int) -> "Batch":
+    """Copies what lies in the shared, read-only memory of Ray's object store: torch would write to it."""
+    import torch
+
+    from isograd.data.batch import Batch
+
+    image, label, index = (
+        torch.from_numpy(column if column.flags.writeable else column.copy())
+        for column in (columns["image"], columns["label"], columns["index"])
+    )
+    return Batch(image, label, index, number)
+
+
+@contextmanager
+def _our_errors() -> Iterator[None]:
+    """Turns what Ray raises into the error that a task raised, or one that says which setting to change."""
+    from ray.exceptions import RayError
+
+    try:
+        yield
+    except RayError as error:
+        if ours := _carried(error):
+            raise ours from (None if isinstance(ours, DataError) else error)
+        raise DataError(
+            f"the stream of images broke ({type(error).__name__}: {error})",
+            "A worker of Ray Data failed",
+            "Lower the window if it ran out of memory; else see the log ray-data in the folder of Ray's session.",
+        ) from error
+
+
+def _carried(error: BaseException | None) -> IsogradError | None:
+    while error is not None:
+        if type(error) is TaskError:
+            return error.error
+        error = getattr(error, "cause", None) or error.__cause__
+    return None
+
+
+def _stack(images: list[np.ndarray], transform: ImageTransform) -> np.ndarray:
+    kinds = {(image.shape, image.dtype.name) for image in images}
+    if len(kinds) == 1 and images[0].ndim == 3 and images[0].dtype == np.uint8:
+        return np.stack(images)
+    raise ContractError(
+        f"{transform} returned images of {len(kinds)} kinds: {', '.join(map(str, sorted(kinds)[:3]))}",
+        "Images of a batch are stacked",
+        "Let it return (C, H, W) uint8 of one size.",
+    )

@@ -1,0 +1,343 @@
+"""Preparation: what is written, that it survives interruption, and what it refuses."""
+
+import hashlib
+import io
+import json
+import pickle
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from isograd.data import prepare as preparation
+from isograd.data.parquet import find_split, load_images
+from isograd.data.prepare import SOURCES, PreparedSource, prepare
+from isograd.errors import ConfigError, DataError, UnknownNameError
+from PIL import Image
+
+NUM_TRAIN, NUM_TEST = 57, 20
+CLASSES = ["cat", "dog", "frog"]
+
+
+@pytest.fixture(autouse=True)
+def small_row_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preparation, "ROWS_PER_GROUP", 8)
+
+
+@pytest.fixture
+def arrays() -> Iterator[dict[str, Any]]:
+    """A source of name ``arrays`` with objects like torchvision's CIFAR-10."""
+    generator = np.random.default_rng(0)
+    splits = {
+        split: SimpleNamespace(
+            data=generator.integers(0, 256, (count, 6, 5, 3), dtype=np.uint8),
+            targets=generator.integers(0, 3, count).tolist(),
+            classes=CLASSES,
+        )
+        for split, count in (("train", NUM_TRAIN), ("test", NUM_TEST))
+    }
+    SOURCES.add("arrays", PreparedSource(lambda root, split, download: splits[split]))
+    yield splits
+    SOURCES._entries.pop("arrays")
+
+
+def write_folder(root: Path, test: str = "test") -> Path:
+    """An ImageFolder of JPEG files of two sizes, the last one PNG."""
+    generator = np.random.default_rng(0)
+    for split, count in (("train", 9), (test, 3)):
+        for name in CLASSES:
+            (root / split / name).mkdir(parents=True)
+            for number in range(count):
+                image = Image.fromarray(generator.integers(0, 256, (8, 8 + number % 2, 3), dtype=np.uint8))
+                image.save(root / split / name / f"{number}.{'png' if number == count - 1 else 'jpg'}")
+    return root
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def rows(folder: Path, split: str) -> list[dict[str, Any]]:
+    return [row for file in find_split(folder, split).files for row in pq.read_table(file).to_pylist()]
+
+
+def refusal(*parts: str):
+    """Expects a DataError whose text has all the parts, in this order."""
+    return pytest.raises(DataError, match="(?s)" + ".*".join(parts))
+
+
+def test_arrays_lose_nothing(arrays: dict[str, Any], tmp_path: Path):
+    output = prepare("arrays", tmp_path, tmp_path / "out", rows_per_shard=20)
+    assert sorted(path.name for path in output.iterdir()) == [
+        "dataset.json",
+        "test-00000-of-00001.parquet",
+        *(f"train-0000{number}-of-00003.parquet" for number in range(3)),
+    ]
+    for split, count in (("train", NUM_TRAIN), ("test", NUM_TEST)):
+        images, targets = load_images(find_split(output, split), (3, 6, 5), 3)
+        original = torch.from_numpy(arrays[split].data).permute(0, 3, 1, 2)
+        order = [next(row for row in range(count) if torch.equal(original[row], image)) for image in images]
+        assert sorted(order) == list(range(count)) and order != list(range(count))
+        assert targets.tolist() == [arrays[split].targets[row] for row in order]
+    assert find_split(output, "train").row_groups == ((8, 8, 3),) * 3
+
+
+def test_summary(arrays: dict[str, Any], tmp_path: Path):
+    summary = json.loads(
+        (prepare("arrays", tmp_path, tmp_path / "out", rows_per_shard=20) / "dataset.json").read_text()
+    )
+    assert (summary["name"], summary["classes"], summary["num_classes"]) == ("arrays", CLASSES, 3)
+    assert summary["num_rows"] == {"train": NUM_TRAIN, "test": NUM_TEST} and summary["image_shape"] == [3, 6, 5]
+    pixels = arrays["train"].data / 255
+    assert np.allclose(summary["mean"], pixels.mean((0, 1, 2)), atol=1e-12)
+    assert np.allclose(summary["std"], pixels.std((0, 1, 2)), atol=1e-12)
+
+
+def test_grey_images(arrays: dict[str, Any], tmp_path: Path):
+    for split in arrays.values():
+        split.data = split.data[..., 0]
+    summary = json.loads((prepare("arrays", tmp_path, tmp_path / "out") / "dataset.json").read_text())
+    assert summary["image_shape"] == [1, 6, 5]
+    assert np.allclose(summary["mean"], [(arrays["train"].data / 255).mean()])
+    assert len(summary["std"]) == 1
+
+
+def test_the_hub_learns_the_names_of_the_classes(arrays: dict[str, Any], tmp_path: Path):
+    output = prepare("arrays", tmp_path, tmp_path / "out")
+    metadata = pq.read_schema(output / "train-00000-of-00001.parquet").metadata
+    features = json.loads(metadata[b"huggingface"])["info"]["features"]
+    assert features == {"image": {"_type": "Image"}, "label": {"names": CLASSES, "_type": "ClassLabel"}}
+
+
+@pytest.mark.parametrize("test", ["test", "val"])
+def test_image_folder_keeps_the_bytes_of_files(tmp_path: Path, test: str):
+    root = write_folder(tmp_path / "in", test)
+    output = prepare("image_folder", root, tmp_path / "out")
+    for split, folder, count in (("train", "train", 27), ("test", test, 9)):
+        found = rows(output, split)
+        paths = [row["image"]["path"] for row in found]
+        assert len(set(paths)) == count and paths != sorted(paths)
+        for row in found:
+            assert row["image"]["bytes"] == (root / folder / row["image"]["path"]).read_bytes()
+            assert CLASSES[row["label"]] == row["image"]["path"].split("/")[0]
+    assert json.loads((output / "dataset.json").read_text())["image_shape"] is None
+
+
+@pytest.mark.parametrize(("split", "row"), [("train", 20), ("test", 8)])
+def test_an_interrupted_run_goes_on_and_ends_with_the_same_bytes(tmp_path: Path, split: str, row: int):
+    root = write_folder(tmp_path / "in")
+    expected = contents(prepare("image_folder", root, tmp_path / "expected", rows_per_shard=7))
+    path = rows(tmp_path / "expected", split)[row]["image"]["path"]
+    bad = root / split / path
+    intact = bad.read_bytes()
+    bad.write_bytes(intact[: len(intact) // 2])
+    with refusal(f"image {path} of the {split} split of image_folder cannot be decoded", "complete shards are kept"):
+        prepare("image_folder", root, tmp_path / "out", rows_per_shard=7)
+    assert not (tmp_path / "out" / "dataset.json").exists()
+    bad.write_bytes(intact)
+    kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*.parquet")}
+    assert contents(prepare("image_folder", root, tmp_path / "out", rows_per_shard=7)) == expected
+    assert kept and all(path.stat().st_mtime_ns == time for path, time in kept.items())
+
+
+def test_a_killed_run_goes_on(arrays: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    expected = contents(prepare("arrays", tmp_path, tmp_path / "expected", rows_per_shard=10))
+    encode, calls = preparation.ArrayImages.encoded, 0
+
+    def encoded(self: preparation.ArrayImages, row: int) -> tuple[bytes, str | None]:
+        nonlocal calls
+        calls += 1
+        if calls == 35:
+            raise KeyboardInterrupt
+        return encode(self, row)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(preparation.ArrayImages, "encoded", encoded)
+        with pytest.raises(KeyboardInterrupt):
+            prepare("arrays", tmp_path, tmp_path / "out", rows_per_shard=10)
+    left = set(contents(tmp_path / "out"))
+    assert 0 < len(left & set(expected)) < len(expected) - 1
+    assert contents(prepare("arrays", tmp_path, tmp_path / "out", rows_per_shard=10)) == expected
+
+
+def test_a_complete_output_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    root, output = write_folder(tmp_path / "in"), tmp_path / "out"
+    prepare("image_folder", root, output)
+    times = {path: path.stat().st_mtime_ns for path in output.iterdir()}
+    capsys.readouterr()
+    assert prepare("image_folder", root, output) == output
+    assert "already holds image_folder, complete" in capsys.readouterr().err.replace("\n", "")
+    shutil.rmtree(root)
+    assert prepare("image_folder", root, output) == output
+    assert "its original is gone" in capsys.readouterr().err.replace("\n", "")
+    assert times == {path: path.stat().st_mtime_ns for path in output.iterdir()}
+
+
+def test_a_missing_shard_of_a_complete_output_is_written_again(arrays: dict[str, Any], tmp_path: Path):
+    output = prepare("arrays", tmp_path, tmp_path / "out", rows_per_shard=20)
+    expected = contents(output)
+    (output / "train-00001-of-00003.parquet").unlink()
+    assert contents(prepare("arrays", tmp_path, output, rows_per_shard=20)) == expected
+
+
+def test_unknown_name(tmp_path: Path):
+    with pytest.raises(UnknownNameError, match=r"unknown source 'cifr10'\. Did you mean 'cifar10'\?"):
+        prepare("cifr10", tmp_path, tmp_path / "out")
+
+
+def test_rows_per_shard(tmp_path: Path):
+    with pytest.raises(ConfigError, match="rows_per_shard=0"):
+        prepare("cifar10", tmp_path, tmp_path / "out", rows_per_shard=0)
+
+
+@pytest.mark.parametrize(("name", "mend"), [("cifar10", "Use download=True"), ("imagenet", "Fetch the original")])
+def test_missing_original(tmp_path: Path, name: str, mend: str):
+    with refusal("there is no folder", "nowhere", mend):
+        prepare(name, tmp_path / "nowhere", tmp_path / "out")
+    with refusal(f"cannot open the train split of {name}", mend):
+        prepare(name, tmp_path, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_cannot_be_downloaded(tmp_path: Path):
+    with refusal("imagenet cannot be downloaded", "Fetch the original"):
+        prepare("imagenet", tmp_path, tmp_path / "out", download=True)
+
+
+def test_image_folder_without_test(tmp_path: Path):
+    shutil.rmtree(write_folder(tmp_path / "in") / "test")
+    with refusal("cannot open the test split", "no folder test or val or validation"):
+        prepare("image_folder", tmp_path / "in", tmp_path / "out")
+
+
+def test_image_folder_whose_splits_differ(tmp_path: Path):
+    shutil.rmtree(write_folder(tmp_path / "in") / "test" / "dog")
+    with refusal("differ in 1 classes: dog", "one number would mean two classes"):
+        prepare("image_folder", tmp_path / "in", tmp_path / "out")
+
+
+@pytest.mark.parametrize(("label", "number"), [(3, "3"), (-1, "-1")])
+def test_label_out_of_range(arrays: dict[str, Any], tmp_path: Path, label: int, number: str):
+    arrays["test"].targets[4] = label
+    with refusal("the test split of arrays", f"image 4 has label {number}", "0 to 2"):
+        prepare("arrays", tmp_path, tmp_path / "out")
+
+
+def test_no_images(arrays: dict[str, Any], tmp_path: Path):
+    arrays["train"].data, arrays["train"].targets = arrays["train"].data[:0], []
+    with refusal("the train split of arrays", "0 images"):
+        prepare("arrays", tmp_path, tmp_path / "out")
+
+
+def test_output_that_cannot_be_written(arrays: dict[str, Any], tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    with refusal("cannot write to .*file", "Use another output folder"):
+        prepare("arrays", tmp_path, tmp_path / "file" / "out")
+
+
+def test_output_that_holds_something_else(arrays: dict[str, Any], tmp_path: Path):
+    root, output = write_folder(tmp_path / "in"), tmp_path / "out"
+    before = contents(prepare("image_folder", root, output))
+    with refusal("test-00000-of-00001.parquet is not a shard of arrays", "another data set", "Use another output"):
+        prepare("arrays", root, output)
+    with refusal("is not a shard of image_folder with rows_per_shard=5"):
+        prepare("image_folder", root, output, rows_per_shard=5)
+    Image.new("RGB", (8, 8)).save(root / "train" / "cat" / "new.png")
+    with refusal("is not a shard of image_folder"):
+        prepare("image_folder", root, output)
+    assert contents(output) == before
+
+
+def md5(data: bytes) -> str:
+    return hashlib.md5(data).hexdigest()
+
+
+def pixels_of(count: int, size: int) -> np.ndarray:
+    return np.random.default_rng(count).integers(0, 256, (count, 3, size, size), dtype=np.uint8)
+
+
+def check(output: Path, split: str, pixels: np.ndarray, labels: list[int], num_classes: int) -> None:
+    """Compares what was prepared with (N, 3, H, W), in any order."""
+    images, targets = load_images(find_split(output, split), pixels.shape[1:], num_classes)
+    found = sorted((image.numpy().tobytes(), target) for image, target in zip(images, targets.tolist(), strict=True))
+    assert found == sorted((image.tobytes(), label) for image, label in zip(pixels, labels, strict=True))
+
+
+def test_cifar10_as_torchvision_reads_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    from torchvision.datasets import CIFAR10
+
+    def store(name: str, content: dict[str, Any]) -> str:
+        data = pickle.dumps(content)
+        (tmp_path / "cifar-10-batches-py" / name).write_bytes(data)
+        return md5(data)
+
+    (tmp_path / "cifar-10-batches-py").mkdir()
+    classes = list("abcdefghij")
+    train, test = pixels_of(12, 32), pixels_of(5, 32)
+    halves = [{"data": half.reshape(6, -1), "labels": list(range(6))} for half in (train[:6], train[6:])]
+    sums = [store(f"data_batch_{number}", half) for number, half in enumerate(halves)]
+    last = store("test_batch", {"data": test.reshape(5, -1), "labels": [9, 8, 7, 6, 5]})
+    meta = store("batches.meta", {"label_names": classes})
+    monkeypatch.setattr(CIFAR10, "train_list", [[f"data_batch_{number}", md5] for number, md5 in enumerate(sums)])
+    monkeypatch.setattr(CIFAR10, "test_list", [["test_batch", last]])
+    monkeypatch.setattr(CIFAR10, "meta", {"filename": "batches.meta", "key": "label_names", "md5": meta})
+    output = prepare("cifar10", tmp_path, tmp_path / "out")
+    check(output, "train", train, [*range(6), *range(6)], 10)
+    check(output, "test", test, [9, 8, 7, 6, 5], 10)
+    assert json.loads((output / "dataset.json").read_text())["classes"] == classes
+
+
+def test_svhn_as_torchvision_reads_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    from scipy.io import savemat
+    from torchvision.datasets import SVHN
+
+    table, digits = {}, {"train": [10, 1, 2, 10], "test": [9, 10]}
+    for split, labels in digits.items():
+        buffer, pixels = io.BytesIO(), pixels_of(len(labels), 32)
+        savemat(buffer, {"X": pixels.transpose(2, 3, 1, 0), "y": np.array(labels, np.uint8)[:, None]})
+        (tmp_path / f"{split}_32x32.mat").write_bytes(buffer.getvalue())
+        table[split] = ["", f"{split}_32x32.mat", md5(buffer.getvalue())]
+    monkeypatch.setattr(SVHN, "split_list", table)
+    output = prepare("svhn", tmp_path, tmp_path / "out")
+    check(output, "train", pixels_of(4, 32), [0, 1, 2, 0], 10)
+    check(output, "test", pixels_of(2, 32), [9, 0], 10)
+    assert json.loads((output / "dataset.json").read_text())["classes"] == list("0123456789")
+
+
+def test_stl10_as_torchvision_reads_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    from torchvision.datasets import STL10
+
+    folder = tmp_path / "stl10_binary"
+    folder.mkdir()
+    (folder / "class_names.txt").write_text("\n".join("abcdefghij"))
+    sums = []
+    for split, count in (("train", 4), ("test", 3)):
+        for part, array in (("X", pixels_of(count, 96).transpose(0, 1, 3, 2)), ("y", np.arange(count) + 1)):
+            data = array.astype(np.uint8).tobytes()
+            (folder / f"{split}_{part}.bin").write_bytes(data)
+            sums.append([f"{split}_{part}.bin", md5(data)])
+    monkeypatch.setattr(STL10, "train_list", sums[:2])
+    monkeypatch.setattr(STL10, "test_list", sums[2:])
+    output = prepare("stl10", tmp_path, tmp_path / "out")
+    check(output, "train", pixels_of(4, 96), [0, 1, 2, 3], 10)
+    check(output, "test", pixels_of(3, 96), [0, 1, 2], 10)
+
+
+def test_imagenet_as_torchvision_reads_it(tmp_path: Path):
+    write_folder(tmp_path, "val")
+    names = {"cat": ("crane",), "dog": ("crane",), "frog": ("tree frog", "tree-frog")}
+    torch.save((names, ["cat"]), tmp_path / "meta.bin")
+    output = prepare("imagenet", tmp_path, tmp_path / "out")
+    assert len(rows(output, "validation")) == len(rows(output, "test")) == 9
+    for row in rows(output, "train"):
+        assert row["image"]["bytes"] == (tmp_path / "train" / row["image"]["path"]).read_bytes()
+    assert json.loads((output / "dataset.json").read_text())["classes"] == [
+        "crane (0)",
+        "crane (1)",
+        "tree frog, tree-frog",
+    ]
