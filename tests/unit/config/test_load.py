@@ -1,0 +1,53 @@
+"""Configuration: what it composes, and how it refuses."""
+
+import dataclasses
+
+import pytest
+from isograd.config.load import experiments, fingerprint, from_dict, load, to_dict
+from isograd.errors import ConfigError, UnknownNameError
+
+
+@pytest.mark.parametrize("name", experiments())
+def test_every_preset_composes(name: str) -> None:
+    assert load([f"experiment={name}"]).train.epochs > 1
+
+
+def test_a_configuration_survives_as_plain_values() -> None:
+    config = load(["method=infopro", "model=vit_s", "optimizer=adamw", "executor.num_stages=2"])
+    assert from_dict(to_dict(config)) == config
+
+
+def test_the_fingerprint_covers_numbers_not_executors() -> None:
+    base = fingerprint(load([]))
+    assert base == fingerprint(load(["executor=sequential", "executor.queue_depth=7", "folder=x", "data.path=y"]))
+    assert base != fingerprint(load(["optimizer.lr=0.2"]))
+    assert base != fingerprint(load(["seed=1"]))
+
+
+@pytest.mark.parametrize(
+    ("override", "error", "said"),
+    [
+        ("method=dlg", UnknownNameError, "Did you mean 'dgl'"),
+        ("model=resnet23", UnknownNameError, "Did you mean 'resnet"),
+        ("data=cifar", UnknownNameError, "Did you mean 'cifar10'"),
+        ("train.epoch=3", ConfigError, "Did you mean 'train.epochs'"),
+        ("optimizer.lr=fast", ConfigError, "optimizer.lr"),
+        ("verbose", ConfigError, "KEY=VALUE"),
+    ],
+)
+def test_what_nothing_reads_is_refused_with_a_suggestion(override: str, error: type, said: str) -> None:
+    with pytest.raises(error, match=said):
+        load([override])
+
+
+def test_the_recipe_is_the_papers() -> None:
+    config = load(["experiment=cifar10_resnet32"])
+    assert dataclasses.asdict(config.optimizer) == {
+        "name": "sgd",
+        "lr": 0.8,
+        "momentum": 0.9,
+        "nesterov": True,
+        "weight_decay": 1e-4,
+    }
+    assert (config.schedule.name, config.data.batch_size, config.train.epochs) == ("warmup_cosine", 1024, 400)
+    assert (config.data.padding, config.data.padding_mode, config.data.flip) == (4, "reflect", True)

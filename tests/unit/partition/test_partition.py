@@ -1,0 +1,83 @@
+"""Cuts: the rules, the published tables, and what is refused."""
+
+import pytest
+from isograd.errors import BackboneError, PartitionError
+from isograd.executor.blueprint import spread
+from isograd.models.backbone import MODELS, Backbone
+from isograd.partition import published
+from isograd.partition.partition import Even, Explicit, Published
+
+
+def backbone(name: str = "resnet32") -> Backbone:
+    entry = MODELS.get(name)
+    return entry.build(entry.config, input_shape=(3, 32, 32), num_classes=10, seed=0)
+
+
+def residual_blocks(table: str, k: int, name: str = "resnet32") -> list[int]:
+    partition = Published(table=table).cut(backbone(name), k)
+    return [sum(unit.name.startswith("layer") for unit in partition.units(module)) for module in range(partition.num_modules)]
+
+
+def test_parameters_are_the_published_numbers() -> None:
+    for name, expected in (("resnet32", 466_906), ("resnet110", 1_730_714)):
+        assert sum(w.numel() for unit in backbone(name).units for w in unit.module.parameters()) == expected
+
+
+@pytest.mark.parametrize(
+    ("table", "name", "k", "counts"),
+    [
+        ("infopro", "resnet32", 2, [7, 8]),
+        ("infopro", "resnet32", 4, [3, 4, 4, 4]),
+        ("infopro", "resnet32", 16, [0, *[1] * 15]),
+        ("man", "resnet32", 16, [1] * 15),
+        ("hpff", "resnet32", 8, [1, *[2] * 7]),
+        ("manpp", "resnet32", 8, [0, 1, *[2] * 7]),
+        ("infopro", "resnet110", 16, [2, *[3] * 8, *[4] * 7]),
+        ("man", "resnet110", 55, [1] * 54),
+        ("infopro_star", "resnet110", 3, [10, 11, 33]),
+    ],
+)
+def test_published_tables_count_as_the_papers_do(table: str, name: str, k: int, counts: list[int]) -> None:
+    assert residual_blocks(table, k, name) == counts
+
+
+def test_published_ends_are_those_written_in_the_papers() -> None:
+    expected = ["layer1.0", "layer1.2", "layer1.4", "layer2.1", "layer2.3", "layer3.0", "layer3.2"]
+    assert published.ends("infopro", "resnet32", 8) == expected
+    stage = (1, 2, 4, 5, 7, 9, 11, 13, 14, 16, 17)
+    ends = [f"layer{part}.{block}" for part in (1, 2) for block in stage]
+    ends += [f"layer3.{block}" for block in (1, 3, 4, 6, 7, 9, 11, 13, 15)]
+    assert published.ends("man", "resnet110", 32) == ends
+
+
+@pytest.mark.parametrize("k", range(1, 18))
+def test_even_cuts_differ_by_one_unit_at_most(k: int) -> None:
+    partition = Even().cut(backbone(), k)
+    sizes = [len(partition.units(module)) for module in range(k)]
+    assert sum(sizes) == 17 and max(sizes) - min(sizes) <= 1
+
+
+def test_more_modules_than_units_is_refused_with_the_numbers() -> None:
+    with pytest.raises(PartitionError, match=r"cannot cut resnet32 into 20 local modules: it has 17 units") as caught:
+        Even().cut(backbone(), 20)
+    assert "partition.num_modules<=17" in str(caught.value)
+
+
+@pytest.mark.parametrize("ends", [["layer2.0", "layer1.0"], ["layer1.0", "layer1.0"], ["head"]])
+def test_cuts_that_do_not_increase_are_refused(ends: list[str]) -> None:
+    with pytest.raises(PartitionError, match="must increase"):
+        Explicit(ends=ends).cut(backbone(), len(ends) + 1)
+
+
+def test_a_cut_after_an_unknown_unit_lists_the_units() -> None:
+    with pytest.raises(BackboneError, match=r"no unit 'layer4.0'.*layer3.4, head"):
+        Explicit(ends=["layer4.0"]).cut(backbone(), 2)
+
+
+def test_a_table_without_the_row_lists_its_rows() -> None:
+    with pytest.raises(PartitionError, match=r"known are: .*resnet32 K=16"):
+        Published(table="infopro").cut(backbone(), 5)
+
+
+def test_modules_are_spread_over_stages_without_gaps() -> None:
+    assert [list(stage) for stage in spread(7, 3)] == [[0, 1, 2], [3, 4], [5, 6]]
