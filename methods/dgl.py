@@ -38,5 +38,6 @@ class DGL(Method):
         auxiliary: str = "auto"
 
     def objective(self, partition: Partition, index: int) -> Objective:
+        """Builds the named auxiliary network on the module's last feature."""
         feature = partition.units(index)[-1].output
         return TaskObjective(self.task, AUXILIARY.get(self.config.auxiliary)(feature, self.task.num_outputs))

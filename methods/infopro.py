@@ -5,12 +5,10 @@ Module k < K-1 minimises lambda1 BCE(decoder(h_k), image) + lambda2 L_y(head(h_k
 about the image, and make the activation useful for the task. L_y is cross-entropy or a supervised contrastive loss.
 """
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
-
 from isograd.data.transforms import Normalize
 from isograd.errors import ConfigError
 from isograd.local import infopro
@@ -19,6 +17,8 @@ from isograd.local.method import METHODS, Method
 from isograd.local.module import Objective, Outcome
 from isograd.partition.partition import Partition
 from isograd.tasks.task import Task
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 CONTRAST_WIDTH = 128
 
@@ -46,6 +46,7 @@ class InfoProObjective(Objective):
         self.normalize, self.decoder, self.head = normalize, decoder, head
 
     def forward(self, feature: Tensor, target: Tensor, pixels: Tensor | None) -> Outcome:
+        """Returns the weighted sum of both losses. Shapes: as :class:`~isograd.local.module.Objective`."""
         if pixels is None:
             raise AssertionError("InfoPro's exchange carries the image")
         image = self.decoder(feature)
@@ -61,6 +62,7 @@ class InfoProObjective(Objective):
         return Outcome(self.lambda1 * reconstruction + self.lambda2 * loss, None if self.contrast else output)
 
     def predict(self, feature: Tensor) -> Tensor | None:
+        """Returns the head's logits, (B, Y); None for an embedding."""
         return None if self.contrast else self.head(feature)
 
 
@@ -103,6 +105,7 @@ class InfoPro(Method):
         widen: int = 1
 
     def objective(self, partition: Partition, index: int) -> Objective:
+        """Builds decoder and head for the module's last feature, with its interpolated coefficients."""
         config = self.config
         _check(config)
         return InfoProObjective(
@@ -142,8 +145,8 @@ def interpolated(ends: list[float], index: int, num_modules: int) -> float:
     return (1 - ratio) * ends[0] + ratio * ends[1]
 
 
-def _full_precision(value: Tensor) -> torch.autocast:
-    return torch.autocast(value.device.type, enabled=False)
+def _full_precision(value: Tensor) -> AbstractContextManager[None]:
+    return torch.autocast(value.device.type, enabled=False)  # pyright: ignore[reportReturnType]
 
 
 def _check(config: InfoPro.Config) -> None:

@@ -3,7 +3,7 @@ command line, search and the conformance tests."""
 
 import difflib
 from collections.abc import Callable, Iterator
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 from isograd.errors import ConfigError, UnknownNameError
 
@@ -15,6 +15,7 @@ def suggestion(name: str, known: list[str]) -> str:
 
 
 T = TypeVar("T")
+S = TypeVar("S")
 
 
 class Registry(Generic[T]):
@@ -41,9 +42,14 @@ class Registry(Generic[T]):
         self._entries[name] = entry
         return entry
 
-    def register(self, name: str) -> Callable[[T], T]:
-        """Decorator form of :meth:`add`."""
-        return lambda entry: self.add(name, entry)
+    def register(self, name: str) -> Callable[[S], S]:
+        """Decorator form of :meth:`add`; what is decorated keeps its own type."""
+
+        def add(entry: S) -> S:
+            self.add(name, cast(T, entry))
+            return entry
+
+        return add
 
     def get(self, name: str) -> T:
         """Returns the entry. Raises UnknownNameError, with a suggestion, where there is none."""

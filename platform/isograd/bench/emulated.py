@@ -37,6 +37,7 @@ class EmulatedStage(Stage):
         self._stepped(0)
 
     def state(self) -> dict[str, Tensor]:
+        """Returns nothing: there are no weights."""
         return {}
 
 
@@ -49,4 +50,5 @@ class EmulatedBuilder:
     activation_bytes: int
 
     def __call__(self, device: torch.device) -> Stage:
+        """Builds the stage."""
         return EmulatedStage(self.index, self.step_s, self.activation_bytes)

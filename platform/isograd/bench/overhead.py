@@ -43,8 +43,12 @@ def bench(quick: bool, overrides: Sequence[str]) -> list[Row]:
     ratio = statistics.median(first / second for first, second in pairs)
     return [
         Row(case, "time over hand-written loop", ratio, "ratio", "measured", hardware()),
-        Row(case, "isograd", images / statistics.median(first for first, _ in pairs), "images/s", "measured", hardware()),
-        Row(case, "loop", images / statistics.median(second for _, second in pairs), "images/s", "measured", hardware()),
+        Row(
+            case, "isograd", images / statistics.median(first for first, _ in pairs), "images/s", "measured", hardware()
+        ),
+        Row(
+            case, "loop", images / statistics.median(second for _, second in pairs), "images/s", "measured", hardware()
+        ),
     ]
 
 
@@ -74,7 +78,9 @@ class _HandWritten:
         config = blueprint.config
         self._device = resolve_device(config.executor.device)
         self._model = nn.Sequential(*(unit.module for unit in Blueprint(config).backbone.units)).to(self._device)
-        self._optimizer = torch.optim.SGD(self._model.parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=1e-4)
+        self._optimizer = torch.optim.SGD(
+            self._model.parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=1e-4
+        )
         images = batches._train
         self._pixels = torch.from_numpy(images.pixels).to(self._device)
         self._targets = torch.from_numpy(images.targets).to(self._device)

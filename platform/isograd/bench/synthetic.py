@@ -16,6 +16,4 @@ def source(
         generator.integers(0, 256, (count, *shape), dtype=np.uint8), generator.integers(0, num_classes, count)
     )
     test = Images(train.pixels[:0], train.targets[:0])
-    return MemorySource(
-        train, test, batch_size=batch_size, seed=0, augmentation=Augmentation(padding=4, flip=True)
-    )
+    return MemorySource(train, test, batch_size=batch_size, seed=0, augmentation=Augmentation(padding=4, flip=True))

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -170,7 +171,7 @@ def _digits() -> tuple[Images, Images]:
     """scikit-learn's bundled scans of handwritten digits, 8x8, 16 grey levels: 1,437 to train, 360 to test."""
     from sklearn.datasets import load_digits
 
-    bunch = load_digits()
+    bunch: Any = load_digits()
     pixels = np.rint(bunch.images * (255 / 16)).astype(np.uint8)[:, None]  # (N, 1, 8, 8)
     order = np.random.Generator(np.random.PCG64(0)).permutation(len(pixels))
     pixels, targets = pixels[order], bunch.target[order].astype(np.int64)
@@ -202,5 +203,3 @@ def _check(config: DataConfig) -> None:
             "Images held in memory all have the shape that the network gets",
             "Use data.loading=stream.",
         )
-
-

@@ -35,9 +35,7 @@ class MemorySource:
         augmentation: Applied to training batches.
     """
 
-    def __init__(
-        self, train: Images, test: Images, *, batch_size: int, seed: int, augmentation: Augmentation
-    ) -> None:
+    def __init__(self, train: Images, test: Images, *, batch_size: int, seed: int, augmentation: Augmentation) -> None:
         self.num_train, self.num_test = len(train.targets), len(test.targets)
         self.batch_size, self.seed, self.augmentation = batch_size, seed, augmentation
         self.held_bytes = train.pixels.nbytes + test.pixels.nbytes
@@ -45,6 +43,7 @@ class MemorySource:
         self._device = torch.device("cpu")
 
     def on(self, device: torch.device) -> "MemorySource":
+        """Returns the source with its pixels and targets held on ``device``."""
         moved = MemorySource(
             self._train, self._test, batch_size=self.batch_size, seed=self.seed, augmentation=self.augmentation
         )
@@ -59,6 +58,7 @@ class MemorySource:
             yield Batch(self.augmentation(batch.input, draw), batch.target, batch.index, batch.number)
 
     def test(self) -> Iterator[Batch]:
+        """Yields the test split in order, not augmented."""
         yield from self._batches(self._test, torch.arange(self.num_test), 0)
 
     def _batches(self, images: Images, order: Tensor, first: int) -> Iterator[Batch]:

@@ -79,4 +79,5 @@ class StageActor:
 
 def remote_class(queue_depth: int) -> Any:
     """Returns the actor class with as many receiving threads as messages can be under way."""
-    return ray.remote(max_restarts=0, max_task_retries=0, concurrency_groups={RECEIVE: queue_depth})(StageActor)
+    options: Any = {"max_restarts": 0, "max_task_retries": 0, "concurrency_groups": {RECEIVE: queue_depth}}
+    return ray.remote(**options)(StageActor)

@@ -43,9 +43,7 @@ class Packed:
 def pack(tensor: Tensor) -> Packed:
     """Packs a CPU tensor, keeping dtype and memory order to the bit; copies only what is not dense."""
     channels_last = (
-        tensor.dim() == 4
-        and not tensor.is_contiguous()
-        and tensor.is_contiguous(memory_format=torch.channels_last)
+        tensor.dim() == 4 and not tensor.is_contiguous() and tensor.is_contiguous(memory_format=torch.channels_last)
     )
     dense = tensor.permute(0, 2, 3, 1) if channels_last else tensor.contiguous()
     bfloat16 = tensor.dtype == torch.bfloat16
@@ -145,9 +143,11 @@ class ActorLink:
         self._actor = actor
 
     def push(self, sequence: int, envelope: Envelope) -> Any:
+        """Calls the actor's ``deliver`` and returns the reference of its answer."""
         return self._actor.deliver.remote(sequence, envelope)
 
     def wait(self, delivery: Any) -> None:
+        """Waits for that answer. Raises RayActorError where the actor is gone."""
         import ray
 
         ray.get(delivery)
@@ -172,11 +172,13 @@ class FromDevice(OnHost):
         self._stream = torch.cuda.Stream(device)
 
     def mark(self) -> Any:
+        """Records, on the compute stream, the moment at which the tensors exist."""
         event = torch.cuda.Event()
         event.record()
         return event
 
     def bring(self, message: Message, mark: Any) -> Message:
+        """Copies the message to pinned memory once that moment has passed, and waits for the copy."""
         if message.value is None:
             return message
         with torch.cuda.stream(self._stream):
@@ -216,9 +218,11 @@ class SendingOutbox:
         self._thread.start()
 
     def send(self, message: Message) -> None:
+        """Takes a message; waits while another one is still being handed over."""
         self._put((message, self._host_copy.mark()))
 
     def close(self) -> None:
+        """Returns once the next stage has taken everything. Raises what the sender thread met."""
         self._put(None)
         self._thread.join()
         self._raise()
@@ -241,7 +245,7 @@ class SendingOutbox:
                 pass
             while self._under_way:
                 self._link.wait(self._under_way.popleft())
-        except BaseException as error:  # noqa: BLE001 - handed to the compute thread, which raises it
+        except BaseException as error:
             self._error = error
 
     def _send_one(self) -> bool:
@@ -255,5 +259,3 @@ class SendingOutbox:
         self._under_way.append(self._link.push(self._sequence, envelope))
         self._sequence += 1
         return True
-
-

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
@@ -31,7 +31,7 @@ def merged(streams: Sequence[Any]) -> Iterator[Event]:
         for stream in ready:
             index = open_streams[stream]
             try:
-                event = ray.get(next(stream))
+                event: Any = ray.get(next(cast(Any, stream)))
             except StopIteration:
                 del open_streams[stream]
             except RayError as error:
@@ -67,7 +67,7 @@ def _other_failures(index: int, open_streams: dict[Any, int]) -> dict[int, RayEr
         ready, _ = ray.wait(list(waiting), num_returns=1, timeout=left_s, fetch_local=False)
         for stream in ready:
             try:
-                ray.get(next(stream))
+                ray.get(next(cast(Any, stream)))
             except StopIteration:
                 del waiting[stream]
             except RayError as error:

@@ -9,6 +9,6 @@ _SWITCH = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 
 
 def prefer_loopback() -> None:
-    """Lets Ray's services listen on 127.0.0.1 only. Has no effect once Ray has been imported, or where the user chose."""
+    """Lets Ray's services listen on 127.0.0.1 only. No effect once Ray has been imported, or where the user chose."""
     if "ray" not in sys.modules:
         os.environ.setdefault(_SWITCH, "0")

@@ -37,6 +37,7 @@ class BlueprintStage:
     modules: range
 
     def __call__(self, device: torch.device) -> Stage:
+        """Builds the stage."""
         learners = self.blueprint.learners(self.modules, device)
         interval_s = self.blueprint.config.executor.event_interval_s
         return Stage(self.index, learners, Nowhere(), device=device, event_interval_s=interval_s)
@@ -85,18 +86,22 @@ class Pipeline:
         self._resources.close()
 
     def fit(self, program: Program) -> Iterator[Event]:
+        """Trains; yields the events of all stages as they come."""
         return self._run(program, evaluation=False)
 
     def evaluate(self, program: Program) -> Iterator[Event]:
+        """Runs the test split through the pipeline."""
         return self._run(program, evaluation=True)
 
     def state(self) -> dict[str, Tensor]:
+        """Returns the state of all modules, gathered from the stages."""
         merged: dict[str, Tensor] = {}
         for part in failure.raise_cause([actor.state.remote() for actor in self._actors]):
             merged |= part
         return merged
 
     def load_state(self, state: dict[str, Tensor]) -> None:
+        """Hands each stage the state of its modules. Raises CheckpointError."""
         self._prepare(state)
 
     def loop(self, duration_s: float) -> list[float]:
@@ -139,7 +144,9 @@ class Pipeline:
         self._actors = []
 
 
-def pipelined(blueprint: Blueprint, *, queued_bytes: int = 0, extra_cpus: int = 0, records_steps: bool = False) -> Pipeline:
+def pipelined(
+    blueprint: Blueprint, *, queued_bytes: int = 0, extra_cpus: int = 0, records_steps: bool = False
+) -> Pipeline:
     """Returns the pipeline of a blueprint's local modules.
 
     Raises:

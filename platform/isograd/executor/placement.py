@@ -1,7 +1,7 @@
 """Devices for the stages, reserved together or not at all."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import ray
@@ -78,7 +78,7 @@ def _stages_that_fit(resources: dict[str, float], need: dict[str, float]) -> int
     return int(min(resources.get(name, 0) // amount for name, amount in need.items() if amount))
 
 
-def _amounts(resources: dict[str, float], times: int = 1) -> str:
+def _amounts(resources: Mapping[str, float], times: int = 1) -> str:
     return " and ".join(
         f"{resources.get(name, 0) * times:g} {name}{'s' if resources.get(name, 0) * times != 1 else ''}"
         for name in ("CPU", "GPU")

@@ -47,15 +47,19 @@ class SequentialExecutor:
         torch.set_num_threads(self._threads_before)
 
     def fit(self, program: Program) -> Iterator[Event]:
+        """Trains; yields events as they happen."""
         return self.stage.run(program.messages(self._device))
 
     def evaluate(self, program: Program) -> Iterator[Event]:
+        """Runs the test split."""
         return self.stage.run(program.evaluation(self._device))
 
     def state(self) -> dict[str, Tensor]:
+        """Returns the state of all modules."""
         return self.stage.state()
 
     def load_state(self, state: dict[str, Tensor]) -> None:
+        """Puts all modules into a saved state. Raises CheckpointError."""
         self.stage.load_state(state)
 
 

@@ -41,9 +41,11 @@ class Nowhere:
     sent_bytes = 0
 
     def send(self, message: Message) -> None:
+        """Drops the message."""
         pass
 
     def close(self) -> None:
+        """Does nothing."""
         pass
 
 
@@ -182,10 +184,11 @@ class Stage:
     def _predict(self, message: Message) -> None:
         self._set_training(False)
         assert message.target is not None
+        size = message.target.shape[0]
         for learner, meter in zip(self.learners, self._meters, strict=True):
             leaving = _Leaving(message, self._forward_to_next if learner is self.learners[-1] else None)
             prediction = predict_step(learner, message, leaving)
-            meter.add(message.target.shape[0], None, _num_correct(learner, prediction, message))
+            meter.add(size, None, _num_correct(learner, prediction, message))
             message = leaving.message
 
     def _forward_to_next(self, message: Message) -> None:

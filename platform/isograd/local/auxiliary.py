@@ -25,6 +25,7 @@ class AsMap(nn.Module):
         self.feature = feature
 
     def forward(self, value: Tensor) -> Tensor:
+        """Returns the map, or the pooled token; see the class."""
         if self.feature.layout == "NHWC":
             return value.permute(0, 3, 1, 2)
         if self.feature.layout == "NLC":
@@ -42,6 +43,7 @@ class TokenPool(nn.Module):
         self.has_class_token = feature.num_prefix_tokens > 0
 
     def forward(self, tokens: Tensor) -> Tensor:
+        """Returns the map, or the pooled token; see the class."""
         tokens = self.norm(tokens)
         return tokens[:, 0] if self.has_class_token else tokens.mean(dim=1)
 
@@ -65,7 +67,7 @@ def _quarter(feature: Feature) -> tuple[int, int]:
 
 @AUXILIARY.register("mlp_sr")
 def mlp_sr(feature: Feature, num_outputs: int) -> nn.Module:
-    """DGL's default (Belilovsky et al. 2020): pool to a quarter, three 1x1 convolutions, pool to 2x2, three-layer MLP."""
+    """DGL's default (Belilovsky et al. 2020): pool to a quarter, three 1x1 convolutions, pool to 2x2, 3-layer MLP."""
     c, width = feature.channels, 4 * feature.channels
     convolutions = [layer for _ in range(3) for layer in _pointwise(c, c)]
     hidden = [layer for _ in range(3) for layer in _hidden(width, width)]
@@ -104,9 +106,7 @@ def cnn(feature: Feature, num_outputs: int) -> nn.Module:
     """DGL's "cnn": two 3x3 convolutions at full resolution, pool to 2x2, BatchNorm, linear."""
     c = feature.channels
     convolutions = [
-        layer
-        for _ in range(2)
-        for layer in (nn.Conv2d(c, c, 3, padding=1, bias=False), nn.BatchNorm2d(c), nn.ReLU())
+        layer for _ in range(2) for layer in (nn.Conv2d(c, c, 3, padding=1, bias=False), nn.BatchNorm2d(c), nn.ReLU())
     ]
     return as_map(
         feature,
@@ -141,12 +141,10 @@ def auglocal(feature: Feature, num_outputs: int) -> nn.Module:
 
 @AUXILIARY.register("manpp")
 def manpp(feature: Feature, num_outputs: int) -> nn.Module:
-    """DGL's head as MAN++'s release has it: pool to 8x8, 128-channel 1x1 convolutions, pool to 1x1, MLP of width 512."""
+    """DGL's head as MAN++'s release has it: pool to 8x8, 1x1 convolutions of 128, pool to 1x1, MLP of width 512."""
     convolutions = [*_pointwise(feature.channels, 128), *_pointwise(128, 128), *_pointwise(128, 128)]
     hidden = [*_hidden(128, 512), *_hidden(512, 512), *_hidden(512, 512)]
-    head = nn.Sequential(
-        *convolutions, nn.AdaptiveAvgPool2d(1), nn.Flatten(), *hidden, nn.Linear(512, num_outputs)
-    )
+    head = nn.Sequential(*convolutions, nn.AdaptiveAvgPool2d(1), nn.Flatten(), *hidden, nn.Linear(512, num_outputs))
     return as_map(feature, nn.Sequential(nn.AdaptiveAvgPool2d(8), head))
 
 
@@ -155,7 +153,9 @@ def token(feature: Feature, num_outputs: int) -> nn.Module:
     """The light head for transformers: LayerNorm, class token (or mean), linear. Maps are read as tokens."""
     if feature.layout in ("NCHW", "NHWC"):
         tokens = Feature((math.prod(feature.size), feature.channels), "NLC")
-        return nn.Sequential(AsMap(feature), nn.Flatten(2), _Transpose(), TokenPool(tokens), _linear(tokens, num_outputs))
+        return nn.Sequential(
+            AsMap(feature), nn.Flatten(2), _Transpose(), TokenPool(tokens), _linear(tokens, num_outputs)
+        )
     return nn.Sequential(TokenPool(feature), _linear(feature, num_outputs))
 
 

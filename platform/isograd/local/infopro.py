@@ -19,6 +19,7 @@ class Resize(nn.Module):
         self.size = size
 
     def forward(self, value: Tensor) -> Tensor:
+        """Resizes."""
         return F.interpolate(value, size=self.size, mode="bilinear", align_corners=True)
 
 
@@ -40,7 +41,7 @@ def image_decoder(feature: Feature, image_shape: tuple[int, int, int], widen: in
 
 
 def imagenet_decoder(feature: Feature, image_shape: tuple[int, int, int]) -> nn.Module:
-    """The released ImageNet decoder for 512x28x28 activations: 1x1 to 128, then x2 three times with 3x3 to 32, 12, C."""
+    """The released ImageNet decoder for 512x28x28 activations: 1x1 to 128, three times x2, 3x3 to 32, 12, C."""
     channels, height, width = image_shape
     decoder = nn.Sequential(
         *_conv(feature.channels, 128, 1),
@@ -110,9 +111,7 @@ def _head_convolutions(channels: int, last_channels: int, count: int, widen: int
 def imagenet_head(feature: Feature, num_outputs: int) -> nn.Module:
     """The released ImageNet head: 1x1 to 128, 3x3 stride 2 to 256 and 512, 1x1 to 2048, global pool, linear."""
     layers = [*_conv(feature.channels, 128, 1), *_conv(128, 256, 3, 2), *_conv(256, 512, 3, 2), *_conv(512, 2048, 1)]
-    return as_map(
-        feature, nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2048, num_outputs))
-    )
+    return as_map(feature, nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2048, num_outputs)))
 
 
 def supervised_contrast(embedding: Tensor, target: Tensor, temperature: float = 0.07) -> Tensor:

@@ -79,9 +79,7 @@ class Method(ABC):
             draw_convolutions(objective)
         return LocalModule(index, units, objective, self.normalize if index == 0 else None)
 
-    def local_modules(
-        self, partition: Partition, seed: int, indices: Iterable[int] | None = None
-    ) -> list[LocalModule]:
+    def local_modules(self, partition: Partition, seed: int, indices: Iterable[int] | None = None) -> list[LocalModule]:
         """Builds the modules at ``indices``, by default all K."""
         chosen = range(partition.num_modules) if indices is None else indices
         return [self.local_module(partition, index, seed) for index in chosen]

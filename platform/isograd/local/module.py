@@ -57,10 +57,12 @@ class TaskObjective(Objective):
         self.head = nn.Identity() if head is None else head
 
     def forward(self, feature: Tensor, target: Tensor, pixels: Tensor | None) -> Outcome:
+        """Returns the task's loss of the head's prediction."""
         prediction = self.head(feature)
         return Outcome(self.task.loss(prediction, target), prediction)
 
     def predict(self, feature: Tensor) -> Tensor:
+        """Returns the head's prediction, (B, Y)."""
         return self.head(feature)
 
 
@@ -110,6 +112,4 @@ class LocalModule(nn.Module):
 
     def named_weights(self) -> dict[str, nn.Parameter]:
         """Returns all parameters by their global names."""
-        return {
-            f"{prefix}.{name}": weight for prefix, part in self.parts() for name, weight in part.named_parameters()
-        }
+        return {f"{prefix}.{name}": weight for prefix, part in self.parts() for name, weight in part.named_parameters()}

@@ -52,6 +52,7 @@ class SGD:
     weight_decay: float = 1e-4
 
     def build(self, weights: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+        """Returns torch's optimizer over ``weights``."""
         return torch.optim.SGD(
             weights, lr=self.lr, momentum=self.momentum, nesterov=self.nesterov, weight_decay=self.weight_decay
         )
@@ -69,6 +70,7 @@ class AdamW:
     weight_decay: float = 0.05
 
     def build(self, weights: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+        """Returns torch's optimizer over ``weights``."""
         return torch.optim.AdamW(
             weights, lr=self.lr, betas=(self.betas[0], self.betas[1]), eps=self.eps, weight_decay=self.weight_decay
         )
@@ -86,6 +88,7 @@ class Adam:
     weight_decay: float = 0.0
 
     def build(self, weights: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+        """Returns torch's optimizer over ``weights``."""
         return torch.optim.Adam(
             weights, lr=self.lr, betas=(self.betas[0], self.betas[1]), eps=self.eps, weight_decay=self.weight_decay
         )
@@ -107,12 +110,14 @@ class WarmupCosine:
     warmup_lr: float = 0.01
 
     def lr(self, peak: float, epoch: int, num_epochs: int) -> float:
+        """Returns the learning rate of ``epoch``."""
         value = 0.5 * peak * (1 + math.cos(math.pi * epoch / num_epochs))
         if epoch > self.warmup_epochs:
             return value
-        return value * (epoch - 1) / self.warmup_epochs + self.warmup_lr * (
-            self.warmup_epochs + 1 - epoch
-        ) / self.warmup_epochs
+        return (
+            value * (epoch - 1) / self.warmup_epochs
+            + self.warmup_lr * (self.warmup_epochs + 1 - epoch) / self.warmup_epochs
+        )
 
 
 @SCHEDULES.register("cosine")
@@ -123,6 +128,7 @@ class Cosine:
     name: str = "cosine"
 
     def lr(self, peak: float, epoch: int, num_epochs: int) -> float:
+        """Returns the learning rate of ``epoch``."""
         return 0.5 * peak * (1 + math.cos(math.pi * (epoch - 1) / num_epochs))
 
 
@@ -136,6 +142,7 @@ class Steps:
     factor: float = 0.2
 
     def lr(self, peak: float, epoch: int, num_epochs: int) -> float:
+        """Returns the learning rate of ``epoch``."""
         return peak * self.factor ** ((epoch - 1) // self.every_epochs)
 
 
@@ -147,4 +154,5 @@ class Constant:
     name: str = "constant"
 
     def lr(self, peak: float, epoch: int, num_epochs: int) -> float:
+        """Returns the learning rate of ``epoch``."""
         return peak

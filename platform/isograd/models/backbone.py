@@ -106,9 +106,9 @@ class Backbone:
 class BackboneBuilder(Protocol):
     """Builds a backbone from its own configuration, with initial weights that depend only on ``seed``."""
 
-    def __call__(
-        self, config: Any, *, input_shape: tuple[int, int, int], num_classes: int, seed: int
-    ) -> Backbone: ...
+    def __call__(self, config: Any, *, input_shape: tuple[int, int, int], num_classes: int, seed: int) -> Backbone:
+        """Returns the backbone. Raises BackboneError where the configuration and the input do not fit."""
+        ...
 
 
 @dataclass(frozen=True)

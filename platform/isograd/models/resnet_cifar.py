@@ -59,6 +59,7 @@ class BasicBlock(nn.Module):
             )
 
     def forward(self, value: Tensor) -> Tensor:
+        """Returns the block's output."""
         branch = F.relu(self.bn1(self.conv1(value)))
         branch = self.bn2(self.conv2(self.drop(branch)))
         return F.relu(branch + self.downsample(value))

@@ -52,6 +52,7 @@ class PatchStem(nn.Module):
         nn.init.trunc_normal_(self.position, std=0.02)
 
     def forward(self, images: Tensor) -> Tensor:
+        """Returns what the class says."""
         tokens = self.projection(images).flatten(2).transpose(1, 2)  # (B, N, D)
         tokens = torch.cat([self.class_token.expand(tokens.shape[0], -1, -1), tokens], dim=1)  # (B, N + 1, D)
         return self.drop(tokens + self.position)
@@ -66,6 +67,7 @@ class ClassTokenHead(nn.Module):
         self.fc = nn.Linear(width, num_classes)
 
     def forward(self, tokens: Tensor) -> Tensor:
+        """Returns what the class says."""
         return self.fc(self.norm(tokens[:, 0]))
 
 

@@ -84,6 +84,7 @@ class Even:
     num_modules: int | None = None
 
     def cut(self, backbone: Backbone, num_modules: int) -> Partition:
+        """Returns the partition. Raises PartitionError."""
         check_num_modules(backbone, num_modules)
         share, rest = divmod(len(backbone.units), num_modules)
         sizes = [share + (module < rest) for module in range(num_modules)]
@@ -104,6 +105,7 @@ class Explicit:
     ends: list[str] = field(default_factory=list)
 
     def cut(self, backbone: Backbone, num_modules: int) -> Partition:
+        """Returns the partition. Raises PartitionError."""
         if num_modules != len(self.ends) + 1:
             raise PartitionError(
                 f"cannot cut {backbone.name} into {num_modules} local modules at {len(self.ends)} cuts {self.ends}",
@@ -119,7 +121,8 @@ class Published:
     """A table from a paper's released code.
 
     Attributes:
-        table: ``infopro``, ``infopro_star``, ``infopro_star_stl10``, ``man``, ``hpff``, ``manpp``, ``auglocal``, ``dgl``.
+        table: ``infopro``, ``infopro_star``, ``infopro_star_stl10``, ``man``, ``hpff``, ``manpp``, ``auglocal`` or
+            ``dgl``.
         num_modules: K as the paper names it. It can differ from the number of pieces: MAN's "K=16" has 15.
     """
 
@@ -128,6 +131,7 @@ class Published:
     table: str = "infopro"
 
     def cut(self, backbone: Backbone, num_modules: int) -> Partition:
+        """Returns the partition. Raises PartitionError."""
         if num_modules == 1:
             return cut_after(backbone, [])
         return cut_after(backbone, published.ends(self.table, backbone.name, num_modules))

@@ -23,8 +23,9 @@ def plan(blueprint: Blueprint) -> RenderableType:
         f"{partition.num_modules} local modules (partition={config.partition.name}), {num_backbone:,} parameters "
         f"and {sum(cost.num_auxiliary_parameters for cost in found):,} in auxiliary networks"
     )
-    note = f"Counted, not timed. FLOPs are of one training step of one image; bytes are of a batch of {config.data.batch_size}."
-    return Group(title, _table(modules, found, config.data.batch_size), note)
+    batch_size = config.data.batch_size
+    note = f"Counted, not timed. FLOPs: one training step of one image. Bytes: a batch of {batch_size}."
+    return Group(title, _table(modules, found, batch_size), note)
 
 
 def _table(modules: list[LocalModule], found: list[Cost], batch_size: int) -> Table:

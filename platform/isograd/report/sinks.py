@@ -7,9 +7,12 @@ from types import TracebackType
 from typing import Protocol, Self, TextIO
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress as Bar, TextColumn
+from rich.progress import BarColumn, TextColumn
+from rich.progress import Progress as Bar
 
 from isograd.report.events import Event, ModuleMetrics, Progress, to_record
+
+_QUIET_S = 15.0  # where there is no bar, nobody waits longer for a sign of life
 
 
 class Sink(Protocol):
@@ -37,11 +40,12 @@ class JsonLines:
         self._file.close()
 
     def take(self, event: Event) -> None:
+        """Takes one event."""
         self._file.write(json.dumps({"time_s": round(time.time(), 3), **to_record(event)}) + "\n")
 
 
 class Terminal:
-    """Shows epoch, accuracy, images a second and time left: a bar on a terminal, one line an epoch everywhere.
+    """Shows epoch, accuracy, images a second and time left: a bar on a terminal, lines elsewhere.
 
     Args:
         console: Where to.
@@ -57,14 +61,16 @@ class Terminal:
     ) -> None:
         self._console, self._num_epochs, self._num_steps = console, num_epochs, num_steps
         self._first_step, self._num_modules, self._last_stage = first_step, num_modules, last_stage
-        self._started_s = time.monotonic()
+        self._started_s = self._shown_s = time.monotonic()
         self._rate = 0.0
         self._step = first_step
         self._accuracies: dict[int, dict[int, float | None]] = {}
         self._bar = Bar(
             TextColumn("epoch {task.fields[epoch]}/{task.fields[num_epochs]}"),
             BarColumn(30),
-            TextColumn("step {task.completed}/{task.total}  {task.fields[rate]:,.0f} images/s  {task.fields[left]} left"),
+            TextColumn(
+                "step {task.completed}/{task.total}  {task.fields[rate]:,.0f} images/s  {task.fields[left]} left"
+            ),
             console=console,
             transient=True,
             disable=not console.is_terminal,
@@ -81,6 +87,7 @@ class Terminal:
         self._bar.stop()
 
     def take(self, event: Event) -> None:
+        """Takes one event."""
         if isinstance(event, Progress) and event.stage == self._last_stage:
             self._progress(event)
         elif isinstance(event, ModuleMetrics) and event.split == "test":
@@ -92,6 +99,12 @@ class Terminal:
         self._bar.update(
             self._line, completed=event.step, epoch=event.epoch, rate=self._rate, left=_clock(self._left_s())
         )
+        if not self._console.is_terminal and time.monotonic() - self._shown_s >= _QUIET_S:
+            self._show(f"epoch {event.epoch:>3}/{self._num_epochs}  step {event.step:,}/{self._num_steps:,}")
+
+    def _show(self, what: str) -> None:
+        self._shown_s = time.monotonic()
+        self._console.print(f"{what}  {self._rate:,.0f} images/s  {_clock(self._left_s())} left")
 
     def _tested(self, event: ModuleMetrics) -> None:
         accuracies = self._accuracies.setdefault(event.epoch, {})
@@ -102,11 +115,9 @@ class Terminal:
         self._step = event.step
         final = accuracies.pop(self._num_modules - 1)
         heads = ", ".join(_percent(accuracies[module]) for module in sorted(accuracies))
-        self._console.print(
+        self._show(
             f"epoch {event.epoch:>3}/{self._num_epochs}  test accuracy {_percent(final)} %"
             + (f"  heads {heads}" if heads else "")
-            + f"  {self._rate:,.0f} images/s  {_clock(self._left_s())} left",
-            highlight=False,
         )
 
     def _left_s(self) -> float:

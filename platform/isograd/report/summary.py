@@ -15,10 +15,11 @@ def heading(prepared: "Prepared") -> str:
     """Returns one line that says what will run."""
     config, partition = prepared.config, prepared.blueprint.partition
     source = prepared.program.source
+    data = f"{config.data.name}: {source.num_train:,} images to train, {source.num_test:,} to test"
     resumed = "" if prepared.resumed is None else f", from step {prepared.resumed.position.step}"
     return (
         f"{config.method.name} on {partition.backbone.name}, {partition.num_modules} local modules, "
-        f"{config.executor.name}; {config.data.name}: {source.num_train:,} images to train, {source.num_test:,} to test, "
+        f"{config.executor.name}; {data}, "
         f"batch {source.batch_size}, {config.train.epochs} epochs, seed {config.seed}{resumed}"
     )
 
@@ -31,7 +32,9 @@ def summary(result: "Result", folder: Path) -> RenderableType:
         f"speed              {result.images_per_s:,.0f} images/s, {result.wall_s:.1f} s, "
         f"{result.device_s:.1f} device seconds",
     ]
-    return Group("", *lines, _stages(result), f"run folder         {folder}", f"result             {folder / 'result.json'}")
+    return Group(
+        "", *lines, _stages(result), f"run folder         {folder}", f"result             {folder / 'result.json'}"
+    )
 
 
 def _stages(result: "Result") -> Table:

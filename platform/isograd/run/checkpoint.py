@@ -56,7 +56,9 @@ class Collector:
         parts[snapshot.module] = snapshot.tensors
         if len(parts) < self._num_modules:
             return None
-        state = {name: tensor for part in self._gathered.pop(snapshot.position).values() for name, tensor in part.items()}
+        state = {
+            name: tensor for part in self._gathered.pop(snapshot.position).values() for name, tensor in part.items()
+        }
         written = write(self._folder, Checkpoint(snapshot.position, self._fingerprint, state))
         for old in saved(self._folder)[: -self._keep]:
             shutil.rmtree(old)

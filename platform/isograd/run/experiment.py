@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from isograd.data.datasets import open_source
 from isograd.errors import CheckpointError, ConfigError
 from isograd.executor.blueprint import Blueprint
 from isograd.executor.executor import make_executor
+from isograd.executor.loopback import prefer_loopback
 from isograd.executor.program import Program
 from isograd.report.events import Event, ModuleMetrics, Position, Snapshot
 from isograd.report.sinks import JsonLines, Sink, Terminal
@@ -91,7 +92,10 @@ def execute(prepared: Prepared, console: Console | None = None) -> Result:
     blueprint, program = prepared.blueprint, prepared.program
     num_modules = blueprint.partition.num_modules
     with ExitStack() as stack:
-        executor = stack.enter_context(make_executor(blueprint, _store_bytes(blueprint, program), _extra_cpus(prepared)))
+        stack.enter_context(_readers(prepared.config))
+        executor = stack.enter_context(
+            make_executor(blueprint, _store_bytes(blueprint, program), _extra_cpus(prepared))
+        )
         if prepared.resumed is not None:
             executor.load_state(prepared.resumed.state)
         _open_folder(prepared)
@@ -185,6 +189,16 @@ def _store_bytes(blueprint: Blueprint, program: Program) -> int:
     return program.source.held_bytes + message_bytes * num_stages * (config.executor.queue_depth + 2)
 
 
+def _readers(config: RunConfig) -> AbstractContextManager[None]:
+    """Connects Ray where it reads the data although the executor does without it."""
+    if config.data.loading != "stream" or config.executor.name == "pipelined":
+        return nullcontext()
+    prefer_loopback()
+    from isograd.executor.cluster import connected
+
+    return connected(config.cluster)
+
+
 def _extra_cpus(prepared: Prepared) -> int:
     return 1 if prepared.config.data.loading == "stream" else 0
 
@@ -197,7 +211,9 @@ def _stored_config(run_folder: RunFolder, overrides: Iterable[str]) -> RunConfig
             "Use the path that `isograd train` printed at its end.",
         )
     tree = OmegaConf.load(run_folder.config)
-    renamed = [f"executor.name={item.partition('=')[2]}" if item.startswith("executor=") else item for item in overrides]
+    renamed = [
+        f"executor.name={item.partition('=')[2]}" if item.startswith("executor=") else item for item in overrides
+    ]
     merged = OmegaConf.merge(tree, OmegaConf.from_dotlist(renamed))
     return from_dict(OmegaConf.to_container(merged))  # pyright: ignore[reportArgumentType]
 

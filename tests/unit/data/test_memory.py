@@ -47,7 +47,7 @@ def test_normalisation_is_undone_to_the_unit_range() -> None:
     normalize = Normalize([0.4914], [0.247])
     torch.testing.assert_close(normalize.restore(pixels), pixels / 255, rtol=0, atol=1e-7)
     exact = normalize.double().restore(pixels)
-    assert exact.dtype == torch.float64 and 0 <= exact.min() and exact.max() <= 1
+    assert exact.dtype == torch.float64 and exact.min() >= 0 and exact.max() <= 1
 
 
 def test_digits_are_real_and_split_once() -> None:

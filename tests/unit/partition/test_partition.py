@@ -15,7 +15,10 @@ def backbone(name: str = "resnet32") -> Backbone:
 
 def residual_blocks(table: str, k: int, name: str = "resnet32") -> list[int]:
     partition = Published(table=table).cut(backbone(name), k)
-    return [sum(unit.name.startswith("layer") for unit in partition.units(module)) for module in range(partition.num_modules)]
+    return [
+        sum(unit.name.startswith("layer") for unit in partition.units(module))
+        for module in range(partition.num_modules)
+    ]
 
 
 def test_parameters_are_the_published_numbers() -> None:
