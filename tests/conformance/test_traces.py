@@ -111,9 +111,7 @@ def train(*overrides: str) -> tuple[list[list[float]], dict[str, Tensor]]:
     """Returns the losses by step and module, and the final state."""
     configuration = dataclasses.replace(config(*RECIPE, *overrides), schedule=TraceSchedule())
     blueprint = Blueprint(configuration)
-    program = Program(
-        TraceSource(), num_epochs=NUM_STEPS, carries_pixels=blueprint.method.exchange.input, tests=False
-    )
+    program = Program(TraceSource(), num_epochs=NUM_STEPS, carries_pixels=blueprint.method.exchange.input, tests=False)
     losses = [[0.0] * blueprint.partition.num_modules for _ in range(NUM_STEPS)]
     with make_executor(blueprint) as executor:
         executor.load_state(initial(executor.state()))
@@ -128,7 +126,9 @@ def check(trace: dict[str, Any], losses: list[list[float]], state: dict[str, Ten
     np.testing.assert_allclose(losses, trace["losses"], rtol=1e-9, atol=0)
     ours = {released_name(name): tensor for name, tensor in state.items() if tensor.is_floating_point()}
     for name, (total, norm) in trace["final"].items():
-        np.testing.assert_allclose([ours[name].sum(), ours[name].norm()], [total, norm], rtol=0, atol=1e-7, err_msg=name)
+        np.testing.assert_allclose(
+            [ours[name].sum(), ours[name].norm()], [total, norm], rtol=0, atol=1e-7, err_msg=name
+        )
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -221,7 +221,9 @@ def convert(image: Image.Image, channels: int) -> Image.Image:
     """Returns the image in grey (1 channel) or RGB (3). Raises DataError for other numbers of channels."""
     if channels not in MODES:
         raise DataError(
-            f"images of {channels} channels are asked for", "They are decoded to grey or RGB", "Set channels to 1 or 3."
+            f"images of {channels} channels are asked for",
+            "They are decoded to grey or RGB",
+            "Use data.image_shape=[C,H,W] with C of 1 or 3.",
         )
     return image if image.mode == MODES[channels] else image.convert(MODES[channels])
 
@@ -271,7 +273,7 @@ def wrong_size(found: tuple[int, ...], expected: tuple[int, ...]) -> DataError:
     return DataError(
         f"an image is {found[0]}x{found[1]}, not {expected[0]}x{expected[1]}",
         "Images of a batch must have one size, and nothing resizes them here",
-        "Set image_size to the stored size, or stream the data set with a transform that resizes.",
+        "Use data.image_shape=[C,H,W] with the stored size, or data.loading=stream data.crop=random, which resizes.",
     )
 
 
@@ -305,7 +307,7 @@ def _files(folder: Path, split: str) -> list[Path]:
         raise DataError(
             f"there is no folder {folder}",
             f"The {split} split is read from it",
-            "Set the root of the data set to the folder that holds its Parquet files, or run `isograd prepare`.",
+            "Use data.path=FOLDER with the folder that holds its Parquet files, or make one with `isograd prepare`.",
         )
     prefixes = PREFIXES.get(split, (split,))
     for prefix in prefixes:
@@ -351,13 +353,13 @@ def _row_groups(file: Path, image_column: str, label_column: str) -> tuple[int, 
             raise DataError(
                 f"{file} has no column '{column}'",
                 f"Its columns are: {', '.join(schema.names)}",
-                f"Set {option} to one of them.",
+                f"Use data.{option}=NAME with one of them.",
             )
         if not fits(schema.field(column).type):
             raise DataError(
                 f"column '{column}' of {file} is {schema.field(column).type}, not {wanted}",
                 "The hub's layout of image classification is expected",
-                f"Set {option} to another column ({', '.join(schema.names)}), or run `isograd prepare`.",
+                f"Use data.{option}=NAME with another column ({', '.join(schema.names)}), or run `isograd prepare`.",
             )
     return tuple(metadata.row_group(number).num_rows for number in range(metadata.num_row_groups))
 

@@ -10,7 +10,7 @@ from isograd.config.schema import RunConfig
 from isograd.data.transforms import Normalize
 from isograd.errors import PartitionError
 from isograd.local.method import METHODS, Method
-from isograd.local.step import Learner, make_learner
+from isograd.local.step import Learner, check_precision, make_learner
 from isograd.models.backbone import MODELS, Backbone
 from isograd.partition.partition import Partition
 from isograd.tasks.task import TASKS
@@ -57,6 +57,17 @@ class Blueprint:
                 f"Use partition.num_modules={method.max_num_modules}, or another method.",
             )
         return asked
+
+    def check(self) -> None:
+        """Builds everything once without memory for its weights, so that a wrong option is found before a run starts.
+
+        Raises:
+            IsogradError: What building would raise.
+        """
+        check_precision(self.config.precision)
+        method, partition = self.method, self.partition
+        with torch.device("meta"):
+            method.local_modules(partition, self.config.seed)
 
     def learners(self, indices: Iterable[int], device: torch.device) -> list[Learner]:
         """Builds the local modules at ``indices`` on ``device``, ready to step."""

@@ -2,6 +2,8 @@
 
 import logging
 import os
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,14 +37,24 @@ def connected(config: ClusterConfig, *, queued_bytes: int = 0, extra_cpus: int =
     if ray.is_initialized():
         yield
         return
-    if config.address is None:
-        _start(config, queued_bytes, extra_cpus)
-    else:
-        _attach(config.address)
+    with _keeping_termination_handler():
+        if config.address is None:
+            _start(config, queued_bytes, extra_cpus)
+        else:
+            _attach(config.address)
     try:
         yield
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _keeping_termination_handler() -> Iterator[None]:
+    """Gives SIGTERM back to whoever handled it: Ray takes it over when it starts, and would end without a word."""
+    handler = signal.getsignal(signal.SIGTERM)
+    yield
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, handler)
 
 
 def _start(config: ClusterConfig, queued_bytes: int, extra_cpus: int) -> None:

@@ -70,6 +70,16 @@ class Learner:
         return value
 
 
+def check_precision(precision: Precision) -> None:
+    """Raises ConfigError for a number format that is not supported."""
+    if precision.dtype not in DTYPES:
+        raise ConfigError(
+            f"precision.dtype='{precision.dtype}' is not supported",
+            f"Known are {', '.join(DTYPES)}",
+            "Use precision.dtype=float32 or bfloat16.",
+        )
+
+
 def make_learner(
     module: LocalModule,
     optimizer: OptimizerConfig,
@@ -82,12 +92,6 @@ def make_learner(
     task: Task,
 ) -> Learner:
     """Moves a module to its device and precision, and gives it an optimizer."""
-    if precision.dtype not in DTYPES:
-        raise ConfigError(
-            f"precision.dtype='{precision.dtype}' is not supported",
-            f"Known are {', '.join(DTYPES)}",
-            "Use precision.dtype=float32 or bfloat16.",
-        )
     module.to(device, dtype=torch.float64 if precision.dtype == "float64" else torch.float32)
     if precision.channels_last:
         module.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]

@@ -60,6 +60,7 @@ def prepare(config: RunConfig) -> Prepared:
     run_folder = folder.choose(config)
     folder.check_writable(run_folder)
     blueprint = Blueprint(config)
+    blueprint.check()
     program = _program(blueprint, open_source(config.data, config.seed), Position())
     return Prepared(blueprint, program, run_folder)
 
@@ -77,6 +78,7 @@ def prepare_resumed(path: Path, overrides: Sequence[str] = ()) -> Prepared:
     _check(config)
     found = checkpoint.read(checkpoint.newest(run_folder.checkpoints), fingerprint(config))
     blueprint = Blueprint(config)
+    blueprint.check()
     program = _program(blueprint, open_source(config.data, config.seed), found.position)
     earlier = tuple(_earlier_metrics(run_folder.events, found.position.step))
     return Prepared(blueprint, program, run_folder, found, earlier)
@@ -168,7 +170,6 @@ def _terminal(console: Console, prepared: Prepared) -> Terminal:
 
 def _program(blueprint: Blueprint, source: Source, start: Position) -> Program:
     config = blueprint.config
-    blueprint.partition  # noqa: B018 - cut now: a backbone that cannot be cut so is said before anything starts
     return Program(
         source,
         num_epochs=config.train.epochs,

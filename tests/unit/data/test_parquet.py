@@ -145,7 +145,7 @@ def test_shards_of_two_sets(tmp_path: Path):
 
 def test_missing_column_names_those_that_exist(tmp_path: Path):
     write(tmp_path / "train-00000-of-00001.parquet", [0], image="img")
-    with refusal("no column 'image'", "Its columns are: img, label", "Set image_column"):
+    with refusal("no column 'image'", "Its columns are: img, label", "data.image_column=NAME"):
         find_split(tmp_path, "train")
 
 
@@ -154,7 +154,7 @@ def test_missing_column_names_those_that_exist(tmp_path: Path):
 )
 def test_wrong_type(tmp_path: Path, image: list, label: list, column: str):
     pq.write_table(pa.table({"image": image, "label": label}), tmp_path / "train-00000-of-00001.parquet")
-    with refusal(f"column '{column}' of", " is (binary|string), not ", f"Set {column}_column"):
+    with refusal(f"column '{column}' of", " is (binary|string), not ", f"data.{column}_column=NAME"):
         find_split(tmp_path, "train")
 
 
@@ -210,7 +210,7 @@ def test_corrupt_image(tmp_path: Path, broken: bytes | None):
 def test_image_of_another_size(tmp_path: Path):
     images: list[bytes | None] = [png(np.zeros((h, 6, 3), np.uint8)) for h in (5, 7)]
     write(tmp_path / "train-00000-of-00001.parquet", [0, 0], images)
-    with refusal("an image is 7x6, not 5x6: row 1 of", "Set image_size"):
+    with refusal("an image is 7x6, not 5x6: row 1 of", "data.image_shape"):
         load_images(find_split(tmp_path, "train"), (3, 5, 6), 1)
 
 

@@ -1,0 +1,203 @@
+"""The command line: the main job as a new user runs it, and every bad input with its explanation."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from isograd.cli import main
+from isograd.run import checkpoint
+
+QUICK = ("model.width=8", "train.epochs=2", "executor.device=cpu")
+
+
+def test_the_main_job_learns_digits_on_a_ray_of_its_own(tmp_path: Path) -> None:
+    started_s = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-m", "isograd.cli", "train", "run_name=main"],
+        cwd=tmp_path,
+        env={**os.environ, "RAY_ADDRESS": ""},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert time.monotonic() - started_s < 60
+    folder = tmp_path / "runs" / "main"
+    result = json.loads((folder / "result.json").read_text())
+    assert result["test_error"] <= 0.025
+    assert len(result["module_test_errors"]) == 4 and len(result["stages"]) == 2
+    for said in ("epoch  15/15", "images/s", "left", "utilisation", "queue wait", "peak memory", str(folder)):
+        assert said in done.stdout
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "checkpoints",
+        "config.yaml",
+        "events.jsonl",
+        "provenance.json",
+        "result.json",
+    ]
+    provenance = json.loads((folder / "provenance.json").read_text())
+    assert provenance["seed"] == 0 and provenance["packages"]["torch"] and provenance["hardware"]
+    stage = result["stages"][0]
+    assert stage["sent_bytes"] > 0 and 0 < stage["utilisation"] <= 1 and stage["peak_bytes"] > 2**20
+    kinds = {json.loads(line)["event"] for line in (folder / "events.jsonl").read_text().splitlines()}
+    assert kinds == {"Progress", "ModuleMetrics", "Snapshot", "StageReport"}
+
+
+def parquet(folder: Path, labels: list[int], **columns: object) -> None:
+    """Writes train and test files; images are not decodable unless given."""
+    folder.mkdir(parents=True, exist_ok=True)
+    image = columns.get("image", [{"bytes": b"not an image", "path": None}] * len(labels))
+    image_type = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    table = {"image": pa.array(image, image_type), "label": pa.array(labels, pa.int64())}
+    table = {name: column for name, column in table.items() if name != columns.get("without")}
+    for split in ("train", "test"):
+        pq.write_table(pa.table(table), folder / f"{split}-00000-of-00001.parquet")
+
+
+BAD = {
+    "method=dlg": "Did you mean 'dgl'",
+    "model=resnet33": "Did you mean 'resnet32'",
+    "data=cifra10": "Did you mean 'cifar10'",
+    "train.epoch=3": "Did you mean 'train.epochs'",
+    "partition.num_modules=40": "it has 11 units",
+    "executor.num_stages=5": "cannot spread 4 local modules over 5 stages",
+    "executor.num_stages=0": "Each stage hosts at least one",
+    "executor.device=cuda": "0 GPUs",
+    "executor.queue_depth=0": "executor.queue_depth=0 is not positive",
+    "train.epochs=0": "train.epochs=0 is too small",
+    "data.batch_size=0": "data.batch_size=0 is not positive",
+    "data=cifar10 data.path=nowhere": "nowhere",
+    "partition=explicit partition.ends=[layer2.0,layer1.0]": "Ends must increase",
+    "partition=explicit partition.ends=[layer9.0]": "no unit 'layer9.0'",
+    "partition=published partition.num_modules=5": "known are",
+    "method=e2e partition.num_modules=2": "at most 1",
+    "method=dgl method.auxiliary=mpl": "Did you mean 'mlp'",
+    "method=infopro method.head=9c1f": "names no InfoPro head",
+    "method=infopro method.loss=hinge": "softmax or contrast",
+    "precision.dtype=float8": "precision.dtype='float8' is not supported",
+    "data.loading=disk": "memory or stream",
+    "folder=/proc/isograd": "cannot write to /proc/isograd",
+}
+
+
+@pytest.mark.parametrize("overrides", BAD)
+def test_bad_input_is_explained_before_anything_is_written(
+    ray_session: None, tmp_path: Path, capsys: pytest.CaptureFixture[str], overrides: str
+) -> None:
+    folder = [] if "folder=" in overrides else [f"folder={tmp_path / 'runs'}"]
+    assert main(["train", *QUICK, *folder, *overrides.split()]) == 2
+    said = capsys.readouterr().err
+    assert BAD[overrides] in said
+    assert said.startswith("error: ") and said.count(". ") >= 2 and "Use " in said
+    assert not (tmp_path / "runs").exists()
+
+
+CORRUPT = {
+    "missing column": (dict(labels=[0, 1], without="label"), "label"),
+    "corrupt image": (dict(labels=[0, 1]), "row 0"),
+    "label out of range": (dict(labels=[0, 10]), "10"),
+    "empty split": (dict(labels=[]), "has 0 rows"),
+}
+
+
+@pytest.mark.parametrize("case", CORRUPT)
+def test_corrupt_data_is_explained(tmp_path: Path, capsys: pytest.CaptureFixture[str], case: str) -> None:
+    options, said = CORRUPT[case]
+    parquet(tmp_path / "data", **options)
+    overrides = ["data=parquet", f"data.path={tmp_path / 'data'}", f"folder={tmp_path / 'runs'}"]
+    assert main(["train", "executor=sequential", *overrides]) == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_more_stages_than_cpus_is_said_with_the_numbers(tmp_path: Path) -> None:
+    started_s = time.monotonic()
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "isograd.cli", "train", *QUICK),
+            *("executor.num_stages=4", "cluster.num_cpus=3", f"folder={tmp_path / 'runs'}"),
+        ],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2 and time.monotonic() - started_s < 40
+    assert "4 stages need 4 CPUs; the cluster has 3 CPUs on 1 node, which is room for 3" in done.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_run_that_diverges_keeps_its_last_good_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    wild = ("schedule=steps", "schedule.every_epochs=1", "schedule.factor=1e36", "optimizer.lr=0.01")
+    options = (f"folder={tmp_path}", "run_name=wild", "executor=sequential", *wild)
+    assert main(["train", *QUICK, *options]) == 2
+    said = capsys.readouterr().err
+    assert "the loss of the local module that ends in layer1.1 is" in said and "at step 2" in said
+    assert [path.name for path in checkpoint.saved(tmp_path / "wild" / "checkpoints")] == ["step-00000023"]
+    assert not (tmp_path / "wild" / "result.json").exists()
+
+
+def test_a_checkpoint_of_another_architecture_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = (f"folder={tmp_path}", "run_name=small", "executor=sequential", "train.max_steps=2")
+    assert main(["train", *QUICK, *options]) == 0
+    for override in ("model.width=16", "partition.num_modules=3", "optimizer.lr=0.3"):
+        assert main(["resume", str(tmp_path / "small"), override]) == 2
+        assert "was written with configuration" in capsys.readouterr().err
+
+
+def test_what_is_no_run_folder_cannot_be_resumed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["resume", str(tmp_path)]) == 2
+    assert "is not a run folder" in capsys.readouterr().err
+
+
+def test_a_damaged_checkpoint_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = (f"folder={tmp_path}", "run_name=torn", "executor=sequential", "train.max_steps=2")
+    assert main(["train", *QUICK, *options]) == 0
+    newest = checkpoint.newest(tmp_path / "torn" / "checkpoints") / "state.safetensors"
+    newest.write_bytes(newest.read_bytes()[:1000])
+    assert main(["resume", str(tmp_path / "torn")]) == 2
+    assert "cannot be read" in capsys.readouterr().err
+
+
+def test_an_interrupted_run_leaves_no_process(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "isograd.cli", "train", "train.epochs=500", f"folder={tmp_path}", "run_name=long"]
+    run = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    events = tmp_path / "long" / "events.jsonl"
+    deadline_s = time.monotonic() + 60
+    while not (events.exists() and "Progress" in events.read_text()) and time.monotonic() < deadline_s:
+        time.sleep(0.2)
+    run.send_signal(signal.SIGTERM)
+    assert run.wait(timeout=30) == 130
+    deadline_s = time.monotonic() + 10
+    while (left := processes_of_session(run.pid)) and time.monotonic() < deadline_s:
+        time.sleep(0.2)
+    assert left == []
+
+
+def processes_of_session(session: int) -> list[str]:
+    found = []
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = status.read_text().rpartition(")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if int(fields[3]) == session and fields[0] != "Z":
+            found.append(status.parent.name)
+    return found
+
+
+def test_the_plan_shows_costs_without_training(capsys: pytest.CaptureFixture[str]) -> None:
+    overrides = ("model=resnet32", "data=cifar10", "partition=published", "partition.num_modules=16")
+    assert main(["plan", "method=infopro", *overrides]) == 0
+    shown = capsys.readouterr().out
+    assert "17 units in 16 local modules" in shown and "466,906 parameters" in shown
+    assert "layer3.4 .. head (2)" in shown and "share of cost" in shown
+
+
+def test_every_option_can_be_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--config", "method=infopro"]) == 0
+    assert "queue_depth: 2" in capsys.readouterr().out
