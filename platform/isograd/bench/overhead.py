@@ -29,7 +29,7 @@ def bench(quick: bool, overrides: Sequence[str]) -> list[Row]:
         quick: Fewer steps and rounds.
         overrides: Of the configuration.
     """
-    num_steps, num_rounds = (8, 5) if quick else (20, 9)
+    num_steps, num_rounds = (6, 3) if quick else (15, 7)
     common = ("model=resnet32", "data=parquet", "method=e2e", "executor=sequential", "data.padding=4", "data.flip=true")
     blueprint = Blueprint(load([*common, *overrides]))
     batches = source(num_steps, blueprint.config.data.batch_size)

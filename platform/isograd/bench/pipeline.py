@@ -65,10 +65,11 @@ def bench(quick: bool, overrides: Sequence[str]) -> list[Row]:
         quick: Fewer steps and one round.
         overrides: Of the real cases' configuration.
     """
-    num_rounds = 1 if quick else 3
-    rows = [row for case in _REAL for row in _real(case, num_rounds, 24 if quick else 60, overrides)]
+    rows: list[Row] = []
+    for case in _REAL:
+        rows += _real(case, 1 if quick else 5, 12 if quick else 24, overrides)
     for emulation in EMULATIONS:
-        rows += _emulated(emulation, num_rounds, shorten=4 if quick else 1)
+        rows += _emulated(emulation, 1 if quick else 3, shorten=4 if quick else 1)
     return rows
 
 
@@ -76,7 +77,7 @@ def _real(case: str, num_rounds: int, num_steps: int, overrides: Sequence[str]) 
     common = ("data=parquet", f"data.batch_size={BATCH_SIZE}", "method=dgl", "executor.num_stages=2")
     blueprint = Blueprint(load([*common, *_REAL[case], *overrides]))
     program = Program(source(num_steps, BATCH_SIZE), num_epochs=1, tests=False)
-    pipeline = pipelined(blueprint, queued_bytes=program.source.held_bytes + 2**28, records_steps=True)
+    pipeline = pipelined(blueprint, held_bytes=program.source.held_bytes, records_steps=True)
     with pipeline:
         rounds = [_round(pipeline, program, num_steps // 4) for _ in range(num_rounds)]
     return _rows(f"{case} S=2 batch {BATCH_SIZE}", rounds, "measured")

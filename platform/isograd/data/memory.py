@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -50,23 +51,31 @@ class MemorySource:
         moved._device = device
         return moved
 
+    @cached_property
+    def _train_tensors(self) -> tuple[Tensor, Tensor]:
+        return self._held(self._train)
+
+    @cached_property
+    def _test_tensors(self) -> tuple[Tensor, Tensor]:
+        return self._held(self._test)
+
     def train(self, epoch: int, first: int = 0) -> Iterator[Batch]:
         """Yields the epoch's batches, shuffled by (seed, epoch), augmented by (seed, epoch, batch number)."""
         order = torch.randperm(self.num_train, generator=generator(self.seed, "order", epoch))
-        for batch in self._batches(self._train, order, first):
+        for batch in self._batches(self._train_tensors, order, first):
             draw = generator(self.seed, "augment", epoch, batch.number)
             yield Batch(self.augmentation(batch.input, draw), batch.target, batch.index, batch.number)
 
     def test(self) -> Iterator[Batch]:
         """Yields the test split in order, not augmented."""
-        yield from self._batches(self._test, torch.arange(self.num_test), 0)
+        yield from self._batches(self._test_tensors, torch.arange(self.num_test), 0)
 
-    def _batches(self, images: Images, order: Tensor, first: int) -> Iterator[Batch]:
-        pixels, targets = self._held(images.pixels), self._held(images.targets)
+    def _batches(self, held: tuple[Tensor, Tensor], order: Tensor, first: int) -> Iterator[Batch]:
+        pixels, targets = held
         for number, rows in enumerate(order.split(self.batch_size)):
             if number >= first:
                 chosen = rows.to(self._device)
                 yield Batch(pixels[chosen], targets[chosen], rows, number)
 
-    def _held(self, array: np.ndarray) -> Tensor:
-        return as_tensor(array).to(self._device)
+    def _held(self, images: Images) -> tuple[Tensor, Tensor]:
+        return as_tensor(images.pixels).to(self._device), as_tensor(images.targets).to(self._device)

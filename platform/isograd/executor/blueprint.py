@@ -10,6 +10,7 @@ from isograd.config.schema import RunConfig
 from isograd.data.transforms import Normalize
 from isograd.errors import PartitionError
 from isograd.local.method import METHODS, Method
+from isograd.local.module import LocalModule
 from isograd.local.step import Learner, check_precision, make_learner
 from isograd.models.backbone import MODELS, Backbone
 from isograd.partition.partition import Partition
@@ -58,16 +59,45 @@ class Blueprint:
             )
         return asked
 
-    def check(self) -> None:
+    @property
+    def num_stages(self) -> int:
+        """S: 1 in one process; else as asked for, or 2, or fewer where there are fewer local modules."""
+        config, num_modules = self.config.executor, self.partition.num_modules
+        if config.name == "sequential":
+            return 1
+        asked = min(2, num_modules) if config.num_stages is None else config.num_stages
+        if not 1 <= asked <= num_modules:
+            raise PartitionError(
+                f"cannot spread {num_modules} local modules over {asked} stages",
+                "Each stage hosts at least one whole local module",
+                f"Use executor.num_stages<={num_modules}, or more local modules (partition.num_modules).",
+            )
+        return asked
+
+    @property
+    def stages(self) -> list[range]:
+        """Which consecutive local modules each stage hosts."""
+        return spread(self.partition.num_modules, self.num_stages)
+
+    @property
+    def queued_bytes(self) -> int:
+        """What the queues between all stages hold at most: float32 activations, targets and, where needed, images."""
+        config, partition = self.config, self.partition
+        extra = torch.Size(partition.backbone.input_shape).numel() + 8
+        numels = [partition.units(modules[-1])[-1].output.numel for modules in self.stages[:-1]]
+        return sum((4 * numel + extra) * config.data.batch_size * (config.executor.queue_depth + 2) for numel in numels)
+
+    def check(self) -> list[LocalModule]:
         """Builds everything once without memory for its weights, so that a wrong option is found before a run starts.
 
         Raises:
             IsogradError: What building would raise.
         """
+        self.num_stages  # noqa: B018
         check_precision(self.config.precision)
         method, partition = self.method, self.partition
         with torch.device("meta"):
-            method.local_modules(partition, self.config.seed)
+            return method.local_modules(partition, self.config.seed)
 
     def learners(self, indices: Iterable[int], device: torch.device) -> list[Learner]:
         """Builds the local modules at ``indices`` on ``device``, ready to step."""

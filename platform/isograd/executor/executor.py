@@ -39,8 +39,13 @@ class Executor(Protocol):
         ...
 
 
-def make_executor(blueprint: Blueprint, queued_bytes: int = 0, extra_cpus: int = 0) -> Executor:
+def make_executor(blueprint: Blueprint, held_bytes: int = 0, extra_cpus: int = 0) -> Executor:
     """Returns the executor that the blueprint's configuration names. Ray is imported only for one that needs it.
+
+    Args:
+        blueprint: Of the local modules.
+        held_bytes: What the data source carries with it.
+        extra_cpus: Logical CPUs that data readers need beside the stages, in a private cluster.
 
     Raises:
         ExchangeError: It cannot serve the method's exchange.
@@ -59,7 +64,7 @@ def make_executor(blueprint: Blueprint, queued_bytes: int = 0, extra_cpus: int =
             prefer_loopback()
         from isograd.executor.pipelined import pipelined
 
-        return pipelined(blueprint, queued_bytes=queued_bytes, extra_cpus=extra_cpus)
+        return pipelined(blueprint, held_bytes=held_bytes, extra_cpus=extra_cpus)
     from isograd.executor.sequential import SequentialExecutor
 
     return SequentialExecutor(blueprint)

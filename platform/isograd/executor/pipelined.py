@@ -16,10 +16,9 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from torch import Tensor
 
 from isograd.config.schema import ClusterConfig, ExecutorConfig
-from isograd.errors import PartitionError
 from isograd.executor import failure, placement
 from isograd.executor.actor import StageBuilder, remote_class
-from isograd.executor.blueprint import Blueprint, spread
+from isograd.executor.blueprint import Blueprint
 from isograd.executor.cluster import connected
 from isograd.executor.program import Program
 from isograd.executor.stage import Nowhere, Stage
@@ -72,6 +71,7 @@ class Pipeline:
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             stack.enter_context(connected(self._cluster, queued_bytes=self._queued_bytes, extra_cpus=self._extra_cpus))
+            placement.check_store(self._queued_bytes)
             need = placement.bundle(self._config)
             group = stack.enter_context(placement.reserved(len(self._builders), need))
             stack.callback(self._kill)
@@ -145,7 +145,7 @@ class Pipeline:
 
 
 def pipelined(
-    blueprint: Blueprint, *, queued_bytes: int = 0, extra_cpus: int = 0, records_steps: bool = False
+    blueprint: Blueprint, *, held_bytes: int = 0, extra_cpus: int = 0, records_steps: bool = False
 ) -> Pipeline:
     """Returns the pipeline of a blueprint's local modules.
 
@@ -155,26 +155,11 @@ def pipelined(
     """
     config = blueprint.config
     blueprint.method.exchange.check_served(SERVED, config.method.name, "pipelined")
-    stages = spread(blueprint.partition.num_modules, num_stages(blueprint))
     return Pipeline(
-        [BlueprintStage(blueprint, index, modules) for index, modules in enumerate(stages)],
+        [BlueprintStage(blueprint, index, modules) for index, modules in enumerate(blueprint.stages)],
         config.executor,
         config.cluster,
-        queued_bytes=queued_bytes,
+        queued_bytes=held_bytes + blueprint.queued_bytes,
         extra_cpus=extra_cpus,
         records_steps=records_steps,
     )
-
-
-def num_stages(blueprint: Blueprint) -> int:
-    """Returns S: as asked for, or 2, or fewer where there are fewer local modules."""
-    num_modules, asked = blueprint.partition.num_modules, blueprint.config.executor.num_stages
-    if asked is None:
-        return min(2, num_modules)
-    if not 1 <= asked <= num_modules:
-        raise PartitionError(
-            f"cannot spread {num_modules} local modules over {asked} stages",
-            "Each stage hosts at least one whole local module",
-            f"Use executor.num_stages<={num_modules}, or more local modules (partition.num_modules).",
-        )
-    return asked

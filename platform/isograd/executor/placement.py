@@ -74,6 +74,18 @@ def check_capacity(num_stages: int, need: dict[str, float]) -> None:
         )
 
 
+def check_store(queued_bytes: int) -> None:
+    """Raises PlacementError where the object store cannot hold what may be under way at once."""
+    store_bytes = ray.cluster_resources().get("object_store_memory", 0)
+    if queued_bytes > store_bytes:
+        raise PlacementError(
+            f"data and queues hold up to {queued_bytes / 2**20:,.0f} MiB; the cluster's object store has "
+            f"{store_bytes / 2**20:,.0f} MiB",
+            "Activations would be spilled to disk at every step",
+            "Use a smaller data.batch_size or executor.queue_depth, or cluster.object_store_bytes=N.",
+        )
+
+
 def _stages_that_fit(resources: dict[str, float], need: dict[str, float]) -> int:
     return int(min(resources.get(name, 0) // amount for name, amount in need.items() if amount))
 

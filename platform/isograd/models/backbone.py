@@ -172,7 +172,7 @@ def _probe(name: str, unit_name: str, module: nn.Module, value: Tensor) -> Tenso
         raise BackboneError(
             f"{name} cannot process its input: unit '{unit_name}' rejects the shape {tuple(value.shape[1:])} ({error})",
             "The image size of the data and the one that the network was built for differ",
-            "Use model.image_size or a data set of another resolution.",
+            "Use data.image_shape=[C,H,W] with the size it was built for, or another architecture.",
         ) from error
     finally:
         module.train(was_training)

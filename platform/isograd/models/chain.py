@@ -56,7 +56,7 @@ def chain(
             raise BackboneError(
                 f"{name} cannot process images of shape {input_shape} ({error})",
                 "The image size of the data and the one that the network was built for differ",
-                "Use model.image_size or a data set of another resolution.",
+                "Use data.image_shape=[C,H,W] with the size it was built for, or another architecture.",
             ) from error
     units = _units(model, segments)
     _require_chain(name, segments, units)

@@ -1,12 +1,13 @@
-"""Any image classifier of timm as a backbone, by name: https://github.com/huggingface/pytorch-image-models."""
+"""Any image classifier of timm as a backbone, by name: https://github.com/huggingface/pytorch-image-models.
+
+timm is imported where a network is built: it takes seconds, which other backbones need not wait for.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import isqrt
 from typing import Any
 
-import timm
-from timm.models._manipulate import group_parameters
 from torch import Tensor, nn
 
 from isograd.errors import UnknownNameError
@@ -16,7 +17,7 @@ from isograd.registry import suggestion
 from isograd.seeding import seeded
 
 
-@dataclass(frozen=True)
+@dataclass
 class TimmConfig:
     """A network of timm.
 
@@ -48,6 +49,8 @@ def create(config: TimmConfig, *, input_shape: tuple[int, int, int], num_classes
         ConfigError: The architecture does not take an option.
         BackboneError: The architecture does not fit the image size, or the weights cannot be had.
     """
+    import timm
+
     if not timm.is_model(config.architecture):
         known = timm.list_models()
         raise UnknownNameError(
@@ -64,13 +67,13 @@ def create(config: TimmConfig, *, input_shape: tuple[int, int, int], num_classes
         with seeded(seed, "backbone", config.architecture):
             return timm.create_model(config.architecture, pretrained=config.pretrained, **kwargs)
 
-    return construct(f"timm's {config.architecture}", make, kwargs | config.kwargs, optional)
+    return construct(f"timm/{config.architecture}", make, kwargs | config.kwargs, optional)
 
 
 def build(config: TimmConfig, *, input_shape: tuple[int, int, int], num_classes: int, seed: int) -> Backbone:
     """Makes a backbone of timm's model; raises what :func:`create` and :func:`~isograd.models.chain.chain` do."""
     model = create(config, input_shape=input_shape, num_classes=num_classes, seed=seed)
-    name = f"timm's {config.architecture}"
+    name = f"timm/{config.architecture}"
     return assemble(
         name,
         chain(name, model, _expand(model), input_shape=input_shape),
@@ -85,6 +88,8 @@ def _expand(model: nn.Module) -> Callable[[str, nn.Module], bool]:
 
     Where a whole stage counts as one layer, because it holds one block or because timm is coarse, it is none either.
     """
+    from timm.models._manipulate import group_parameters
+
     matcher = getattr(model, "group_matcher", None)
     layer_of: Any = group_parameters(model, matcher(coarse=False), reverse=True) if matcher else {}
 

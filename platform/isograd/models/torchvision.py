@@ -1,15 +1,13 @@
-"""Any image classifier of torchvision as a backbone, by name: https://pytorch.org/vision/stable/models.html."""
+"""Any image classifier of torchvision as a backbone, by name: https://pytorch.org/vision/stable/models.html.
+
+torchvision is imported where a network is built: it takes seconds, which other backbones need not wait for.
+"""
 
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-import torchvision
 from torch import nn
-from torchvision.models.maxvit import MaxVitBlock
-from torchvision.models.regnet import AnyStage
-from torchvision.models.vision_transformer import Encoder
-from torchvision.ops import StochasticDepth
 
 from isograd.errors import BackboneError, ConfigError, UnknownNameError
 from isograd.models.backbone import MODELS, Backbone, Layout, ModelEntry, assemble
@@ -17,10 +15,8 @@ from isograd.models.chain import chain, construct
 from isograd.registry import suggestion
 from isograd.seeding import seeded
 
-_STAGES = (AnyStage, Encoder, MaxVitBlock)
 
-
-@dataclass(frozen=True)
+@dataclass
 class TorchvisionConfig:
     """A network of torchvision.
 
@@ -53,6 +49,8 @@ def create(config: TorchvisionConfig, *, input_shape: tuple[int, int, int], num_
         ConfigError: The architecture does not take an option.
         BackboneError: The architecture does not fit the image size, or the weights cannot be had.
     """
+    import torchvision
+
     known = torchvision.models.list_models(module=torchvision.models)
     if config.architecture not in known:
         raise UnknownNameError(
@@ -60,7 +58,7 @@ def create(config: TorchvisionConfig, *, input_shape: tuple[int, int, int], num_
             f"Known are: {', '.join(known)}",
             "Use one of these names for model.architecture.",
         )
-    name = f"torchvision's {config.architecture}"
+    name = f"torchvision/{config.architecture}"
     dropout = "drop_rate" if config.architecture.startswith("densenet") else "dropout"
     kwargs: dict[str, Any] = {dropout: config.drop_rate} if config.drop_rate else {}
     optional: dict[str, Any] = {dropout: config.drop_rate}
@@ -84,7 +82,7 @@ def create(config: TorchvisionConfig, *, input_shape: tuple[int, int, int], num_
 
 def build(config: TorchvisionConfig, *, input_shape: tuple[int, int, int], num_classes: int, seed: int) -> Backbone:
     """Makes a backbone of the model; raises what :func:`create` and :func:`~isograd.models.chain.chain` do."""
-    name = f"torchvision's {config.architecture}"
+    name = f"torchvision/{config.architecture}"
     maps: Layout = "NHWC" if config.architecture.startswith("swin") else "NCHW"
     # Tokens are those of the vision transformer, with its class token.
     layouts: dict[int, tuple[Layout, int]] = {2: ("NC", 0), 3: ("NLC", 1), 4: (maps, 0)}
@@ -100,7 +98,11 @@ def build(config: TorchvisionConfig, *, input_shape: tuple[int, int, int], num_c
 
 def _expand(path: str, module: nn.Module) -> bool:
     """Plain sequences hold blocks; their subclasses (Conv2dNormActivation) are blocks, but for a few stages."""
-    return type(module) is nn.Sequential or isinstance(module, _STAGES)
+    from torchvision.models.maxvit import MaxVitBlock
+    from torchvision.models.regnet import AnyStage
+    from torchvision.models.vision_transformer import Encoder
+
+    return type(module) is nn.Sequential or isinstance(module, AnyStage | Encoder | MaxVitBlock)
 
 
 def _adapt_channels(name: str, model: nn.Module, num_channels: int, pretrained: bool) -> None:
@@ -146,6 +148,8 @@ def _adapt_classes(model: nn.Module, num_classes: int) -> None:
 
 def _set_drop_path(name: str, model: nn.Module, rate: float) -> None:
     """Scales the architecture's own schedule; its keyword for it is not one that every architecture accepts."""
+    from torchvision.ops import StochasticDepth
+
     layers = [module for module in model.modules() if isinstance(module, StochasticDepth)]
     highest = max((layer.p for layer in layers), default=0.0)
     if rate and not highest:

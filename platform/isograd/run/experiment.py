@@ -9,6 +9,7 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 from rich.console import Console
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from isograd.config.load import fingerprint, from_dict
 from isograd.config.schema import RunConfig
@@ -60,8 +61,8 @@ def prepare(config: RunConfig) -> Prepared:
     run_folder = folder.choose(config)
     folder.check_writable(run_folder)
     blueprint = Blueprint(config)
-    blueprint.check()
-    program = _program(blueprint, open_source(config.data, config.seed), Position())
+    source = _checked_source(blueprint)
+    program = _program(blueprint, source, Position())
     return Prepared(blueprint, program, run_folder)
 
 
@@ -78,8 +79,7 @@ def prepare_resumed(path: Path, overrides: Sequence[str] = ()) -> Prepared:
     _check(config)
     found = checkpoint.read(checkpoint.newest(run_folder.checkpoints), fingerprint(config))
     blueprint = Blueprint(config)
-    blueprint.check()
-    program = _program(blueprint, open_source(config.data, config.seed), found.position)
+    program = _program(blueprint, _checked_source(blueprint), found.position)
     earlier = tuple(_earlier_metrics(run_folder.events, found.position.step))
     return Prepared(blueprint, program, run_folder, found, earlier)
 
@@ -95,9 +95,7 @@ def execute(prepared: Prepared, console: Console | None = None) -> Result:
     num_modules = blueprint.partition.num_modules
     with ExitStack() as stack:
         stack.enter_context(_readers(prepared.config))
-        executor = stack.enter_context(
-            make_executor(blueprint, _store_bytes(blueprint, program), _extra_cpus(prepared))
-        )
+        executor = stack.enter_context(make_executor(blueprint, program.source.held_bytes, _extra_cpus(prepared)))
         if prepared.resumed is not None:
             executor.load_state(prepared.resumed.state)
         _open_folder(prepared)
@@ -156,16 +154,27 @@ def _open_folder(prepared: Prepared) -> None:
 
 def _terminal(console: Console, prepared: Prepared) -> Terminal:
     program, num_modules = prepared.program, prepared.blueprint.partition.num_modules
-    config = prepared.config.executor
-    num_stages = 1 if config.name == "sequential" else config.num_stages or min(2, num_modules)
     return Terminal(
         console,
         num_epochs=program.num_epochs,
         num_steps=program.num_steps,
         first_step=program.start.step,
         num_modules=num_modules,
-        last_stage=num_stages - 1,
+        last_stage=prepared.blueprint.num_stages - 1,
     )
+
+
+def _checked_source(blueprint: Blueprint) -> Source:
+    modules = blueprint.check()
+    source = open_source(blueprint.config.data, blueprint.config.seed)
+    has_batchnorm = any(isinstance(part, _BatchNorm) for module in modules for part in module.modules())
+    if has_batchnorm and source.num_train % source.batch_size == 1:
+        raise ConfigError(
+            f"the last batch of an epoch has 1 image: {source.num_train:,} images in batches of {source.batch_size}",
+            "BatchNorm needs at least two to take a variance of",
+            f"Use data.batch_size={source.batch_size - 1}, for example.",
+        )
+    return source
 
 
 def _program(blueprint: Blueprint, source: Source, start: Position) -> Program:
@@ -179,15 +188,6 @@ def _program(blueprint: Blueprint, source: Source, start: Position) -> Program:
         snapshot_steps=config.checkpoint.every_steps,
         carries_pixels=blueprint.method.exchange.input,
     )
-
-
-def _store_bytes(blueprint: Blueprint, program: Program) -> int:
-    """What a private object store holds at most: the data set, and every queue filled with the largest activation."""
-    config, partition = blueprint.config, blueprint.partition
-    largest = max(partition.units(module)[-1].output.numel for module in range(partition.num_modules))
-    message_bytes = 4 * config.data.batch_size * (largest + partition.backbone.units[0].output.numel)
-    num_stages = config.executor.num_stages or 2
-    return program.source.held_bytes + message_bytes * num_stages * (config.executor.queue_depth + 2)
 
 
 def _readers(config: RunConfig) -> AbstractContextManager[None]:
