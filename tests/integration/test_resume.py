@@ -36,11 +36,15 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize(
-    ("first", "second"),
-    [(pipelined(4), SEQUENTIAL), (SEQUENTIAL, pipelined(3)), (SEQUENTIAL, SEQUENTIAL)],
-    ids=["S=4 to S=1", "S=1 to S=3", "S=1 to S=1"],
+    ("first", "second", "stop"),
+    [
+        (pipelined(4), SEQUENTIAL, 9),
+        (pipelined(2), SEQUENTIAL, 23),
+        (SEQUENTIAL, pipelined(3), 31),
+        *[(SEQUENTIAL, SEQUENTIAL, stop) for stop in (9, 23, 31, 45)],
+    ],
+    ids=lambda value: f"step {value}" if isinstance(value, int) else value[-1],
 )
-@pytest.mark.parametrize("stop", [9, 23, 31], ids=lambda step: f"step {step}")
 def test_resumed_run_equals_uninterrupted_run(
     ray_session: None, tmp_path: Path, whole: dict[str, Tensor], first: tuple, second: tuple, stop: int
 ) -> None:

@@ -15,7 +15,7 @@ from ray.util.placement_group import (
 from isograd.config.schema import ExecutorConfig
 from isograd.errors import PlacementError
 
-_RELEASE_TIMEOUT_S = 5.0
+_RELEASE_TIMEOUT_S = 3.0
 
 
 def bundle(config: ExecutorConfig) -> dict[str, float]:

@@ -1,0 +1,29 @@
+"""Examples run, and the README's method is one."""
+
+import re
+import runpy
+from pathlib import Path
+
+import pytest
+from isograd.config.load import load
+from isograd.local.method import METHODS
+from isograd.run.experiment import run
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_training_from_python(ray_session: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    example = runpy.run_path(str(ROOT / "examples" / "train_from_python.py"))
+    example["main"](["train.epochs=1", "model.width=4", "executor.device=cpu", f"folder={tmp_path}"])
+    assert "same test errors: True" in capsys.readouterr().out
+
+
+def test_the_method_in_the_readme_trains(tmp_path: Path) -> None:
+    code = re.search(r"`methods/mine.py`:\n\n```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert code is not None
+    try:
+        exec(compile(code[1], "mine.py", "exec"), {"__name__": "mine"})
+        options = ("method=mine", "executor=sequential", "model.width=4", "train.epochs=1", f"folder={tmp_path}")
+        assert run(load([*options, "executor.device=cpu"])).num_steps == 23
+    finally:
+        METHODS._entries.pop("mine", None)
