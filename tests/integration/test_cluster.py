@@ -31,7 +31,8 @@ try:
         for _ in pipeline.fit(program):
             pass
         state = pipeline.state()
-        actors = [row for group in ray.util.placement_group_table().values() for row in group["bundles_to_node_id"].values()]
+        groups = ray.util.placement_group_table().values()
+        actors = [node for group in groups for node in group["bundles_to_node_id"].values()]
     with make_executor(Blueprint(load([*options, "executor=sequential"]))) as executor:
         for _ in executor.fit(program):
             pass
