@@ -3,61 +3,86 @@
 import argparse
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from isograd.errors import IsogradError
 from isograd.report.console import wide_console
 
+if TYPE_CHECKING:
+    from isograd.run.experiment import Prepared
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a verb. Returns the exit status: 0, or 2 for an error that was explained, 130 when interrupted."""
-    parser = _parser()
-    options, overrides = parser.parse_known_args(arguments)
-    overrides = [*getattr(options, "overrides", []), *overrides]
-    signal.signal(signal.SIGTERM, _terminate)
+    options = _parsed(arguments)
+    previous = signal.signal(signal.SIGTERM, _terminate)
     try:
-        return options.verb(options, overrides)
+        return options.verb(options)
     except IsogradError as error:
         wide_console(stderr=True).print(f"error: {error}", markup=False, soft_wrap=True)
         return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Parses; overrides may stand before and after flags, which argparse alone does not allow."""
+    parser = _parser()
+    options, rest = parser.parse_known_args(arguments)
+    if any(item.startswith("-") for item in rest) or (rest and not hasattr(options, "overrides")):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:
+        options.overrides = [*options.overrides, *rest]
+    return options
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("isograd", description="Train by supervised local learning, pipelined.")
     verbs = parser.add_subparsers(required=True, metavar="VERB")
-    train = _verb(verbs, "train", _train, "train; with no options, a small ResNet on scanned digits")
+    train = _verb(verbs, "train", _train, "train; with no options, a small ResNet on scanned digits", overridden=True)
     train.add_argument("--config", action="store_true", help="print every option with its value, and stop")
-    resume = _verb(verbs, "resume", _resume, "go on from a run folder's newest checkpoint")
-    resume.add_argument("folder", type=Path, help="the run folder")
-    _verb(verbs, "plan", _plan, "print the partition with its costs, without training")
+    _verb(verbs, "resume", _resume, "go on from a run folder's newest checkpoint", overridden=True, first="folder")
+    _verb(verbs, "plan", _plan, "print the partition with its costs, without training", overridden=True)
     prepare = _verb(verbs, "prepare", _prepare, "turn a data set into Parquet files")
     prepare.add_argument("dataset", help="cifar10, cifar100, svhn, stl10, imagenet or imagefolder")
     prepare.add_argument("--root", type=Path, required=True, help="where the data set's own files are, or go to")
     prepare.add_argument("--output", type=Path, required=True, help="folder for the Parquet files")
     prepare.add_argument("--download", action="store_true", help="let torchvision download the data set into ROOT")
-    bench = _verb(verbs, "bench", _bench, "measure")
-    bench.add_argument("name", help="pipeline or overhead")
+    bench = _verb(verbs, "bench", _bench, "measure: pipeline or overhead", overridden=True, first="name")
     bench.add_argument("--json", type=Path, help="write the rows to this file as well")
     bench.add_argument("--quick", action="store_true", help="a minute's version")
     return parser
 
 
-def _verb(verbs: "argparse._SubParsersAction", name: str, run: object, text: str) -> argparse.ArgumentParser:
+def _verb(
+    verbs: "argparse._SubParsersAction",
+    name: str,
+    run: Callable[[argparse.Namespace], int],
+    text: str,
+    *,
+    overridden: bool = False,
+    first: str | None = None,
+) -> argparse.ArgumentParser:
+    """Adds a verb; ``first`` names an argument before the options that it may take."""
     parser = verbs.add_parser(name, help=text, description=text)
-    parser.add_argument("overrides", nargs="*", metavar="OPTION=VALUE") if name in ("train", "plan") else None
     parser.set_defaults(verb=run)
+    if first is not None:
+        parser.add_argument(first)
+    if overridden:
+        parser.add_argument("overrides", nargs="*", metavar="OPTION=VALUE")
     return parser
 
 
-def _train(options: argparse.Namespace, overrides: Sequence[str]) -> int:
+def _train(options: argparse.Namespace) -> int:
     from isograd.config.load import load, to_dict
 
-    config = load(overrides)
+    config = load(options.overrides)
     if options.config:
         from omegaconf import OmegaConf
 
@@ -68,17 +93,16 @@ def _train(options: argparse.Namespace, overrides: Sequence[str]) -> int:
     return _execute(prepare(config))
 
 
-def _resume(options: argparse.Namespace, overrides: Sequence[str]) -> int:
+def _resume(options: argparse.Namespace) -> int:
     from isograd.run.experiment import prepare_resumed
 
-    return _execute(prepare_resumed(options.folder, overrides))
+    return _execute(prepare_resumed(Path(options.folder), options.overrides))
 
 
-def _execute(prepared: "object") -> int:
+def _execute(prepared: "Prepared") -> int:
     from isograd.report.summary import heading, summary
-    from isograd.run.experiment import Prepared, execute
+    from isograd.run.experiment import execute
 
-    assert isinstance(prepared, Prepared)
     console = wide_console()
     console.print(heading(prepared))
     result = execute(prepared, console)
@@ -86,16 +110,16 @@ def _execute(prepared: "object") -> int:
     return 0
 
 
-def _plan(options: argparse.Namespace, overrides: Sequence[str]) -> int:
+def _plan(options: argparse.Namespace) -> int:
     from isograd.config.load import load
     from isograd.executor.blueprint import Blueprint
     from isograd.report.plan import plan
 
-    wide_console().print(plan(Blueprint(load(overrides))))
+    wide_console().print(plan(Blueprint(load(options.overrides))))
     return 0
 
 
-def _prepare(options: argparse.Namespace, overrides: Sequence[str]) -> int:
+def _prepare(options: argparse.Namespace) -> int:
     from isograd.data.prepare import prepare
 
     path = prepare(options.dataset, options.root, options.output, download=options.download)
@@ -103,13 +127,13 @@ def _prepare(options: argparse.Namespace, overrides: Sequence[str]) -> int:
     return 0
 
 
-def _bench(options: argparse.Namespace, overrides: Sequence[str]) -> int:
+def _bench(options: argparse.Namespace) -> int:
     from isograd.executor.loopback import prefer_loopback
 
     prefer_loopback()
     from isograd.bench.bench import run
 
-    run(options.name, quick=options.quick, json_path=options.json, overrides=overrides)
+    run(options.name, quick=options.quick, json_path=options.json, overrides=options.overrides)
     return 0
 
 

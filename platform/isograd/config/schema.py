@@ -23,8 +23,8 @@ class ExecutorConfig:
 
     Attributes:
         name: ``sequential`` or ``pipelined``.
-        num_stages: S, the processes that the K local modules are spread over; null: 2, or fewer where K or the devices
-            allow no more.
+        num_stages: S, the processes that the K local modules are spread over; null: 2, or 1 where K is 1 or the
+            machine has a single GPU.
         queue_depth: Activations that may wait between two stages.
         device: ``auto`` (a GPU where there is one), ``cpu`` or ``cuda``.
         threads: Threads of torch in each process on the CPU. Sums are split among threads, so another number rounds

@@ -65,7 +65,7 @@ class Blueprint:
         config, num_modules = self.config.executor, self.partition.num_modules
         if config.name == "sequential":
             return 1
-        asked = min(2, num_modules) if config.num_stages is None else config.num_stages
+        asked = self._default_num_stages() if config.num_stages is None else config.num_stages
         if not 1 <= asked <= num_modules:
             raise PartitionError(
                 f"cannot spread {num_modules} local modules over {asked} stages",
@@ -73,6 +73,13 @@ class Blueprint:
                 f"Use executor.num_stages<={num_modules}, or more local modules (partition.num_modules).",
             )
         return asked
+
+    def _default_num_stages(self) -> int:
+        """Two, or one where this machine has a single GPU for them; on a cluster the placement decides."""
+        config = self.config
+        uses_gpus = config.executor.device != "cpu" and config.cluster.address is None and torch.cuda.is_available()
+        room = int(torch.cuda.device_count() / config.executor.gpus_per_stage) if uses_gpus else 2
+        return min(2, self.partition.num_modules, max(room, 1))
 
     @property
     def stages(self) -> list[range]:

@@ -14,6 +14,7 @@ from isograd.config.schema import ClusterConfig
 from isograd.errors import PlacementError
 
 _MIN_STORE_BYTES = 256 * 2**20
+_LEAST_CPUS = 2  # logical: the default pipeline has two stages, and shall start on one core as well
 _LOOPBACK = "127.0.0.1"
 _LOG = logging.getLogger(__name__)
 
@@ -59,7 +60,7 @@ def _keeping_termination_handler() -> Iterator[None]:
 
 def _start(config: ClusterConfig, queued_bytes: int, extra_cpus: int) -> None:
     logging.getLogger("ray").setLevel(logging.ERROR)
-    num_cpus = config.num_cpus or len(os.sched_getaffinity(0)) + extra_cpus
+    num_cpus = config.num_cpus or max(len(os.sched_getaffinity(0)), _LEAST_CPUS) + extra_cpus
     ray.init(
         address="local",
         num_cpus=num_cpus,
