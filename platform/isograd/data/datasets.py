@@ -10,7 +10,6 @@ from isograd.data import parquet
 from isograd.data.batch import Source
 from isograd.data.memory import Images, MemorySource
 from isograd.data.transforms import Augmentation
-from isograd.errors import ConfigError
 from isograd.registry import Registry
 
 
@@ -122,9 +121,7 @@ def open_source(config: DataConfig, seed: int) -> Source:
 
     Raises:
         DataError: It is missing, empty, or a row of it is corrupt.
-        ConfigError: An option has no such value.
     """
-    _check(config)
     if config.name == "digits":
         return _memory(config, seed, *_digits())
     if config.loading == "stream":
@@ -177,29 +174,3 @@ def _digits() -> tuple[Images, Images]:
     pixels, targets = pixels[order], bunch.target[order].astype(np.int64)
     num_test = 360
     return Images(pixels[num_test:], targets[num_test:]), Images(pixels[:num_test], targets[:num_test])
-
-
-def _check(config: DataConfig) -> None:
-    for option, value, known in (
-        ("loading", config.loading, ("memory", "stream")),
-        ("crop", config.crop, ("exact", "random")),
-        ("padding_mode", config.padding_mode, ("reflect", "constant")),
-    ):
-        if value not in known:
-            raise ConfigError(
-                f"data.{option}='{value}' is not known",
-                f"It can be {' or '.join(known)}",
-                f"Use data.{option}={known[0]}.",
-            )
-    if config.batch_size < 1:
-        raise ConfigError(
-            f"data.batch_size={config.batch_size} is not positive",
-            "A step needs at least one image",
-            "Use data.batch_size=128.",
-        )
-    if config.crop == "random" and config.loading == "memory":
-        raise ConfigError(
-            "data.crop=random does not go with data.loading=memory",
-            "Images held in memory all have the shape that the network gets",
-            "Use data.loading=stream.",
-        )

@@ -6,7 +6,6 @@ from typing import Protocol, Self
 
 from torch import Tensor
 
-from isograd.errors import ConfigError
 from isograd.executor.blueprint import Blueprint
 from isograd.executor.loopback import prefer_loopback
 from isograd.executor.program import Program
@@ -49,17 +48,8 @@ def make_executor(blueprint: Blueprint, held_bytes: int = 0, extra_cpus: int = 0
 
     Raises:
         ExchangeError: It cannot serve the method's exchange.
-        ConfigError: An option of it is out of range.
     """
-    config = blueprint.config.executor
-    for option in ("queue_depth", "threads"):
-        if getattr(config, option) < 1:
-            raise ConfigError(
-                f"executor.{option}={getattr(config, option)} is not positive",
-                "A queue holds at least one message, a process has at least one thread",
-                f"Use executor.{option}=1 or more.",
-            )
-    if config.name == "pipelined":
+    if blueprint.config.executor.name == "pipelined":
         if blueprint.config.cluster.address is None:
             prefer_loopback()
         from isograd.executor.pipelined import pipelined

@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 from rich.console import Console
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from isograd.config.check import check
 from isograd.config.load import fingerprint, from_dict
 from isograd.config.schema import RunConfig
 from isograd.data.batch import Source
@@ -57,7 +58,7 @@ def prepare(config: RunConfig) -> Prepared:
     Raises:
         IsogradError: In three parts, what is wrong; nothing has been written.
     """
-    _check(config)
+    check(config)
     run_folder = folder.choose(config)
     folder.check_writable(run_folder)
     blueprint = Blueprint(config)
@@ -76,7 +77,7 @@ def prepare_resumed(path: Path, overrides: Sequence[str] = ()) -> Prepared:
     """
     run_folder = RunFolder(path.expanduser().absolute())
     config = _stored_config(run_folder, overrides)
-    _check(config)
+    check(config)
     found = checkpoint.read(checkpoint.newest(run_folder.checkpoints), fingerprint(config))
     blueprint = Blueprint(config)
     program = _program(blueprint, _checked_source(blueprint), found.position)
@@ -227,24 +228,3 @@ def _earlier_metrics(events: Path, step: int) -> Iterator[ModuleMetrics]:
         record = json.loads(line)
         if record["event"] == "ModuleMetrics" and record["step"] <= step:
             yield ModuleMetrics(**{key: value for key, value in record.items() if key in names})
-
-
-def _check(config: RunConfig) -> None:
-    for option, value, least in (
-        ("train.epochs", config.train.epochs, 1),
-        ("train.max_steps", config.train.max_steps, 0),
-        ("checkpoint.every_epochs", config.checkpoint.every_epochs, 0),
-        ("checkpoint.every_steps", config.checkpoint.every_steps, 0),
-    ):
-        if value < least:
-            raise ConfigError(
-                f"{option}={value} is too small",
-                f"It counts, and is at least {least}",
-                f"Use {option}={least} or more.",
-            )
-    if config.executor.name not in ("sequential", "pipelined"):
-        raise ConfigError(
-            f"executor.name='{config.executor.name}' is not known",
-            "It can be sequential or pipelined",
-            "Use executor=pipelined.",
-        )

@@ -1,0 +1,153 @@
+"""Values that no run can have: out of range, of the wrong length, or at odds with each other."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from isograd.config.schema import RunConfig
+from isograd.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Range:
+    """What a number may be: from ``least`` to ``most``, both included unless ``open`` excludes ``least``."""
+
+    least: float
+    most: float = math.inf
+    open: bool = False
+
+    def holds(self, value: float) -> bool:
+        """Whether ``value`` is a number in the range."""
+        above = value > self.least if self.open else value >= self.least
+        return above and value <= self.most
+
+    def __str__(self) -> str:
+        if self.least == -math.inf:
+            return "a number"
+        floor = f"more than {self.least:g}" if self.open else f"at least {self.least:g}"
+        return floor if self.most == math.inf else f"{floor} and at most {self.most:g}"
+
+
+_COUNT, _POSITIVE, _NOT_NEGATIVE, _SHARE = Range(1), Range(0, open=True), Range(0), Range(0, 1)
+
+# By section and field, for whatever component is chosen; a field that it does not have is passed over.
+RANGES: dict[str, Range] = {
+    "train.epochs": _COUNT,
+    "train.max_steps": _NOT_NEGATIVE,
+    "checkpoint.every_epochs": _NOT_NEGATIVE,
+    "checkpoint.every_steps": _NOT_NEGATIVE,
+    "checkpoint.keep": _COUNT,
+    "executor.queue_depth": _COUNT,
+    "executor.threads": _COUNT,
+    "executor.cpus_per_stage": _POSITIVE,
+    "executor.gpus_per_stage": _POSITIVE,
+    "executor.event_interval_s": _NOT_NEGATIVE,
+    "cluster.num_cpus": _COUNT,
+    "cluster.object_store_bytes": Range(75 * 2**20),
+    "data.batch_size": _COUNT,
+    "data.num_classes": _COUNT,
+    "data.padding": _NOT_NEGATIVE,
+    "data.resize": _COUNT,
+    "data.window": _COUNT,
+    "precision.clip_norm": _NOT_NEGATIVE,
+    "optimizer.lr": _NOT_NEGATIVE,
+    "optimizer.weight_decay": _NOT_NEGATIVE,
+    "task.label_smoothing": _SHARE,
+    "model.width": _COUNT,
+    "model.depth": _COUNT,
+    "model.num_heads": _COUNT,
+    "model.patch_size": _COUNT,
+    "model.mlp_ratio": _POSITIVE,
+    "model.drop_rate": _SHARE,
+    "model.drop_path_rate": _SHARE,
+    "method.widen": _COUNT,
+    "method.feature_dim": _COUNT,
+    "schedule.warmup_epochs": _NOT_NEGATIVE,
+    "schedule.warmup_lr": _NOT_NEGATIVE,
+    "schedule.every_epochs": _COUNT,
+    "schedule.factor": _POSITIVE,
+}
+
+CHOICES: dict[str, tuple[str, ...]] = {
+    "executor.name": ("pipelined", "sequential"),
+    "executor.device": ("auto", "cpu", "cuda"),
+    "data.loading": ("memory", "stream"),
+    "data.crop": ("exact", "random"),
+    "data.padding_mode": ("reflect", "constant"),
+}
+
+
+def check(config: RunConfig) -> None:
+    """Raises ConfigError for the first value that no run can have."""
+    for option, allowed in RANGES.items():
+        value = _value(config, option)
+        if value is not None and not allowed.holds(value):
+            raise ConfigError(
+                f"{option}={value:g} is out of range",
+                f"It has to be {allowed}",
+                f"Use {option}={max(allowed.least, 1 if allowed.open else allowed.least):g}, for example.",
+            )
+    for option, choices in CHOICES.items():
+        value = _value(config, option)
+        if value not in choices:
+            raise ConfigError(
+                f"{option}='{value}' is not known",
+                f"It can be {' or '.join(choices)}",
+                f"Use {option}={choices[0]}.",
+            )
+    _check_images(config.data)
+    _check_optimizer(config)
+
+
+def _value(config: RunConfig, option: str) -> Any:
+    section, _, name = option.partition(".")
+    return getattr(getattr(config, section), name, None)
+
+
+def _check_images(data: Any) -> None:
+    _check_numbers("data.image_shape", data.image_shape, 3, "channels, height and width", Range(1))
+    channels = data.image_shape[0]
+    _check_numbers("data.mean", data.mean, channels, "one number a channel", Range(-math.inf))
+    _check_numbers("data.std", data.std, channels, "one number a channel", _POSITIVE)
+    side = min(data.image_shape[1:])
+    if data.padding_mode == "reflect" and data.padding >= side:
+        raise ConfigError(
+            f"data.padding={data.padding} cannot be reflected in images of {side} pixels",
+            "There are not as many pixels to mirror",
+            f"Use data.padding={side - 1} or less, or data.padding_mode=constant.",
+        )
+    for unfit, loading, why in (
+        (data.crop == "random", "memory", "Images held in memory all have the shape that the network gets"),
+        (data.name == "digits", "stream", "scikit-learn's digits are an array, not files that could be streamed"),
+    ):
+        if unfit and data.loading == loading:
+            raise ConfigError(
+                f"data.loading={loading} does not go with data={data.name} data.crop={data.crop}",
+                why,
+                f"Use data.loading={'stream' if loading == 'memory' else 'memory'}.",
+            )
+
+
+def _check_numbers(option: str, values: Sequence[float], count: int, meaning: str, allowed: Range) -> None:
+    if len(values) != count or not all(allowed.holds(value) for value in values):
+        raise ConfigError(
+            f"{option}={list(values)} does not fit",
+            f"It is {meaning}: {count} of them, each {allowed}",
+            f"Use {option}=[{','.join(['1'] * count)}], with your values.",
+        )
+
+
+def _check_optimizer(config: RunConfig) -> None:
+    """Lets torch judge the rest: momentum, betas, and what goes together."""
+    try:
+        config.optimizer.build([nn.Parameter(torch.zeros(1))])
+    except (ValueError, IndexError) as error:
+        raise ConfigError(
+            f"the optimizer cannot be built ({error})",
+            "Every local module has one of its own",
+            f"Use other values of optimizer.*, or the defaults of optimizer={config.optimizer.name}.",
+        ) from error
