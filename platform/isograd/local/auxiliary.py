@@ -65,12 +65,13 @@ def _quarter(feature: Feature) -> tuple[int, int]:
     return math.ceil(feature.size[0] / 4), math.ceil(feature.size[1] / 4)
 
 
-@AUXILIARY.register("mlp_sr")
-def mlp_sr(feature: Feature, num_outputs: int) -> nn.Module:
-    """DGL's default (Belilovsky et al. 2020): pool to a quarter, three 1x1 convolutions, pool to 2x2, 3-layer MLP."""
+def _pooled_mlp(
+    feature: Feature, num_outputs: int, *, num_convolutions: int = 3, num_hidden: int = 3, bias: bool = True
+) -> nn.Module:
+    """Pool to a quarter, 1x1 convolutions, pool to 2x2, an MLP of constant width: DGL's heads but for "cnn"."""
     c, width = feature.channels, 4 * feature.channels
-    convolutions = [layer for _ in range(3) for layer in _pointwise(c, c)]
-    hidden = [layer for _ in range(3) for layer in _hidden(width, width)]
+    convolutions = [layer for _ in range(num_convolutions) for layer in _pointwise(c, c)]
+    hidden = [layer for _ in range(num_hidden) for layer in _hidden(width, width, bias)]
     return as_map(
         feature,
         nn.Sequential(
@@ -84,21 +85,16 @@ def mlp_sr(feature: Feature, num_outputs: int) -> nn.Module:
     )
 
 
+@AUXILIARY.register("mlp_sr")
+def mlp_sr(feature: Feature, num_outputs: int) -> nn.Module:
+    """DGL's default (Belilovsky et al. 2020): three 1x1 convolutions at a quarter of the size, then a 3-layer MLP."""
+    return _pooled_mlp(feature, num_outputs)
+
+
 @AUXILIARY.register("mlp")
 def mlp(feature: Feature, num_outputs: int) -> nn.Module:
     """DGL's "mlp": :func:`mlp_sr` without its convolutions."""
-    width = 4 * feature.channels
-    hidden = [layer for _ in range(3) for layer in _hidden(width, width)]
-    return as_map(
-        feature,
-        nn.Sequential(
-            nn.AdaptiveAvgPool2d(_quarter(feature)),
-            nn.AdaptiveAvgPool2d(2),
-            nn.Flatten(),
-            *hidden,
-            nn.Linear(width, num_outputs),
-        ),
-    )
+    return _pooled_mlp(feature, num_outputs, num_convolutions=0)
 
 
 @AUXILIARY.register("cnn")
@@ -123,20 +119,7 @@ def cnn(feature: Feature, num_outputs: int) -> nn.Module:
 @AUXILIARY.register("auglocal")
 def auglocal(feature: Feature, num_outputs: int) -> nn.Module:
     """DGL's head as AugLocal's release has it: :func:`mlp_sr` with two hidden layers, without their biases."""
-    c, width = feature.channels, 4 * feature.channels
-    convolutions = [layer for _ in range(3) for layer in _pointwise(c, c)]
-    hidden = [layer for _ in range(2) for layer in _hidden(width, width, bias=False)]
-    return as_map(
-        feature,
-        nn.Sequential(
-            nn.AdaptiveAvgPool2d(_quarter(feature)),
-            *convolutions,
-            nn.AdaptiveAvgPool2d(2),
-            nn.Flatten(),
-            *hidden,
-            nn.Linear(width, num_outputs),
-        ),
-    )
+    return _pooled_mlp(feature, num_outputs, num_hidden=2, bias=False)
 
 
 @AUXILIARY.register("manpp")
