@@ -41,7 +41,7 @@ def config(*overrides: str) -> RunConfig:
 def program(blueprint: Blueprint, **options: object) -> Program:
     options.setdefault("num_epochs", 2)
     carries_pixels = blueprint.method.exchange.input
-    return Program(source(), carries_pixels=carries_pixels, **options)  # pyright: ignore[reportArgumentType]
+    return Program(source(shape=blueprint.config.data.shape), carries_pixels=carries_pixels, **options)  # pyright: ignore[reportArgumentType]
 
 
 def trained(*overrides: str, start: dict[str, Tensor] | None = None, **options: object) -> dict[str, Tensor]:

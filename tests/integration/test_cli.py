@@ -130,21 +130,6 @@ def test_corrupt_data_is_explained(tmp_path: Path, capsys: pytest.CaptureFixture
     assert not (tmp_path / "runs").exists()
 
 
-def test_more_stages_than_cpus_is_said_with_the_numbers(tmp_path: Path) -> None:
-    started_s = time.monotonic()
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "isograd.cli", "train", *QUICK),
-            *("executor.num_stages=4", "cluster.num_cpus=3", f"folder={tmp_path / 'runs'}"),
-        ],
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 2 and time.monotonic() - started_s < 40
-    assert "4 stages need 4 CPUs; the cluster has 3 CPUs on 1 node, which is room for 3" in done.stderr
-    assert not (tmp_path / "runs").exists()
-
-
 def test_a_run_that_diverges_keeps_its_last_good_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     wild = ("schedule=steps", "schedule.every_epochs=1", "schedule.factor=1e36", "optimizer.lr=0.01")
     options = (f"folder={tmp_path}", "run_name=wild", "executor=sequential", *wild)

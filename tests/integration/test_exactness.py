@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tests.runs import differences, trained
 
-RESNET = ("model=resnet32", "model.drop_rate=0.1")
+RESNET = ("model=resnet32", "model.drop_rate=0.1", "data.image_shape=[3,16,16]")
 VIT = ("model=vit_ti", "model.width=48", "model.patch_size=8", "model.drop_rate=0.1", "model.drop_path_rate=0.2")
 VIT_OPTIMIZER = ("optimizer=adamw", "schedule=cosine")
 
