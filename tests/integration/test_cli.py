@@ -77,6 +77,13 @@ BAD = {
     "data.mean=[0.1,0.2]": "one number a channel: 1 of them",
     "data.std=[0]": "more than 0",
     "data.padding=9 data.padding_mode=reflect": "cannot be reflected in images of 8 pixels",
+    "data.num_classes=5": "digits are 1x8x8 images of 10 classes",
+    "data.batch_size=1": "the last batch of an epoch has 1 image",
+    "optimizer.lr=nan": "optimizer.lr=nan is out of range",
+    "run_name=../x": "without slashes",
+    "partition.ends=[layer1.0]": "It is an option of partition=explicit",
+    "partition=explicit": "has no cuts for 4 local modules",
+    "seed=abc": "could not be converted to Integer",
     "data.loading=stream": "digits are an array",
     "data.batch_size=359": "the last batch of an epoch has 1 image",
     "model.drop_rate=1.5": "at most 1",
@@ -96,6 +103,7 @@ BAD = {
     "method=infopro method.loss=hinge": "softmax or contrast",
     "precision.dtype=float8": "precision.dtype='float8' is not supported",
     "data.loading=disk": "memory or stream",
+    "partition=published partition.table=foo": "tables are",
     "folder=/proc/isograd": "cannot write to /proc/isograd",
 }
 

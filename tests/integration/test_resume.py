@@ -1,10 +1,13 @@
 """A resumed run equals one that never stopped, bit for bit, whatever executor writes and reads the checkpoint."""
 
+import json
+import shutil
 from functools import cache
 from pathlib import Path
 
 import pytest
 from isograd.config.load import load
+from isograd.errors import ConfigError
 from isograd.run import checkpoint
 from isograd.run.experiment import execute, prepare, prepare_resumed, run
 from safetensors.torch import load_file
@@ -61,6 +64,32 @@ def test_checkpoints_between_epochs_do_not_change_the_run(tmp_path: Path, whole:
     assert differences(whole, final_state(tmp_path / "often")) == []
     names = [path.name for path in checkpoint.saved(tmp_path / "often" / "checkpoints")]
     assert names == ["step-00000030", "step-00000040", "step-00000046"]
+
+
+@pytest.mark.parametrize("executor", [SEQUENTIAL, pipelined(2)], ids=["sequential", "pipelined"])
+def test_a_step_that_ends_an_epoch_is_saved_once_and_after_its_test(
+    ray_session: None, tmp_path: Path, executor: tuple[str, ...], whole: dict[str, Tensor]
+) -> None:
+    options = ("checkpoint.every_steps=23", "checkpoint.every_epochs=0", "train.max_steps=40")
+    run(load([*SMALL, *executor, *options, f"folder={tmp_path}", "run_name=edge"]))
+    edge = tmp_path / "edge"
+    assert [path.name for path in checkpoint.saved(edge / "checkpoints")] == ["step-00000023", "step-00000040"]
+    shutil.rmtree(edge / "checkpoints" / "step-00000040")
+    with (edge / "events.jsonl").open("a") as events:
+        events.write('{"event": "Progr')  # as a killed run leaves it
+    execute(prepare_resumed(edge, ["train.max_steps=0"]))
+    assert differences(whole, final_state(edge)) == []
+    records = [json.loads(line) for line in (edge / "events.jsonl").read_text().splitlines()]
+    tested = [(row["epoch"], row["module"], row["split"]) for row in records if row["event"] == "ModuleMetrics"]
+    assert sorted(tested) == sorted({*tested})
+    assert {row["num_images"] for row in records if row.get("split") == "train"} == {1437}
+
+
+@pytest.mark.parametrize("override", ["foo", "executor.num_stages=abc", "executor.typo=3", "model=resnet32"])
+def test_overrides_that_do_not_fit_are_explained(tmp_path: Path, override: str) -> None:
+    run(load([*SMALL, *SEQUENTIAL, f"folder={tmp_path}", "run_name=short", "train.max_steps=1"]))
+    with pytest.raises(ConfigError, match="is no configuration"):
+        prepare_resumed(tmp_path / "short", [override])
 
 
 def test_resumed_result_remembers_earlier_epochs(tmp_path: Path) -> None:

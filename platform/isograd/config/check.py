@@ -23,7 +23,7 @@ class Range:
     def holds(self, value: float) -> bool:
         """Whether ``value`` is a number in the range."""
         above = value > self.least if self.open else value >= self.least
-        return above and value <= self.most
+        return above and value <= self.most and math.isfinite(value)
 
     def __str__(self) -> str:
         if self.least == -math.inf:
@@ -55,6 +55,7 @@ RANGES: dict[str, Range] = {
     "data.window": _COUNT,
     "precision.clip_norm": _NOT_NEGATIVE,
     "optimizer.lr": _NOT_NEGATIVE,
+    "optimizer.momentum": _SHARE,
     "optimizer.weight_decay": _NOT_NEGATIVE,
     "task.label_smoothing": _SHARE,
     "model.width": _COUNT,
@@ -99,6 +100,7 @@ def check(config: RunConfig) -> None:
                 f"It can be {' or '.join(choices)}",
                 f"Use {option}={choices[0]}.",
             )
+    _check_run_name(config.run_name)
     _check_images(config.data)
     _check_optimizer(config)
 
@@ -106,6 +108,15 @@ def check(config: RunConfig) -> None:
 def _value(config: RunConfig, option: str) -> Any:
     section, _, name = option.partition(".")
     return getattr(getattr(config, section), name, None)
+
+
+def _check_run_name(name: str | None) -> None:
+    if name is not None and (not name or "/" in name or name.startswith(".")):
+        raise ConfigError(
+            f"run_name='{name}' cannot be the name of a folder below `folder`",
+            "It would be hidden, or lie elsewhere",
+            "Use a name without slashes that does not begin with a dot, and folder=PATH.",
+        )
 
 
 def _check_images(data: Any) -> None:

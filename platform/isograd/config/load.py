@@ -150,15 +150,27 @@ def _checked(override: str, known: dict[str, Mapping[str, Any]]) -> list[str]:
 
 
 def _explained(error: Exception, known: dict[str, Mapping[str, Any]]) -> ConfigError:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    text = "; ".join(dict.fromkeys(lines[:3]))
+    causes = [error] if error.__cause__ is None else [error, error.__cause__]
+    lines = [str(cause).splitlines()[0].strip(" .") for cause in causes if str(cause)]
     key = lines[0].split("'")[1] if lines and "'" in lines[0] else ""
-    hint = suggestion(key, _option_names(known))
+    text = ": ".join(dict.fromkeys(lines))
+    hint = _owner(key, known) or suggestion(key, _option_names(known))
     return ConfigError(
         f"the configuration cannot be composed: {text}.{hint}",
         "An option that nothing reads, or a value of the wrong type, would be ignored silently",
         "Use `isograd train --config` to see every option with its value.",
     )
+
+
+def _owner(key: str, known: dict[str, Mapping[str, Any]]) -> str:
+    """Says which other choice has an option that the present one does not have."""
+    group, _, name = key.partition(".")
+    owners = [
+        choice
+        for choice, default in known.get(group, {}).items()
+        if name in {item.name for item in dataclasses.fields(default)}
+    ]
+    return f" It is an option of {group}={owners[0]}" if owners else ""
 
 
 def _option_names(known: dict[str, Mapping[str, Any]]) -> list[str]:

@@ -10,6 +10,7 @@ from isograd.data import parquet
 from isograd.data.batch import Source
 from isograd.data.memory import Images, MemorySource
 from isograd.data.transforms import Augmentation
+from isograd.errors import DataError
 from isograd.registry import Registry
 
 
@@ -123,6 +124,7 @@ def open_source(config: DataConfig, seed: int) -> Source:
         DataError: It is missing, empty, or a row of it is corrupt.
     """
     if config.name == "digits":
+        _check_digits(config)
         return _memory(config, seed, *_digits())
     if config.loading == "stream":
         return _stream(config, seed)
@@ -162,6 +164,15 @@ def _stream(config: DataConfig, seed: int) -> Source:
         augmentation=Augmentation(config.padding, config.padding_mode, config.flip and not random_crop),
         window=config.window,
     )
+
+
+def _check_digits(config: DataConfig) -> None:
+    if config.shape != (1, 8, 8) or config.num_classes < 10:
+        raise DataError(
+            f"digits are 1x8x8 images of 10 classes, not {'x'.join(map(str, config.shape))} of {config.num_classes}",
+            "The network is built for the images and classes that the data set has",
+            "Use data=digits without data.image_shape and data.num_classes.",
+        )
 
 
 def _digits() -> tuple[Images, Images]:

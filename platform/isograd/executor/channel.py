@@ -30,32 +30,40 @@ class Packed:
     """A tensor as an array that pickles out of band, so that the object store holds its bytes once.
 
     Attributes:
-        array: In storage order; bfloat16, which NumPy does not know, as int16.
+        array: The elements in storage order, (numel,); bfloat16, which NumPy does not know, as int16.
         bfloat16: Whether the array's bits are bfloat16.
-        channels_last: Whether the array is the NHWC view of a tensor with that memory order.
+        shape: Of the tensor.
+        strides: Of the tensor, in elements. Kernels choose by them, so they are part of what has to arrive unchanged.
     """
 
     array: np.ndarray
     bfloat16: bool
-    channels_last: bool
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
 
 
 def pack(tensor: Tensor) -> Packed:
-    """Packs a CPU tensor, keeping dtype and memory order to the bit; copies only what is not dense."""
-    channels_last = (
-        tensor.dim() == 4 and not tensor.is_contiguous() and tensor.is_contiguous(memory_format=torch.channels_last)
-    )
-    dense = tensor.permute(0, 2, 3, 1) if channels_last else tensor.contiguous()
+    """Packs a CPU tensor, keeping bits, dtype and memory order; copies only what has gaps in memory."""
+    dense = tensor if _is_dense(tensor) else tensor.contiguous()
+    flat = dense.as_strided((dense.numel(),), (1,))
     bfloat16 = tensor.dtype == torch.bfloat16
-    return Packed((dense.view(torch.int16) if bfloat16 else dense).numpy(), bfloat16, channels_last)
+    return Packed((flat.view(torch.int16) if bfloat16 else flat).numpy(), bfloat16, tuple(dense.shape), dense.stride())
 
 
 def unpack(packed: Packed) -> Tensor:
     """Returns the tensor over the array's own memory; it must not be written to."""
-    tensor = as_tensor(packed.array)
-    if packed.bfloat16:
-        tensor = tensor.view(torch.bfloat16)
-    return tensor.permute(0, 3, 1, 2) if packed.channels_last else tensor
+    flat = as_tensor(packed.array)
+    return (flat.view(torch.bfloat16) if packed.bfloat16 else flat).as_strided(packed.shape, packed.strides)
+
+
+def _is_dense(tensor: Tensor) -> bool:
+    """Whether the elements fill their memory without gaps or overlaps, in whatever order of axes."""
+    expected = 1
+    for stride, size in sorted(zip(tensor.stride(), tensor.shape, strict=True)):
+        if size > 1 and stride != expected:
+            return False
+        expected *= size
+    return True
 
 
 @dataclass(frozen=True)

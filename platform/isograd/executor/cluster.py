@@ -60,6 +60,7 @@ def _keeping_termination_handler() -> Iterator[None]:
 
 def _start(config: ClusterConfig, queued_bytes: int, extra_cpus: int) -> None:
     logging.getLogger("ray").setLevel(logging.ERROR)
+    os.environ.setdefault("RAY_worker_niceness", "0")  # 15 by default; but the stages are the work, not a guest
     num_cpus = config.num_cpus or max(len(os.sched_getaffinity(0)), _LEAST_CPUS) + extra_cpus
     ray.init(
         address="local",

@@ -104,5 +104,7 @@ def _as_isograd(stage: int, cause: BaseException, step: int) -> IsogradError:
 
 
 def _brief(cause: BaseException) -> str:
+    if isinstance(cause, RayActorError):
+        return "its process ended, killed from outside or for want of memory"
     lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
     return f"{type(cause).__name__}: {' '.join(lines)[:400]}"

@@ -20,7 +20,8 @@ class Program:
         start: Where to begin, after a checkpoint.
         max_steps: Training steps of the whole run, 0 for no limit.
         snapshot_epochs: A snapshot after so many epochs, and at the end; 0: none.
-        snapshot_steps: A snapshot after so many steps as well; 0: none.
+        snapshot_steps: A snapshot after so many steps as well; 0: none. Each position is saved once, and
+            after the test where an epoch ends there.
         carries_pixels: Whether the image goes down with the activation.
         tests: Whether the test split is run after each epoch.
     """
@@ -58,7 +59,8 @@ class Program:
                 step += 1
                 if step == self.num_steps:
                     break
-                if self.snapshot_steps and step % self.snapshot_steps == 0:
+                ends_epoch = step % self.steps_per_epoch == 0  # then its snapshot follows the test
+                if self.snapshot_steps and step % self.snapshot_steps == 0 and not ends_epoch:
                     yield _marker(Kind.SNAPSHOT, self._position(step))
             yield from self._end_of_epoch(source, epoch, step, device)
         yield Message(Kind.END, self.num_epochs, step=step)
@@ -72,8 +74,15 @@ class Program:
         yield Message(Kind.TRAINED, epoch, step=step)
         if self.tests:
             yield from self._test(source, epoch, step, device)
-        if self.snapshot_epochs and (epoch % self.snapshot_epochs == 0 or step == self.num_steps):
+        if self._snapshot_due(epoch, step):
             yield _marker(Kind.SNAPSHOT, self._position(step))
+
+    def _snapshot_due(self, epoch: int, step: int) -> bool:
+        """Whether an epoch's end is a point to save: by either rule, and always at the end of the run."""
+        by_epochs = self.snapshot_epochs and epoch % self.snapshot_epochs == 0
+        by_steps = self.snapshot_steps and step % self.snapshot_steps == 0
+        at_end = step == self.num_steps and (self.snapshot_epochs or self.snapshot_steps)
+        return bool(by_epochs or by_steps or at_end)
 
     def _test(self, source: Source, epoch: int, step: int, device: torch.device) -> Iterator[Message]:
         for batch in source.test():

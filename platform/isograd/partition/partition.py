@@ -106,6 +106,12 @@ class Explicit:
 
     def cut(self, backbone: Backbone, num_modules: int) -> Partition:
         """Returns the partition. Raises PartitionError."""
+        if not self.ends and num_modules > 1:
+            raise PartitionError(
+                f"partition=explicit has no cuts for {num_modules} local modules of {backbone.name}",
+                f"Its units are: {', '.join(unit.name for unit in backbone.units)}",
+                "Use partition.ends=[UNIT,...] with the last unit of every local module but the last.",
+            )
         if num_modules != len(self.ends) + 1:
             raise PartitionError(
                 f"cannot cut {backbone.name} into {num_modules} local modules at {len(self.ends)} cuts {self.ends}",

@@ -53,6 +53,7 @@ class Collector:
     def add(self, snapshot: Snapshot) -> Path | None:
         """Takes one module's snapshot. Returns the checkpoint's folder if it was the last one missing."""
         parts = self._gathered.setdefault(snapshot.position, {})
+        assert snapshot.module not in parts, "a position is saved once"
         parts[snapshot.module] = snapshot.tensors
         if len(parts) < self._num_modules:
             return None

@@ -2,12 +2,14 @@
 
 import json
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -149,6 +151,7 @@ def _open_folder(prepared: Prepared) -> None:
         prepared.folder.write_config(prepared.config)
         prepared.folder.write_json("provenance.json", provenance(prepared.config.seed))
     else:
+        _drop_events_after(prepared.folder.events, prepared.resumed.position.step)
         name = f"provenance-{prepared.resumed.position.step:08d}.json"
         prepared.folder.write_json(name, provenance(prepared.config.seed))
 
@@ -169,11 +172,12 @@ def _checked_source(blueprint: Blueprint) -> Source:
     modules = blueprint.check()
     source = open_source(blueprint.config.data, blueprint.config.seed)
     has_batchnorm = any(isinstance(part, _BatchNorm) for module in modules for part in module.modules())
-    if has_batchnorm and source.num_train % source.batch_size == 1:
+    last = source.num_train % source.batch_size or source.batch_size
+    if has_batchnorm and last == 1:
         raise ConfigError(
             f"the last batch of an epoch has 1 image: {source.num_train:,} images in batches of {source.batch_size}",
             "BatchNorm needs at least two to take a variance of",
-            f"Use data.batch_size={source.batch_size - 1}, for example.",
+            f"Use data.batch_size={max(source.batch_size - 1, 2)}, for example.",
         )
     return source
 
@@ -205,26 +209,50 @@ def _extra_cpus(prepared: Prepared) -> int:
     return 1 if prepared.config.data.loading == "stream" else 0
 
 
-def _stored_config(run_folder: RunFolder, overrides: Iterable[str]) -> RunConfig:
+def _stored_config(run_folder: RunFolder, overrides: Sequence[str]) -> RunConfig:
     if not run_folder.config.exists():
         raise CheckpointError(
             f"{run_folder.path} is not a run folder: it has no config.yaml",
             "A run goes on with the configuration that it was started with",
             "Use the path that `isograd train` printed at its end.",
         )
-    tree = OmegaConf.load(run_folder.config)
     renamed = [
         f"executor.name={item.partition('=')[2]}" if item.startswith("executor=") else item for item in overrides
     ]
-    merged = OmegaConf.merge(tree, OmegaConf.from_dotlist(renamed))
-    return from_dict(OmegaConf.to_container(merged))  # pyright: ignore[reportArgumentType]
+    try:
+        merged = OmegaConf.merge(OmegaConf.load(run_folder.config), OmegaConf.from_dotlist(renamed))
+        return from_dict(OmegaConf.to_container(merged))  # pyright: ignore[reportArgumentType]
+    except (OmegaConfBaseException, LookupError, TypeError, ValueError) as error:
+        raise ConfigError(
+            f"{run_folder.config} with {' '.join(overrides) or 'no overrides'} is no configuration: "
+            f"{str(error).splitlines()[0]}",
+            "A run goes on with the options that it was started with; a few may be changed, as KEY=VALUE",
+            "Use overrides of executor, cluster, checkpoint or train.max_steps only.",
+        ) from error
 
 
 def _earlier_metrics(events: Path, step: int) -> Iterator[ModuleMetrics]:
     names = {item.name for item in fields(ModuleMetrics)}
     if not events.exists():
         return
-    for line in events.read_text().splitlines():
-        record = json.loads(line)
-        if record["event"] == "ModuleMetrics" and record["step"] <= step:
+    for record in _records(events, step):
+        if record["event"] == "ModuleMetrics":
             yield ModuleMetrics(**{key: value for key, value in record.items() if key in names})
+
+
+def _records(events: Path, step: int) -> Iterator[dict[str, Any]]:
+    """Yields the events up to ``step``; a line that a killed run left half-written is no event."""
+    for line in events.read_text().splitlines():
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        if record.get("step", 0) <= step:
+            yield record
+
+
+def _drop_events_after(events: Path, step: int) -> None:
+    """Forgets what the run that is resumed did after its checkpoint: it happens again."""
+    if events.exists():
+        lines = [json.dumps(record) for record in _records(events, step)]
+        folder.write_atomically(events, "".join(f"{line}\n" for line in lines))

@@ -18,6 +18,10 @@ TENSORS = {
     "bfloat16 channels last": torch.randn(2, 3, 4, 5).bfloat16().to(memory_format=torch.channels_last),
     "strided": torch.randn(6, 4)[::2],
     "empty": torch.randn(0, 3),
+    "one pixel": torch.randn(4, 6, 1, 1).as_strided((4, 6, 1, 1), (6, 1, 6, 6)),
+    "transposed": torch.randn(3, 5, 7).transpose(0, 2),
+    "scalar": torch.tensor(2.5),
+    "expanded": torch.randn(1, 4).expand(3, 4),
 }
 
 
@@ -27,7 +31,7 @@ def test_packing_keeps_bits_dtype_and_memory_order(name: str) -> None:
     back = unpack(pack(tensor))
     assert back.dtype == tensor.dtype
     assert torch.equal(back, tensor)
-    assert back.stride() == (tensor.contiguous().stride() if name == "strided" else tensor.stride())
+    assert back.stride() == (tensor.contiguous().stride() if name in ("strided", "expanded") else tensor.stride())
 
 
 def test_packing_does_not_copy_a_dense_tensor() -> None:
