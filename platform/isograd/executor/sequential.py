@@ -22,9 +22,9 @@ class SequentialExecutor:
     One module's graph is alive at a time: each is freed by its own backward pass before the next module runs.
     """
 
-    def __init__(self, blueprint: Blueprint, *, records_steps: bool = False) -> None:
+    def __init__(self, blueprint: Blueprint) -> None:
         blueprint.method.exchange.check_served(SERVED, blueprint.config.method.name, "sequential")
-        self._blueprint, self._records_steps = blueprint, records_steps
+        self._blueprint = blueprint
         self._device = resolve_device(blueprint.config.executor.device)
 
     def __enter__(self) -> Self:
@@ -37,7 +37,6 @@ class SequentialExecutor:
             Nowhere(),
             device=self._device,
             event_interval_s=self._blueprint.config.executor.event_interval_s,
-            records_steps=self._records_steps,
         )
         return self
 

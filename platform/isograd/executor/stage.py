@@ -147,8 +147,7 @@ class Stage:
         """Returns the state of all modules, running metrics included."""
         state: dict[str, Tensor] = {}
         for learner, meter in zip(self.learners, self._meters, strict=True):
-            state |= state_of(learner)
-            state[f"metrics.{learner.module.name}"] = meter.state()
+            state |= _state_of(learner, meter)
         return state
 
     def load_state(self, state: dict[str, Tensor]) -> None:
@@ -210,8 +209,7 @@ class Stage:
         elif message.kind is Kind.SNAPSHOT:
             position = Position(message.epoch, message.number, message.step)
             for learner, meter in zip(self.learners, self._meters, strict=True):
-                state = state_of(learner) | {f"metrics.{learner.module.name}": meter.state()}
-                yield Snapshot(learner.module.index, position, state)
+                yield Snapshot(learner.module.index, position, _state_of(learner, meter))
 
     def _metrics(self, split: str, message: Message) -> Iterator[Event]:
         for position, learner in enumerate(self.learners):
@@ -260,6 +258,10 @@ class _Leaving:
         self.message = self.message.carrying(activation)
         if self._onward is not None:
             self._onward(self.message)
+
+
+def _state_of(learner: Learner, meter: Meter) -> dict[str, Tensor]:
+    return state_of(learner) | {f"metrics.{learner.module.name}": meter.state()}
 
 
 def _num_correct(learner: Learner, prediction: Tensor | None, message: Message) -> Tensor | None:
