@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from isograd.executor.stage import Nowhere, Stage
+from isograd.executor.outbox import Nowhere
+from isograd.executor.stage import Stage
 from isograd.local.message import Message
 
 
@@ -32,7 +33,7 @@ class EmulatedStage(Stage):
     def _train(self, message: Message) -> None:
         self._remember(message)
         time.sleep(self._step_s / 3)
-        self._forward_to_next(message.carrying(self._activation))
+        self._clock.blocking(self.outbox.send, message.carrying(self._activation))
         time.sleep(2 * self._step_s / 3)
         self._stepped(0)
 

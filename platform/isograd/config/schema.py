@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from isograd.local.step import Precision
+from isograd.local.learner import Precision
 
 
 @dataclass

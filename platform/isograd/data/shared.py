@@ -9,7 +9,7 @@ def as_tensor(array: np.ndarray) -> Tensor:
     """Returns a tensor over the array's memory, which lives as long as the tensor.
 
     Torch knows no read-only tensors: whoever gets one must not write to it. The step's guard against in-place changes
-    (:func:`isograd.local.step.train_step`) enforces that for activations.
+    (:func:`isograd.local.step.Step`) enforces that for activations.
     """
     return torch.from_numpy(np.asarray(_Writable(array)))
 

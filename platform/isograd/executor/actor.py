@@ -8,14 +8,24 @@ import ray
 import torch
 from torch import Tensor
 
-from isograd.executor.channel import ActorLink, Envelope, Inbox, SendingOutbox, host_copy
+from isograd.executor.channel import (
+    ActorLink,
+    Envelope,
+    Inbox,
+    SendingOutbox,
+    UpwardLink,
+    host_copy,
+    open_envelope,
+)
+from isograd.executor.outbox import Nowhere, Outbox
 from isograd.executor.program import Program
-from isograd.executor.stage import Nowhere, Outbox, Stage
+from isograd.executor.stage import Stage
+from isograd.local.message import Message, Upward
 from isograd.report.events import Event
 
 StageBuilder = Callable[[torch.device], Stage]
 
-RECEIVE = "receive"
+RECEIVE, RECEIVE_UPWARD = "receive", "receive_upward"
 
 
 class StageActor:
@@ -34,18 +44,19 @@ class StageActor:
         self._device = torch.device("cuda" if ray.get_gpu_ids() else "cpu")
         self._depth = queue_depth
         self._inbox = Inbox()
-        self._next: Any = None
+        self._peers: list[Any] = []
         self._stage = build(self._device)
 
-    def prepare(self, following: Any, state: dict[str, Tensor] | None) -> None:
-        """Tells the stage whom it sends to, and which state to start from."""
-        self._next = following
+    def prepare(self, peers: list[Any], state: dict[str, Tensor] | None) -> None:
+        """Tells the stage the actors of all stages, in order, and which state to start from."""
+        self._peers = peers
         if state is not None:
             self._stage.load_state(state)
 
     def run(self, program: Program | None, evaluation: bool, records_steps: bool) -> Iterator[Event]:
         """Works through a program (the first stage), or through what arrives; yields what happens."""
         self._stage.outbox = self._outbox()
+        self._stage.upward.links = self._upward_links()
         self._stage.records_steps = records_steps
         if program is None:
             messages = self._inbox.messages()
@@ -54,9 +65,14 @@ class StageActor:
         yield from self._stage.run(messages)
 
     @ray.method(concurrency_group=RECEIVE)
-    def deliver(self, sequence: int, envelope: Envelope) -> None:
+    def deliver(self, sequence: int, envelope: Envelope[Message]) -> None:
         """Takes a message from the stage before; returns once the compute thread has it."""
         self._inbox.deliver(sequence, envelope)
+
+    @ray.method(concurrency_group=RECEIVE_UPWARD)
+    def deliver_upward(self, envelope: Envelope[Upward]) -> None:
+        """Takes what a later stage says; returns at once."""
+        self._stage.upward.deliver(open_envelope(envelope))
 
     def loop(self, duration_s: float) -> float:
         """Trains on the last batch again and again, without communication; returns steps a second."""
@@ -72,12 +88,21 @@ class StageActor:
         return os.getpid()
 
     def _outbox(self) -> Outbox:
-        if self._next is None:
+        following = self._peers[self._stage.index + 1 :]
+        if not following:
             return Nowhere()
-        return SendingOutbox(ActorLink(self._next), self._depth, host_copy(self._device))
+        return SendingOutbox(ActorLink(following[0]), self._depth, host_copy(self._device))
+
+    def _upward_links(self) -> dict[int, Outbox]:
+        modules = [learner.module for learner in self._stage.learners]
+        return {
+            stage: SendingOutbox(UpwardLink(self._peers[stage]), self._depth, host_copy(self._device))
+            for stage in self._stage.upward.targets(modules)
+        }
 
 
 def remote_class(queue_depth: int) -> Any:
     """Returns the actor class with as many receiving threads as messages can be under way."""
-    options: Any = {"max_restarts": 0, "max_task_retries": 0, "concurrency_groups": {RECEIVE: queue_depth}}
+    groups = {RECEIVE: queue_depth, RECEIVE_UPWARD: 1}
+    options: Any = {"max_restarts": 0, "max_task_retries": 0, "concurrency_groups": groups}
     return ray.remote(**options)(StageActor)

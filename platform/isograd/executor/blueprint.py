@@ -9,9 +9,10 @@ import torch
 from isograd.config.schema import RunConfig
 from isograd.data.transforms import Normalize
 from isograd.errors import PartitionError
+from isograd.executor.upward import Routes
+from isograd.local.learner import Learner, check_precision, make_learner
 from isograd.local.method import METHODS, Method
 from isograd.local.module import LocalModule
-from isograd.local.step import Learner, check_precision, make_learner
 from isograd.models.backbone import MODELS, Backbone
 from isograd.partition.partition import Partition
 from isograd.tasks.task import TASKS
@@ -40,8 +41,8 @@ class Blueprint:
 
     @cached_property
     def partition(self) -> Partition:
-        """The cuts."""
-        return self.config.partition.cut(self.backbone, self.num_modules)
+        """The cuts, and what is cut: a method may change both."""
+        return self.method.arrange(self.config.partition.cut(self.backbone, self.num_modules))
 
     @property
     def num_modules(self) -> int:
@@ -85,6 +86,16 @@ class Blueprint:
     def stages(self) -> list[range]:
         """Which consecutive local modules each stage hosts."""
         return spread(self.partition.num_modules, self.num_stages)
+
+    @property
+    def routes(self) -> Routes:
+        """Where weights go that modules share with earlier ones."""
+        followers: dict[str, tuple[int, ...]] = {}
+        for module in range(self.partition.num_modules):
+            for unit in self.method.follows(self.partition, module):
+                followers[unit] = (*followers.get(unit, ()), module)
+        stage_of = tuple(stage for stage, modules in enumerate(self.stages) for _ in modules)
+        return Routes(followers, stage_of)
 
     @property
     def queued_bytes(self) -> int:

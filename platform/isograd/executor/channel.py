@@ -13,16 +13,14 @@ import threading
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from isograd.data.shared import as_tensor
-from isograd.local.message import Kind, Message
-
-_TENSORS = ("value", "target", "pixels")
+from isograd.local.message import AnyMessage, Kind, Message, Upward
 
 
 @dataclass(frozen=True)
@@ -67,10 +65,10 @@ def _is_dense(tensor: Tensor) -> bool:
 
 
 @dataclass(frozen=True)
-class Envelope:
-    """A message on the wire: its header, and its packed tensors by name."""
+class Envelope(Generic[AnyMessage]):
+    """A message on the wire: its header, which is the message without tensors, and its packed tensors by name."""
 
-    header: Message
+    header: AnyMessage
     tensors: dict[str, Packed]
 
     @property
@@ -79,18 +77,14 @@ class Envelope:
         return sum(packed.array.nbytes for packed in self.tensors.values())
 
 
-def seal(message: Message) -> Envelope:
+def seal(message: AnyMessage) -> Envelope[AnyMessage]:
     """Packs a message whose tensors are on the CPU."""
-    found = {name: getattr(message, name) for name in _TENSORS}
-    header = Message(message.kind, message.epoch, message.number, message.step)
-    return Envelope(header, {name: pack(tensor) for name, tensor in found.items() if tensor is not None})
+    return Envelope(message.holding({}), {name: pack(tensor) for name, tensor in message.tensors.items()})
 
 
-def open_envelope(envelope: Envelope) -> Message:
+def open_envelope(envelope: Envelope[AnyMessage]) -> AnyMessage:
     """Unpacks a message over the envelope's memory."""
-    header = envelope.header
-    tensors = {name: unpack(packed) for name, packed in envelope.tensors.items()}
-    return Message(header.kind, header.epoch, header.number, header.step, **tensors)
+    return envelope.header.holding({name: unpack(packed) for name, packed in envelope.tensors.items()})
 
 
 class Inbox:
@@ -101,11 +95,11 @@ class Inbox:
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._waiting: dict[int, Envelope] = {}
+        self._waiting: dict[int, Envelope[Message]] = {}
         self._taken: set[int] = set()
         self._next = 0
 
-    def deliver(self, sequence: int, envelope: Envelope) -> None:
+    def deliver(self, sequence: int, envelope: Envelope[Message]) -> None:
         """Puts a message in; returns once the consumer has taken it."""
         with self._changed:
             self._waiting[sequence] = envelope
@@ -113,7 +107,7 @@ class Inbox:
             self._changed.wait_for(lambda: sequence in self._taken)
             self._taken.remove(sequence)
 
-    def take(self) -> Envelope:
+    def take(self) -> Envelope[Message]:
         """Waits for the next message in order and takes it. After the one that ends a program, counting starts anew."""
         with self._changed:
             self._changed.wait_for(lambda: self._next in self._waiting)
@@ -133,9 +127,9 @@ class Inbox:
 
 
 class Link(Protocol):
-    """Delivers envelopes to the next stage."""
+    """Delivers envelopes to another stage."""
 
-    def push(self, sequence: int, envelope: Envelope) -> Any:
+    def push(self, sequence: int, envelope: Envelope[Any]) -> Any:
         """Starts a delivery and returns its handle."""
         ...
 
@@ -150,7 +144,7 @@ class ActorLink:
     def __init__(self, actor: Any) -> None:
         self._actor = actor
 
-    def push(self, sequence: int, envelope: Envelope) -> Any:
+    def push(self, sequence: int, envelope: Envelope[Message]) -> Any:
         """Calls the actor's ``deliver`` and returns the reference of its answer."""
         return self._actor.deliver.remote(sequence, envelope)
 
@@ -161,6 +155,17 @@ class ActorLink:
         ray.get(delivery)
 
 
+class UpwardLink(ActorLink):
+    """Deliveries to an earlier stage, which keeps them until it needs them; so a delivery never waits for its use.
+
+    No more can pile up than the receiver itself has asked for: a later stage never is ahead of an earlier one.
+    """
+
+    def push(self, sequence: int, envelope: Envelope[Upward]) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Calls the actor's ``deliver_upward`` and returns the reference of its answer."""
+        return self._actor.deliver_upward.remote(envelope)
+
+
 class OnHost:
     """Brings messages to the CPU where they are there already."""
 
@@ -168,7 +173,7 @@ class OnHost:
         """Notes, on the compute thread, that a message's tensors have been enqueued."""
         return None
 
-    def bring(self, message: Message, mark: Any) -> Message:
+    def bring(self, message: AnyMessage, mark: Any) -> AnyMessage:
         """Returns the message with its tensors on the CPU, complete."""
         return message
 
@@ -185,16 +190,15 @@ class FromDevice(OnHost):
         event.record()
         return event
 
-    def bring(self, message: Message, mark: Any) -> Message:
+    def bring(self, message: AnyMessage, mark: Any) -> AnyMessage:
         """Copies the message to pinned memory once that moment has passed, and waits for the copy."""
-        if message.value is None:
+        if not message.tensors:
             return message
         with torch.cuda.stream(self._stream):
             self._stream.wait_event(mark)
-            found = {name: getattr(message, name) for name in _TENSORS}
-            copies = {name: self._copy(tensor) for name, tensor in found.items() if tensor is not None}
+            copies = {name: self._copy(tensor) for name, tensor in message.tensors.items()}
         self._stream.synchronize()
-        return Message(message.kind, message.epoch, message.number, message.step, **copies)
+        return message.holding(copies)
 
     def _copy(self, tensor: Tensor) -> Tensor:
         tensor.record_stream(self._stream)
@@ -207,10 +211,10 @@ def host_copy(device: torch.device) -> OnHost:
 
 
 class SendingOutbox:
-    """A bounded queue to the next stage, emptied by a thread of its own. Implements ``stage.Outbox``.
+    """A bounded queue to another stage, emptied by a thread of its own. Implements ``stage.Outbox``.
 
     Args:
-        link: Delivers to the next stage.
+        link: Delivers to that stage.
         queue_depth: Messages that may be under way at once.
         host_copy: Brings messages to the CPU, from the sender thread.
     """
@@ -218,24 +222,24 @@ class SendingOutbox:
     def __init__(self, link: Link, queue_depth: int, host_copy: OnHost) -> None:
         self.sent_bytes = 0
         self._link, self._depth, self._host_copy = link, queue_depth, host_copy
-        self._handoff: queue.Queue[tuple[Message, Any] | None] = queue.Queue(maxsize=1)
+        self._handoff: queue.Queue[tuple[Any, Any] | None] = queue.Queue(maxsize=1)
         self._under_way: deque[Any] = deque()
         self._sequence = 0
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._work, name="isograd-sender", daemon=True)
         self._thread.start()
 
-    def send(self, message: Message) -> None:
+    def send(self, message: Message | Upward) -> None:
         """Takes a message; waits while another one is still being handed over."""
         self._put((message, self._host_copy.mark()))
 
     def close(self) -> None:
-        """Returns once the next stage has taken everything. Raises what the sender thread met."""
+        """Returns once everything has been delivered. Raises what the sender thread met."""
         self._put(None)
         self._thread.join()
         self._raise()
 
-    def _put(self, item: tuple[Message, Any] | None) -> None:
+    def _put(self, item: tuple[Any, Any] | None) -> None:
         while True:
             self._raise()
             try:

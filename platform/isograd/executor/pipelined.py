@@ -20,11 +20,12 @@ from isograd.executor import failure, placement
 from isograd.executor.actor import StageBuilder, remote_class
 from isograd.executor.blueprint import Blueprint
 from isograd.executor.cluster import connected
+from isograd.executor.outbox import Nowhere
 from isograd.executor.program import Program
-from isograd.executor.stage import Nowhere, Stage
+from isograd.executor.stage import Stage
 from isograd.report.events import Event
 
-SERVED = frozenset({"input"})
+SERVED = frozenset({"input", "up_weights", "up_gradient"})
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,8 @@ class BlueprintStage:
         """Builds the stage."""
         learners = self.blueprint.learners(self.modules, device)
         interval_s = self.blueprint.config.executor.event_interval_s
-        return Stage(self.index, learners, Nowhere(), device=device, event_interval_s=interval_s)
+        routes = self.blueprint.routes
+        return Stage(self.index, learners, Nowhere(), device=device, routes=routes, event_interval_s=interval_s)
 
 
 class Pipeline:
@@ -133,10 +135,7 @@ class Pipeline:
 
     def _prepare(self, state: dict[str, Tensor] | None) -> None:
         shared = None if state is None else ray.put(state)
-        following = [*self._actors[1:], None]
-        failure.raise_cause(
-            [actor.prepare.remote(after, shared) for actor, after in zip(self._actors, following, strict=True)]
-        )
+        failure.raise_cause([actor.prepare.remote(self._actors, shared) for actor in self._actors])
 
     def _kill(self) -> None:
         for actor in self._actors:

@@ -9,17 +9,19 @@ from torch import Tensor
 
 from isograd.errors import PlacementError
 from isograd.executor.blueprint import Blueprint
+from isograd.executor.outbox import Nowhere
 from isograd.executor.program import Program
-from isograd.executor.stage import Nowhere, Stage
+from isograd.executor.stage import Stage
 from isograd.report.events import Event
 
-SERVED = frozenset({"input"})
+SERVED = frozenset({"input", "up_weights", "up_gradient"})
 
 
 class SequentialExecutor:
     """A single stage with all K modules. Needs no Ray. Implements :class:`~isograd.executor.executor.Executor`.
 
-    One module's graph is alive at a time: each is freed by its own backward pass before the next module runs.
+    One module's graph is alive at a time: each is freed by its own backward pass before the next module runs. Where
+    cascade losses reach back over a window of modules, their graphs are alive together.
     """
 
     def __init__(self, blueprint: Blueprint) -> None:
@@ -36,6 +38,7 @@ class SequentialExecutor:
             self._blueprint.learners(modules, self._device),
             Nowhere(),
             device=self._device,
+            routes=self._blueprint.routes,
             event_interval_s=self._blueprint.config.executor.event_interval_s,
         )
         return self

@@ -9,44 +9,18 @@ import time
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from isograd.executor.outbox import Outbox
+from isograd.executor.upward import Routes, UpwardExchange
+from isograd.local.learner import Learner
 from isograd.local.message import Kind, Message
 from isograd.local.state import load_state, state_of
-from isograd.local.step import Learner, predict_step, train_step
+from isograd.local.step import Step, predict_head, predict_step
 from isograd.report.events import Event, ModuleMetrics, Position, Progress, Snapshot, StageReport
 from isograd.report.metrics import Meter
-
-
-class Outbox(Protocol):
-    """Where a stage puts what the next one shall receive."""
-
-    sent_bytes: int
-
-    def send(self, message: Message) -> None:
-        """Takes a message; waits while the queue is full. The message's tensors must not change afterwards."""
-        ...
-
-    def close(self) -> None:
-        """Returns once everything has been delivered."""
-        ...
-
-
-class Nowhere:
-    """The outbox of the last stage."""
-
-    sent_bytes = 0
-
-    def send(self, message: Message) -> None:
-        """Drops the message."""
-        pass
-
-    def close(self) -> None:
-        """Does nothing."""
-        pass
 
 
 @dataclass
@@ -88,6 +62,7 @@ class Stage:
         learners: Its modules, in order.
         outbox: Leads to the next stage.
         device: Of its modules.
+        routes: Where weights go that later modules share with earlier ones.
         event_interval_s: Least time between two progress events.
         records_steps: Whether the report lists when each step ended.
     """
@@ -99,22 +74,25 @@ class Stage:
         outbox: Outbox,
         *,
         device: torch.device,
+        routes: Routes = Routes(),  # noqa: B008
         event_interval_s: float = 0.5,
         records_steps: bool = False,
     ) -> None:
         self.index, self.learners, self.outbox = index, list(learners), outbox
-        self.device = device
+        self.device, self.upward = device, UpwardExchange(index, routes, device)
         self._event_interval_s, self.records_steps = event_interval_s, records_steps
         self._meters = [Meter(self.device) for _ in learners]
         self._training: bool | None = None
         self._last: Message | None = None
         self._clock, self._num_images, self._num_steps = Clock(), 0, 0
         self._step_ends_s = array("d")
+        self._has_started = False
 
     def run(self, messages: Iterable[Message]) -> Iterator[Event]:
         """Works through messages to the last one, yielding what happens."""
         self._clock, self._num_images, self._num_steps = Clock(), 0, 0
-        self._step_ends_s, last_event_s = array("d"), 0.0
+        self._step_ends_s, last_event_s, self._has_started = array("d"), 0.0, False
+        self.upward.mailbox.wait_s = 0.0
         for message in self._clock.waiting(messages):
             message = message.to(self.device)
             if message.kind is Kind.TRAIN:
@@ -128,6 +106,8 @@ class Stage:
                 self._clock.blocking(self.outbox.send, message)
                 yield from self._marker(message)
         self.outbox.close()
+        for outbox in self.upward.links.values():
+            outbox.close()
         yield self._report()
 
     def loop(self, duration_s: float) -> float:
@@ -139,21 +119,23 @@ class Stage:
             raise AssertionError("a stage can only loop after it has trained on a batch")
         self._num_images = self._num_steps = 0
         started_s = time.perf_counter()
-        while (elapsed_s := time.perf_counter() - started_s) < duration_s:
-            self._train(self._last)
+        with self.upward.replaying():
+            while (elapsed_s := time.perf_counter() - started_s) < duration_s:
+                self._train(self._last)
         return self._num_steps / elapsed_s
 
     def state(self) -> dict[str, Tensor]:
         """Returns the state of all modules, running metrics included."""
         state: dict[str, Tensor] = {}
         for learner, meter in zip(self.learners, self._meters, strict=True):
-            state |= _state_of(learner, meter)
+            state |= self._state_of(learner, meter)
         return state
 
     def load_state(self, state: dict[str, Tensor]) -> None:
         """Puts all modules into a saved state. Raises CheckpointError where it does not fit."""
         for learner, meter in zip(self.learners, self._meters, strict=True):
             load_state(learner, state)
+            self.upward.load_pending(learner.module, state)
             metrics = state.get(f"metrics.{learner.module.name}")
             if metrics is not None:
                 meter.load_state(metrics)
@@ -161,18 +143,59 @@ class Stage:
     def _train(self, message: Message) -> None:
         self._set_training(True)
         self._remember(message)
+        self._start(message)
         assert message.target is not None
-        size = message.target.shape[0]
-        for learner, meter in zip(self.learners, self._meters, strict=True):
-            leaving = _Leaving(message, self._forward_to_next if learner is self.learners[-1] else None)
-            outcome = train_step(learner, message, leaving)
-            meter.add(size, outcome.loss, _num_correct(learner, outcome.prediction, message))
-            message = leaving.message
+        size, step_number = message.target.shape[0], message.step
+        batch = _Batch(message, {})
+        for position, learner in enumerate(self.learners):
+            self.upward.publish(learner.module, step_number)
+            step = batch.steps[position] = Step(learner, message)
+            message = self._handed_on(position, message.carrying(step.forward()))
+            self.upward.absorb(learner.module, step_number)
+            gradient = step.cascade()
+            if gradient is not None:
+                self._pass_up(batch, position - 1, learner.module.index, gradient)
+            step.local()
+            self._update_complete(batch, position)
+        for origin in self._awaited_origins():
+            gradient = self.upward.gradient(origin, step_number)
+            self._pass_up(batch, len(self.learners) - 1, origin, gradient)
         self._stepped(size)
+
+    def _pass_up(self, batch: "_Batch", position: int, origin: int, gradient: Tensor) -> None:
+        """Gives a gradient to the module at ``position``, and on to the modules before it as far as it reaches."""
+        if position < 0:
+            return self.upward.send_gradient(origin, batch.message.step, gradient)
+        passed = batch.steps[position].take(origin, gradient)
+        if passed is not None:
+            self._pass_up(batch, position - 1, origin, passed)
+        self._update_complete(batch, position)
+
+    def _update_complete(self, batch: "_Batch", position: int) -> None:
+        """Updates a module that has all its gradients, and lets go of its graph."""
+        if batch.steps[position].is_complete:
+            outcome, message = batch.steps.pop(position).update(), batch.message
+            assert message.target is not None
+            correct = _num_correct(self.learners[position], outcome.prediction, message)
+            self._meters[position].add(message.target.shape[0], outcome.loss, correct)
+
+    def _awaited_origins(self) -> list[int]:
+        """The later stages' modules whose cascade losses train this stage's last module, in order."""
+        return list(self.learners[-1].module.window.passes)
+
+    def _handed_on(self, position: int, message: Message) -> Message:
+        if position == len(self.learners) - 1:
+            self._clock.blocking(self.outbox.send, message)
+        return message
 
     def _remember(self, message: Message) -> None:
         if self.records_steps:
             self._last = message
+
+    def _start(self, message: Message) -> None:
+        if not self._has_started:
+            self._has_started = True
+            self.upward.start([learner.module for learner in self.learners], message.step)
 
     def _stepped(self, num_images: int) -> None:
         self._num_steps += 1
@@ -184,14 +207,15 @@ class Stage:
         self._set_training(False)
         assert message.target is not None
         size = message.target.shape[0]
-        for learner, meter in zip(self.learners, self._meters, strict=True):
-            leaving = _Leaving(message, self._forward_to_next if learner is self.learners[-1] else None)
-            prediction = predict_step(learner, message, leaving)
+        for position, (learner, meter) in enumerate(zip(self.learners, self._meters, strict=True)):
+            feature = predict_step(learner, message)
+            message = self._handed_on(position, message.carrying(feature))
+            prediction = predict_head(learner, feature)
             meter.add(size, None, _num_correct(learner, prediction, message))
-            message = leaving.message
 
-    def _forward_to_next(self, message: Message) -> None:
-        self._clock.blocking(self.outbox.send, message)
+    def _state_of(self, learner: Learner, meter: Meter) -> dict[str, Tensor]:
+        metrics = {f"metrics.{learner.module.name}": meter.state()}
+        return state_of(learner) | self.upward.pending(learner.module) | metrics
 
     def _set_training(self, training: bool) -> None:
         if self._training is not training:
@@ -202,6 +226,8 @@ class Stage:
     def _marker(self, message: Message) -> Iterator[Event]:
         for learner in self.learners:
             learner.finite.flush()
+            if self._has_started:
+                self.upward.settle(learner.module, message.step)
         if message.kind is Kind.TRAINED:
             yield from self._metrics("train", message)
         elif message.kind is Kind.TESTED:
@@ -209,7 +235,7 @@ class Stage:
         elif message.kind is Kind.SNAPSHOT:
             position = Position(message.epoch, message.number, message.step)
             for learner, meter in zip(self.learners, self._meters, strict=True):
-                yield Snapshot(learner.module.index, position, _state_of(learner, meter))
+                yield Snapshot(learner.module.index, position, self._state_of(learner, meter))
 
     def _metrics(self, split: str, message: Message) -> Iterator[Event]:
         for position, learner in enumerate(self.learners):
@@ -231,6 +257,7 @@ class Stage:
 
     def _report(self) -> StageReport:
         elapsed_s = time.perf_counter() - self._clock.started_s
+        wait_s = self._clock.wait_s + self.upward.mailbox.wait_s
         return StageReport(
             self.index,
             tuple(learner.module.index for learner in self.learners),
@@ -239,29 +266,21 @@ class Stage:
             self._num_images,
             elapsed_s,
             self._clock.train_s,
-            self._clock.wait_s,
+            wait_s,
             self._clock.blocked_s,
-            elapsed_s - self._clock.wait_s - self._clock.blocked_s,
+            elapsed_s - wait_s - self._clock.blocked_s,
             peak_bytes(self.device),
-            self.outbox.sent_bytes,
+            self.outbox.sent_bytes + sum(link.sent_bytes for link in self.upward.links.values()),
             tuple(self._step_ends_s),
         )
 
 
-class _Leaving:
-    """Keeps what leaves a local module, as the message for the next one; passes it on where that is another stage."""
+@dataclass(frozen=True)
+class _Batch:
+    """A batch, and the steps on it that still wait for a gradient, by their module's position in the stage."""
 
-    def __init__(self, message: Message, onward: Callable[[Message], None] | None) -> None:
-        self.message, self._onward = message, onward
-
-    def __call__(self, activation: Tensor) -> None:
-        self.message = self.message.carrying(activation)
-        if self._onward is not None:
-            self._onward(self.message)
-
-
-def _state_of(learner: Learner, meter: Meter) -> dict[str, Tensor]:
-    return state_of(learner) | {f"metrics.{learner.module.name}": meter.state()}
+    message: Message
+    steps: dict[int, Step]
 
 
 def _num_correct(learner: Learner, prediction: Tensor | None, message: Message) -> Tensor | None:

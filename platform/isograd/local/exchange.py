@@ -1,6 +1,7 @@
 """What crosses a cut in one step, as data."""
 
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
 
 from isograd.errors import ExchangeError
 
@@ -33,3 +34,31 @@ class Exchange:
                 f"This executor carries {', '.join(sorted(served)) or 'nothing'} beyond activations and targets",
                 "Use a method without this exchange.",
             )
+
+
+@dataclass(frozen=True)
+class Window:
+    """Which cascade losses train a local module, and which of their gradients it hands to the module before it.
+
+    The cascade loss of module i trains the modules i - r + 1 .. i; r is its reach.
+
+    Attributes:
+        sends: Whether the module's own cascade loss reaches the module before it.
+        passes: For each later module whose cascade loss reaches this one, in order, whether it reaches further.
+    """
+
+    sends: bool = False
+    passes: Mapping[int, bool] = field(default_factory=dict)
+
+
+def window(index: int, num_modules: int, reach: Callable[[int], int]) -> Window:
+    """Returns the window of module ``index``.
+
+    Args:
+        index: Of the module.
+        num_modules: K.
+        reach: How many modules the cascade loss of a module trains, itself included; less than 2 for none but itself.
+    """
+    lowest = {origin: max(origin - reach(origin) + 1, 0) for origin in range(index, num_modules)}
+    passes = {origin: first < index for origin, first in lowest.items() if origin > index and first <= index}
+    return Window(lowest[index] < index, passes)

@@ -1,7 +1,13 @@
-"""What travels from one local module to the next. Messages keep their order; each belongs to one step."""
+"""What travels between local modules. Each message belongs to one step.
 
-from dataclasses import dataclass, replace
+Downwards, from one module to the next, goes an ordered stream of :class:`Message`. Upwards, to earlier modules, go the
+gradients and weights that some methods exchange, as :class:`Upward`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from enum import Enum
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -40,17 +46,63 @@ class Message:
     target: Tensor | None = None
     pixels: Tensor | None = None
 
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """Its tensors by name."""
+        found = {"value": self.value, "target": self.target, "pixels": self.pixels}
+        return {name: tensor for name, tensor in found.items() if tensor is not None}
+
+    def holding(self, tensors: Mapping[str, Tensor]) -> "Message":
+        """Returns the message with these tensors, and no others."""
+        return Message(self.kind, self.epoch, self.number, self.step, **tensors)
+
     def carrying(self, value: Tensor) -> "Message":
         """Returns the message for the next local module, with this one's output in place of its input."""
         return replace(self, value=value)
 
     def to(self, device: torch.device) -> "Message":
         """Returns the message with its tensors on ``device``."""
-        if self.value is None or self.value.device == device:
-            return self
-        return replace(
-            self,
-            value=self.value.to(device, non_blocking=True),
-            target=None if self.target is None else self.target.to(device, non_blocking=True),
-            pixels=None if self.pixels is None else self.pixels.to(device, non_blocking=True),
-        )
+        return _moved(self, device)
+
+
+@dataclass(frozen=True)
+class Upward:
+    """What a later local module tells an earlier one in one step: a gradient, or weights.
+
+    Attributes:
+        key: What it is: see :func:`gradient_key` and :func:`weights_key`.
+        step: To which training step it belongs.
+        tensors: By name.
+    """
+
+    key: str
+    step: int
+    tensors: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def holding(self, tensors: Mapping[str, Tensor]) -> "Upward":
+        """Returns the message with these tensors, and no others."""
+        return Upward(self.key, self.step, tensors)
+
+    def to(self, device: torch.device) -> "Upward":
+        """Returns the message with its tensors on ``device``."""
+        return _moved(self, device)
+
+
+AnyMessage = TypeVar("AnyMessage", Message, Upward)
+
+
+def _moved(message: AnyMessage, device: torch.device) -> AnyMessage:
+    if all(tensor.device == device for tensor in message.tensors.values()):
+        return message
+    moved = {name: tensor.to(device, non_blocking=True) for name, tensor in message.tensors.items()}
+    return message.holding(moved)
+
+
+def gradient_key(origin: int) -> str:
+    """Names the gradient, with respect to the receiver's output, of the cascade loss of module ``origin``."""
+    return f"gradient/{origin}"
+
+
+def weights_key(unit: str) -> str:
+    """Names the weights of a unit as they were when the message's step began."""
+    return f"weights/{unit}"

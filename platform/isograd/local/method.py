@@ -23,8 +23,10 @@ from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import Any, ClassVar
 
+from torch import nn
+
 from isograd.data.transforms import Normalize
-from isograd.local.exchange import Exchange
+from isograd.local.exchange import Exchange, Window, window
 from isograd.local.module import LocalModule, Objective, TaskObjective
 from isograd.models.resnet_cifar import draw_convolutions
 from isograd.partition.partition import Partition
@@ -49,18 +51,25 @@ class Method(ABC):
         normalize: From pixels to the network's input, and back.
 
     Attributes:
-        exchange: What crosses a cut beyond activation and target.
         default_num_modules: K where the user names none.
         max_num_modules: Greatest K, or None.
     """
 
     Config: ClassVar[type] = MethodConfig
-    exchange: ClassVar[Exchange] = Exchange()
     default_num_modules: ClassVar[int] = 4
     max_num_modules: ClassVar[int | None] = None
 
     def __init__(self, config: Any, task: Task, normalize: Normalize) -> None:
         self.config, self.task, self.normalize = config, task, normalize
+
+    @property
+    def exchange(self) -> Exchange:
+        """What crosses a cut beyond activation and target."""
+        return Exchange()
+
+    def arrange(self, partition: Partition) -> Partition:
+        """Returns the partition that is trained: by default the one that was asked for."""
+        return partition
 
     @abstractmethod
     def objective(self, partition: Partition, index: int) -> Objective:
@@ -70,14 +79,52 @@ class Method(ABC):
         """Builds the objective of the last module: the task's loss of the network's own output."""
         return TaskObjective(self.task)
 
+    def cascade(self, partition: Partition, index: int) -> Objective | None:
+        """Builds the objective that trains module ``index`` and those before it that it reaches; None: there is none.
+
+        It is asked for the last module as well.
+        """
+        return None
+
+    def reach(self, partition: Partition, index: int) -> int:
+        """Returns how many modules the cascade loss of module ``index`` trains, itself included."""
+        return 1
+
+    def num_passes(self, partition: Partition, index: int) -> list[int]:
+        """Returns, for each unit of a module, how many forward passes of the paper's code its one pass stands for."""
+        return [1] * len(partition.units(index))
+
+    def follows(self, partition: Partition, index: int) -> tuple[str, ...]:
+        """Returns the units of later modules whose weights module ``index`` averages (its :class:`EMA` parts)."""
+        return ()
+
+    def initialise(self, objective: nn.Module, partition: Partition, index: int) -> None:
+        """Draws the initial weights of a new objective, from the module's own stream of random numbers."""
+        draw_convolutions(objective)
+
     def local_module(self, partition: Partition, index: int, seed: int) -> LocalModule:
         """Builds one local module. Its initial weights depend on ``seed`` and on unit names only."""
-        units = partition.units(index)
+        units, last = partition.units(index), partition.is_last(index)
         with seeded(seed, "auxiliary", units[-1].name):
-            last = partition.is_last(index)
             objective = self.last_objective(partition) if last else self.objective(partition, index)
-            draw_convolutions(objective)
-        return LocalModule(index, units, objective, self.normalize if index == 0 else None)
+            self.initialise(objective, partition, index)
+        with seeded(seed, "cascade", units[-1].name):
+            cascade = self.cascade(partition, index)
+            if cascade is not None:
+                self.initialise(cascade, partition, index)
+        return LocalModule(
+            index,
+            units,
+            objective,
+            self.normalize if index == 0 else None,
+            cascade,
+            self.window(partition, index),
+            self.num_passes(partition, index),
+        )
+
+    def window(self, partition: Partition, index: int) -> Window:
+        """Returns which cascade losses train module ``index``."""
+        return window(index, partition.num_modules, lambda origin: self.reach(partition, origin))
 
     def local_modules(self, partition: Partition, seed: int, indices: Iterable[int] | None = None) -> list[LocalModule]:
         """Builds the modules at ``indices``, by default all K."""

@@ -7,7 +7,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
+from isograd.local.ema import EMA
+from isograd.local.exchange import Window
+from isograd.local.statistics import repeat_statistics
 from isograd.models.backbone import Unit
 from isograd.tasks.task import Task
 
@@ -17,11 +21,11 @@ class Outcome:
     """What an objective says of one batch.
 
     Attributes:
-        loss: Scalar, to be differentiated.
+        loss: Scalar, to be differentiated; None where there is nothing to learn from it.
         prediction: The task's prediction, (B, Y) logits, or None where the auxiliary network makes none.
     """
 
-    loss: Tensor
+    loss: Tensor | None
     prediction: Tensor | None
 
 
@@ -66,23 +70,87 @@ class TaskObjective(Objective):
         return self.head(feature)
 
 
+class Silent(Objective):
+    """No loss and no prediction: for a module that others train, or whose only loss is a cascade's."""
+
+    def forward(self, feature: Tensor, target: Tensor, pixels: Tensor | None) -> Outcome:
+        """Returns an outcome without loss."""
+        return Outcome(None, None)
+
+    def predict(self, feature: Tensor) -> None:
+        """Predicts nothing."""
+
+
+class Weighted(Objective):
+    """Another objective, times a number."""
+
+    def __init__(self, weight: float, objective: Objective) -> None:
+        super().__init__()
+        self.weight, self.objective = weight, objective
+
+    def forward(self, feature: Tensor, target: Tensor, pixels: Tensor | None) -> Outcome:
+        """Returns the other objective's outcome with its loss weighted."""
+        outcome = self.objective(feature, target, pixels)
+        return Outcome(None if outcome.loss is None else self.weight * outcome.loss, outcome.prediction)
+
+    def predict(self, feature: Tensor) -> Tensor | None:
+        """Returns the other objective's prediction."""
+        return self.objective.predict(feature)
+
+
+class Through(Objective):
+    """An objective of what a network makes of the activation."""
+
+    def __init__(self, network: nn.Module, objective: Objective) -> None:
+        super().__init__()
+        self.network, self.objective = network, objective
+
+    def forward(self, feature: Tensor, target: Tensor, pixels: Tensor | None) -> Outcome:
+        """Returns the objective's outcome for the network's output."""
+        return self.objective(self.network(feature), target, pixels)
+
+    def predict(self, feature: Tensor) -> Tensor | None:
+        """Returns the objective's prediction for the network's output."""
+        return self.objective.predict(self.network(feature))
+
+
 class LocalModule(nn.Module):
     """K of these make a network.
 
     Args:
         index: Position, from 0.
         units: A slice of the backbone.
-        objective: Its local loss.
+        objective: Its local loss, which trains this module only.
         entry: What is done to the input first: normalisation in the first module, nothing elsewhere.
+        cascade: A loss that trains this module and the ones before it that its window reaches.
+        window: Which cascade losses train this module.
+        num_passes: For each unit, how many forward passes its one pass stands for, as BatchNorm's running statistics
+            and batch counters are concerned. Default: 1 each.
     """
 
-    def __init__(self, index: int, units: Sequence[Unit], objective: Objective, entry: nn.Module | None = None) -> None:
+    def __init__(
+        self,
+        index: int,
+        units: Sequence[Unit],
+        objective: Objective,
+        entry: nn.Module | None = None,
+        cascade: Objective | None = None,
+        window: Window = Window(),  # noqa: B008
+        num_passes: Sequence[int] | None = None,
+    ) -> None:
         super().__init__()
-        self.index = index
+        self.index, self.window = index, window
         self.unit_names = tuple(unit.name for unit in units)
         self.entry = nn.Identity() if entry is None else entry
         self.trunk = nn.Sequential(*(unit.module for unit in units))
         self.objective = objective
+        self.cascade = Silent() if cascade is None else cascade
+        self._repeated = _repeated(units, [1] * len(units) if num_passes is None else num_passes)
+
+    @property
+    def followers(self) -> list[EMA]:
+        """Its averages of later modules' units."""
+        return [part for part in self.modules() if isinstance(part, EMA)]
 
     @property
     def name(self) -> str:
@@ -91,16 +159,28 @@ class LocalModule(nn.Module):
 
     def forward(self, value: Tensor) -> Tensor:
         """Returns h_k, the activation that the next module receives."""
-        return self.trunk(self.entry(value))
+        feature = self.trunk(self.entry(value))
+        if self.training:
+            for layer, count in self._repeated:
+                if layer.num_batches_tracked is not None:
+                    layer.num_batches_tracked += count - 1
+        return feature
+
+    def predict(self, feature: Tensor) -> Tensor | None:
+        """Returns the prediction of its auxiliary network, (B, Y), the cascade's first; None where it makes none."""
+        prediction = self.cascade.predict(feature)
+        return self.objective.predict(feature) if prediction is None else prediction
 
     def parts(self) -> Iterator[tuple[str, nn.Module]]:
         """Yields everything that holds state, under names that depend neither on K nor on the executor.
 
-        ``backbone.layer1.0`` is a unit, ``auxiliary.layer1.0`` the objective of the module that ends there.
+        ``backbone.layer1.0`` is a unit, ``auxiliary.layer1.0`` the objective of the module that ends there, and
+        ``cascade.layer1.0`` its cascade's.
         """
         for name, unit in zip(self.unit_names, self.trunk, strict=True):
             yield f"backbone.{name}", unit
         yield f"auxiliary.{self.name}", self.objective
+        yield f"cascade.{self.name}", self.cascade
 
     def named_state(self) -> dict[str, Tensor]:
         """Returns all persistent parameters and buffers by their global names; the tensors themselves, not copies."""
@@ -113,3 +193,9 @@ class LocalModule(nn.Module):
     def named_weights(self) -> dict[str, nn.Parameter]:
         """Returns all parameters by their global names."""
         return {f"{prefix}.{name}": weight for prefix, part in self.parts() for name, weight in part.named_parameters()}
+
+
+def _repeated(units: Sequence[Unit], num_passes: Sequence[int]) -> list[tuple[_BatchNorm, int]]:
+    """Returns the BatchNorm layers whose one forward pass stands for several, with the number."""
+    counted = zip(units, num_passes, strict=True)
+    return [(layer, count) for unit, count in counted if count > 1 for layer in repeat_statistics(unit.module, count)]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from isograd.errors import CheckpointError
-from isograd.local.step import Learner
+from isograd.local.learner import Learner
 
 OPTIMIZER = "optimizer."
 

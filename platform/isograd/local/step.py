@@ -1,158 +1,167 @@
-"""The step: the one function by which every executor trains a local module."""
+"""The step: how every executor trains a local module on a batch.
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+It comes in parts, because in some methods modules wait for each other within a step: the next module wants an
+activation as soon as it exists, the one before the gradient of a cascade loss. The module's forward pass runs once;
+every loss that trains it sweeps backward through that one graph.
+"""
 
 import torch
 from torch import Tensor
 
-from isograd.errors import ConfigError, ContractError
+from isograd.errors import ContractError
+from isograd.local.learner import Learner
 from isograd.local.message import Message
-from isograd.local.module import LocalModule, Outcome
-from isograd.local.nonfinite import FiniteLoss
-from isograd.local.optimizer import OptimizerConfig, ScheduleConfig
+from isograd.local.module import LocalModule, Objective, Outcome, Silent
 from isograd.seeding import reseed
-from isograd.tasks.task import Task
-
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
 
 
-@dataclass
-class Precision:
-    """How a local module computes. Everything here holds per module, so it does not depend on the executor.
-
-    Attributes:
-        dtype: ``float32``; ``bfloat16`` (autocast: weights stay float32, activations between modules are bfloat16);
-            ``float64`` for comparisons with released code.
-        channels_last: Convolution weights and activations in NHWC memory order.
-        compile: torch.compile for the units and for the objective of each module.
-        clip_norm: Largest norm of a local module's gradient; 0 switches clipping off.
-    """
-
-    dtype: str = "float32"
-    channels_last: bool = False
-    compile: bool = False
-    clip_norm: float = 0.0
-
-
-@dataclass
-class Learner:
-    """A local module with all it needs to take a step.
-
-    Attributes:
-        module: On ``device``, prepared by :func:`make_learner`.
-        num_epochs: Length of the run, for the schedule.
-        task: Counts what the module's head predicts rightly.
-        seed: Of the run; dropout draws from the stream (seed, "noise", step, module).
-    """
-
-    module: LocalModule
-    optimizer: torch.optim.Optimizer
-    peak_lr: float
-    schedule: ScheduleConfig
-    num_epochs: int
-    precision: Precision
-    device: torch.device
-    seed: int
-    task: Task
-    finite: FiniteLoss = field(default_factory=FiniteLoss)
-
-    def autocast(self) -> torch.autocast:
-        """Returns the context in which the forward pass and the loss run."""
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision.dtype == "bfloat16")
-
-    def input(self, message: Message) -> Tensor:
-        """Returns the module's input in the memory order that its convolutions expect."""
-        value = message.value
-        assert value is not None
-        if self.precision.channels_last and value.dim() == 4:
-            value = value.contiguous(memory_format=torch.channels_last)
-        return value
-
-
-def check_precision(precision: Precision) -> None:
-    """Raises ConfigError for a number format that is not supported."""
-    if precision.dtype not in DTYPES:
-        raise ConfigError(
-            f"precision.dtype='{precision.dtype}' is not supported",
-            f"Known are {', '.join(DTYPES)}",
-            "Use precision.dtype=float32 or bfloat16.",
-        )
-
-
-def make_learner(
-    module: LocalModule,
-    optimizer: OptimizerConfig,
-    schedule: ScheduleConfig,
-    *,
-    num_epochs: int,
-    precision: Precision,
-    device: torch.device,
-    seed: int,
-    task: Task,
-) -> Learner:
-    """Moves a module to its device and precision, and gives it an optimizer."""
-    module.to(device, dtype=torch.float64 if precision.dtype == "float64" else torch.float32)
-    if precision.channels_last:
-        module.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    built = optimizer.build([weight for weight in module.parameters() if weight.requires_grad])
-    if precision.compile:
-        module.trunk.compile()
-        module.objective.compile()
-    return Learner(module, built, optimizer.lr, schedule, num_epochs, precision, device, seed, task)
-
-
-def train_step(learner: Learner, message: Message, send: Callable[[Tensor], None]) -> Outcome:
-    """Forward, hand over the activation, local loss, backward, update.
-
-    ``send`` gets h_k as soon as it exists, before the loss: the next module sees the activation of the weights before
-    this step's update, in every executor.
+class Step:
+    """One local module's training step: :meth:`forward`, :meth:`cascade`, :meth:`local`, :meth:`take`, :meth:`update`.
 
     Args:
         learner: The module and its optimizer.
         message: A batch, on the learner's device.
-        send: Takes the detached activation, (B, ...). It may read it until the step's end, hence the guard below.
 
-    Raises:
-        NonFiniteLossError: The loss is NaN or infinite; nothing was updated on the CPU (on a GPU, this is noticed some
-            steps later).
-        ContractError: The units or the objective changed an activation in place.
+    Note:
+        Gradients add up in this order: cascade, local, then those taken from later modules. The released code of HPFF
+        and MLAAN runs a module once for each of them and adds up in the same order, so parameters agree to the bit.
     """
-    module, value, target = learner.module, learner.input(message), message.target
-    assert target is not None
-    _set_lr(learner, message.epoch)
-    reseed(learner.device, learner.seed, "noise", message.step, module.name)
-    input_version = value._version
-    with learner.autocast():
-        feature = module(value)
-    output = feature.detach()
-    output_version = output._version
-    send(output)
-    with learner.autocast():
-        outcome = module.objective(feature, target, message.pixels)
-    outcome.loss.backward()
-    if value._version != input_version or output._version != output_version:
-        raise _changed_in_place(module, "its input" if value._version != input_version else "its output")
-    learner.finite.check(outcome.loss.detach(), module.name, message.step)
-    if learner.precision.clip_norm:
-        torch.nn.utils.clip_grad_norm_(module.parameters(), learner.precision.clip_norm)
-    learner.optimizer.step()
-    learner.optimizer.zero_grad(set_to_none=True)
-    prediction = None if outcome.prediction is None else outcome.prediction.detach()
-    return Outcome(outcome.loss.detach(), prediction)
+
+    def __init__(self, learner: Learner, message: Message) -> None:
+        assert message.target is not None
+        self._learner, self._message, self._target = learner, message, message.target
+        self._window = learner.module.window
+        self._awaited = list(self._window.passes)
+        self._losses: list[Tensor] = []
+        self._prediction: Tensor | None = None
+
+    @property
+    def module(self) -> LocalModule:
+        """The local module."""
+        return self._learner.module
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all gradients have been taken that train this module."""
+        return not self._awaited
+
+    def forward(self) -> Tensor:
+        """Runs the units; returns h_k, detached, (B, ...).
+
+        The caller may hand it on at once: the next module sees the activation of the weights before this step's
+        update, in every executor. It may read it until the step's end, hence the guard in :meth:`update`.
+        """
+        learner, message = self._learner, self._message
+        _set_lr(learner, message.epoch)
+        reseed(learner.device, learner.seed, "noise", message.step, self.module.name)
+        self._input = learner.input(message)
+        if self._window.sends or any(self._window.passes.values()):
+            self._input = self._input.detach().requires_grad_()
+        self._input_version = self._input._version
+        with learner.autocast():
+            self._feature = self.module(self._input)
+        self._output = self._feature.detach()
+        self._output_version = self._output._version
+        return self._output
+
+    def cascade(self) -> Tensor | None:
+        """Learns from the cascade loss.
+
+        Returns:
+            Its gradient with respect to the module's input, (B, ...), where it reaches the module before.
+        """
+        gradient = self._gradient_of(self.module.cascade)
+        if gradient is None:
+            return None
+        is_last = self.is_complete and isinstance(self.module.objective, Silent)
+        return self._sweep(gradient, to_input=self._window.sends, is_last=is_last)
+
+    def local(self) -> None:
+        """Learns from the module's own loss."""
+        gradient = self._gradient_of(self.module.objective)
+        if gradient is not None:
+            self._sweep(gradient, to_input=False, is_last=self.is_complete)
+
+    def take(self, origin: int, gradient: Tensor) -> Tensor | None:
+        """Learns from the cascade loss of a later module.
+
+        Args:
+            origin: Index of that module.
+            gradient: With respect to h_k, (B, ...).
+
+        Returns:
+            The gradient with respect to the module's input, where that loss reaches the module before.
+        """
+        self._awaited.remove(origin)
+        return self._sweep(gradient, to_input=self._window.passes[origin], is_last=self.is_complete)
+
+    def update(self) -> Outcome:
+        """Updates the weights; returns the sum of the module's losses, detached, and its prediction.
+
+        Raises:
+            NonFiniteLossError: The loss is NaN or infinite; nothing was updated on the CPU (on a GPU, this is noticed
+                some steps later).
+            ContractError: The units or the objective changed an activation in place.
+        """
+        self._check_in_place()
+        learner = self._learner
+        loss = sum(self._losses[1:], self._losses[0]) if self._losses else None
+        if loss is not None:
+            learner.finite.check(loss, self.module.name, self._message.step)
+        if learner.precision.clip_norm:
+            torch.nn.utils.clip_grad_norm_(self.module.parameters(), learner.precision.clip_norm)
+        learner.optimizer.step()
+        learner.optimizer.zero_grad(set_to_none=True)
+        return Outcome(loss, self._prediction)
+
+    def _gradient_of(self, objective: Objective) -> Tensor | None:
+        """Trains an objective's own weights; returns the gradient of its loss with respect to h_k."""
+        leaf = self._feature.detach().requires_grad_(self._feature.requires_grad)
+        with self._learner.autocast():
+            outcome = objective(leaf, self._target, self._message.pixels)
+        if self._prediction is None and outcome.prediction is not None:
+            self._prediction = outcome.prediction.detach()
+        if outcome.loss is None:
+            return None
+        outcome.loss.backward()
+        self._losses.append(outcome.loss.detach())
+        return leaf.grad
+
+    def _sweep(self, gradient: Tensor, *, to_input: bool, is_last: bool) -> Tensor | None:
+        """Backpropagates through the units: adds to their weights' gradients; returns the input's, where asked for.
+
+        The last sweep frees the graph as it goes.
+        """
+        leaves: list[Tensor] = [weight for weight in self.module.trunk.parameters() if weight.requires_grad]
+        if to_input:
+            leaves.append(self._input)
+        if not leaves or not self._feature.requires_grad:
+            return None
+        torch.autograd.backward(self._feature, gradient, inputs=leaves, retain_graph=not is_last)
+        if not to_input:
+            return None
+        found, self._input.grad = self._input.grad, None
+        return found
+
+    def _check_in_place(self) -> None:
+        if self._input._version != self._input_version:
+            raise _changed_in_place(self.module, "its input")
+        if self._output._version != self._output_version:
+            raise _changed_in_place(self.module, "its output")
 
 
 @torch.no_grad()
-def predict_step(learner: Learner, message: Message, send: Callable[[Tensor], None]) -> Tensor | None:
-    """Forward without gradient; the module must be in evaluation mode.
-
-    Returns:
-        The module's prediction, (B, Y), or None where its auxiliary network makes none.
-    """
+def predict_step(learner: Learner, message: Message) -> Tensor:
+    """Runs a module's units without gradient and returns h_k; the module must be in evaluation mode."""
     with learner.autocast():
-        feature = learner.module(learner.input(message))
-        send(feature)
-        return learner.module.objective.predict(feature)
+        return learner.module(learner.input(message))
+
+
+@torch.no_grad()
+def predict_head(learner: Learner, feature: Tensor) -> Tensor | None:
+    """Returns the prediction, (B, Y), of a module's auxiliary network on h_k, or None where it makes none."""
+    with learner.autocast():
+        return learner.module.predict(feature)
 
 
 def _set_lr(learner: Learner, epoch: int) -> None:

@@ -1,0 +1,101 @@
+"""A local module with all it needs to learn: device, precision, optimizer."""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from isograd.errors import ConfigError
+from isograd.local.message import Message
+from isograd.local.module import LocalModule
+from isograd.local.nonfinite import FiniteLoss
+from isograd.local.optimizer import OptimizerConfig, ScheduleConfig
+from isograd.tasks.task import Task
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
+
+
+@dataclass
+class Precision:
+    """How a local module computes. Everything here holds per module, so it does not depend on the executor.
+
+    Attributes:
+        dtype: ``float32``; ``bfloat16`` (autocast: weights stay float32, activations between modules are bfloat16);
+            ``float64`` for comparisons with released code.
+        channels_last: Convolution weights and activations in NHWC memory order.
+        compile: torch.compile for the units and for the objectives of each module.
+        clip_norm: Largest norm of a local module's gradient; 0 switches clipping off.
+    """
+
+    dtype: str = "float32"
+    channels_last: bool = False
+    compile: bool = False
+    clip_norm: float = 0.0
+
+
+@dataclass
+class Learner:
+    """A local module with all it needs to take a step.
+
+    Attributes:
+        module: On ``device``, prepared by :func:`make_learner`.
+        num_epochs: Length of the run, for the schedule.
+        task: Counts what the module's head predicts rightly.
+        seed: Of the run; dropout draws from the stream (seed, "noise", step, module).
+    """
+
+    module: LocalModule
+    optimizer: torch.optim.Optimizer
+    peak_lr: float
+    schedule: ScheduleConfig
+    num_epochs: int
+    precision: Precision
+    device: torch.device
+    seed: int
+    task: Task
+    finite: FiniteLoss = field(default_factory=FiniteLoss)
+
+    def autocast(self) -> torch.autocast:
+        """Returns the context in which the forward pass and the loss run."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision.dtype == "bfloat16")
+
+    def input(self, message: Message) -> Tensor:
+        """Returns the module's input in the memory order that its convolutions expect."""
+        value = message.value
+        assert value is not None
+        if self.precision.channels_last and value.dim() == 4:
+            value = value.contiguous(memory_format=torch.channels_last)
+        return value
+
+
+def check_precision(precision: Precision) -> None:
+    """Raises ConfigError for a number format that is not supported."""
+    if precision.dtype not in DTYPES:
+        raise ConfigError(
+            f"precision.dtype='{precision.dtype}' is not supported",
+            f"Known are {', '.join(DTYPES)}",
+            "Use precision.dtype=float32 or bfloat16.",
+        )
+
+
+def make_learner(
+    module: LocalModule,
+    optimizer: OptimizerConfig,
+    schedule: ScheduleConfig,
+    *,
+    num_epochs: int,
+    precision: Precision,
+    device: torch.device,
+    seed: int,
+    task: Task,
+) -> Learner:
+    """Moves a module to its device and precision, and gives it an optimizer."""
+    module.to(device, dtype=torch.float64 if precision.dtype == "float64" else torch.float32)
+    if precision.channels_last:
+        module.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    built = optimizer.build([weight for weight in module.parameters() if weight.requires_grad])
+    if precision.compile:
+        module.trunk.compile()
+        module.objective.compile()
+        module.cascade.compile()
+    return Learner(module, built, optimizer.lr, schedule, num_epochs, precision, device, seed, task)
