@@ -6,9 +6,9 @@ module has the network's own classifier. Nothing else is exchanged, so any delay
 
 from dataclasses import dataclass
 
-from isograd.local.auxiliary import AUXILIARY
+from isograd.local.base import DGLBase, DGLConfig, Site
 from isograd.local.method import METHODS, Method
-from isograd.local.module import Objective, TaskObjective
+from isograd.local.module import Objective
 from isograd.partition.partition import Partition
 
 
@@ -29,15 +29,12 @@ class DGL(Method):
     """
 
     @dataclass
-    class Config:
-        """Attributes:
-        auxiliary: Name of the auxiliary network.
-        """
+    class Config(DGLConfig):
+        """DGL's options; see :class:`~isograd.local.base.DGLConfig`."""
 
         name: str = "dgl"
-        auxiliary: str = "auto"
 
     def objective(self, partition: Partition, index: int) -> Objective:
         """Builds the named auxiliary network on the module's last feature."""
-        feature = partition.units(index)[-1].output
-        return TaskObjective(self.task, AUXILIARY.get(self.config.auxiliary)(feature, self.task.num_outputs))
+        base = DGLBase(self.config, self.task, self.normalize)
+        return base.objective(Site(partition, partition.units(index)[-1].output))

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -10,27 +9,7 @@ from torch import nn
 
 from isograd.config.schema import RunConfig
 from isograd.errors import ConfigError
-
-
-@dataclass(frozen=True)
-class Range:
-    """What a number may be: from ``least`` to ``most``, both included unless ``open`` excludes ``least``."""
-
-    least: float
-    most: float = math.inf
-    open: bool = False
-
-    def holds(self, value: float) -> bool:
-        """Whether ``value`` is a number in the range."""
-        above = value > self.least if self.open else value >= self.least
-        return above and value <= self.most and math.isfinite(value)
-
-    def __str__(self) -> str:
-        if self.least == -math.inf:
-            return "a number"
-        floor = f"more than {self.least:g}" if self.open else f"at least {self.least:g}"
-        return floor if self.most == math.inf else f"{floor} and at most {self.most:g}"
-
+from isograd.options import Range, check_choice, check_declared, check_number
 
 _COUNT, _POSITIVE, _NOT_NEGATIVE, _SHARE = Range(1), Range(0, open=True), Range(0), Range(0, 1)
 
@@ -65,8 +44,6 @@ RANGES: dict[str, Range] = {
     "model.mlp_ratio": _POSITIVE,
     "model.drop_rate": _SHARE,
     "model.drop_path_rate": _SHARE,
-    "method.widen": _COUNT,
-    "method.feature_dim": _COUNT,
     "schedule.warmup_epochs": _NOT_NEGATIVE,
     "schedule.warmup_lr": _NOT_NEGATIVE,
     "schedule.every_epochs": _COUNT,
@@ -86,20 +63,11 @@ def check(config: RunConfig) -> None:
     """Raises ConfigError for the first value that no run can have."""
     for option, allowed in RANGES.items():
         value = _value(config, option)
-        if value is not None and not allowed.holds(value):
-            raise ConfigError(
-                f"{option}={value:g} is out of range",
-                f"It has to be {allowed}",
-                f"Use {option}={max(allowed.least, 1 if allowed.open else allowed.least):g}, for example.",
-            )
+        if value is not None:
+            check_number(option, value, allowed)
     for option, choices in CHOICES.items():
-        value = _value(config, option)
-        if value not in choices:
-            raise ConfigError(
-                f"{option}='{value}' is not known",
-                f"It can be {' or '.join(choices)}",
-                f"Use {option}={choices[0]}.",
-            )
+        check_choice(option, _value(config, option), choices)
+    check_declared("method", config.method)
     _check_run_name(config.run_name)
     _check_images(config.data)
     _check_optimizer(config)

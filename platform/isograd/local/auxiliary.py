@@ -131,6 +131,15 @@ def manpp(feature: Feature, num_outputs: int) -> nn.Module:
     return as_map(feature, nn.Sequential(nn.AdaptiveAvgPool2d(8), head))
 
 
+@AUXILIARY.register("linear")
+def linear(feature: Feature, num_outputs: int) -> nn.Module:
+    """Global pool and a linear layer, MLAAN's; for tokens :func:`token`."""
+    if feature.layout == "NLC":
+        return token(feature, num_outputs)
+    pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    return as_map(feature, nn.Sequential(*pool, _linear(feature, num_outputs)))
+
+
 @AUXILIARY.register("token")
 def token(feature: Feature, num_outputs: int) -> nn.Module:
     """The light head for transformers: LayerNorm, class token (or mean), linear. Maps are read as tokens."""

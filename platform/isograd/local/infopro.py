@@ -1,13 +1,16 @@
-"""The parts of InfoPro (Wang et al. 2021) that other methods build on: image decoder, head, contrastive loss."""
+"""The parts of InfoPro (Wang et al. 2021) that other methods build on: decoders, heads, losses."""
 
 import re
+from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from isograd.data.transforms import Normalize
 from isograd.errors import ConfigError
 from isograd.local.auxiliary import as_map
+from isograd.local.module import Objective, Outcome
 from isograd.models.backbone import Feature
 
 
@@ -112,6 +115,75 @@ def imagenet_head(feature: Feature, num_outputs: int) -> nn.Module:
     """The released ImageNet head: 1x1 to 128, 3x3 stride 2 to 256 and 512, 1x1 to 2048, global pool, linear."""
     layers = [*_conv(feature.channels, 128, 1), *_conv(128, 256, 3, 2), *_conv(256, 512, 3, 2), *_conv(512, 2048, 1)]
     return as_map(feature, nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2048, num_outputs)))
+
+
+class Reconstruction(nn.Module):
+    """Binary cross-entropy between a decoded activation and the image."""
+
+    def __init__(self, decoder: nn.Module) -> None:
+        super().__init__()
+        self.decoder = decoder
+
+    def forward(self, feature: Tensor, image: Tensor) -> Tensor:
+        """Returns the loss, mean over all pixels. Shapes: feature (B, ...), image (B, C, H, W) in [0, 1] -> ()."""
+        return pixel_loss(self.decoder(feature), image)
+
+
+def pixel_loss(decoded: Tensor, image: Tensor) -> Tensor:
+    """Binary cross-entropy, mean over all pixels, outside autocast: torch refuses it in half precision as unsafe."""
+    with full_precision(decoded):
+        return F.binary_cross_entropy(decoded.to(image.dtype), image)
+
+
+class ContrastObjective(Objective):
+    """The supervised contrastive loss of a head's embedding. It predicts nothing."""
+
+    def __init__(self, head: nn.Module) -> None:
+        super().__init__()
+        self.head = head
+
+    def forward(self, feature: Tensor, target: Tensor, pixels: Tensor | None) -> Outcome:
+        """Returns the loss. Shapes: as :class:`~isograd.local.module.Objective`."""
+        embedding = self.head(feature)
+        with full_precision(embedding):
+            wide = embedding if embedding.dtype == torch.float64 else embedding.float()
+            return Outcome(supervised_contrast(wide, target), None)
+
+    def predict(self, feature: Tensor) -> None:
+        """Predicts nothing."""
+
+
+class InfoProObjective(Objective):
+    """lambda1 times the reconstruction loss plus lambda2 times the loss of the target.
+
+    Args:
+        reconstruction: Maps an activation and the image to a loss.
+        target: The task's loss, or the contrastive one.
+    """
+
+    def __init__(
+        self, normalize: Normalize, reconstruction: nn.Module, target: Objective, lambda1: float, lambda2: float
+    ) -> None:
+        super().__init__()
+        self.lambda1, self.lambda2 = lambda1, lambda2
+        self.normalize, self.reconstruction, self.target = normalize, reconstruction, target
+
+    def forward(self, feature: Tensor, target: Tensor, pixels: Tensor | None) -> Outcome:
+        """Returns the weighted sum of both losses. Shapes: as :class:`~isograd.local.module.Objective`."""
+        if pixels is None:
+            raise AssertionError("InfoPro's exchange carries the image")
+        reconstruction = self.reconstruction(feature, self.normalize.restore(pixels))
+        outcome = self.target(feature, target, pixels)
+        return Outcome(self.lambda1 * reconstruction + self.lambda2 * outcome.loss, outcome.prediction)
+
+    def predict(self, feature: Tensor) -> Tensor | None:
+        """Returns the head's logits, (B, Y); None for an embedding."""
+        return self.target.predict(feature)
+
+
+def full_precision(value: Tensor) -> AbstractContextManager[None]:
+    """Returns a context without autocast."""
+    return torch.autocast(value.device.type, enabled=False)  # pyright: ignore[reportReturnType]
 
 
 def supervised_contrast(embedding: Tensor, target: Tensor, temperature: float = 0.07) -> Tensor:

@@ -1,0 +1,194 @@
+"""The local loss that other methods build on: DGL's, or InfoPro's. MAN, HPFF and MLAAN each wrap one of them."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+
+from torch import nn
+
+from isograd.data.transforms import Normalize
+from isograd.errors import ConfigError
+from isograd.local import infopro
+from isograd.local.auxiliary import AUXILIARY
+from isograd.local.infopro import ContrastObjective, InfoProObjective
+from isograd.local.module import Objective, TaskObjective
+from isograd.local.patches import ImageShape, Patching
+from isograd.models.backbone import Feature
+from isograd.options import choice, number
+from isograd.partition.partition import Partition
+from isograd.registry import Registry
+from isograd.tasks.task import Task
+
+CONTRAST_WIDTH = 128
+WHOLE = Patching()
+
+
+@dataclass
+class DGLConfig:
+    """Attributes:
+    auxiliary: Name of the auxiliary network.
+    """
+
+    auxiliary: str = "auto"
+
+
+@dataclass
+class InfoProConfig:
+    """Attributes:
+    loss: ``softmax`` (the task's loss) or ``contrast``.
+    lambda1: Weight of the reconstruction in the first and in the last but one module.
+    lambda2: Weight of the task or contrastive loss, likewise.
+    head: ``0c1f`` ... ``2c2f`` (convolutions and fully connected layers), or ``imagenet``.
+    decoder: ``plain`` or ``imagenet``.
+    feature_dim: Width of the head's hidden fully connected layer.
+    widen: Factor on the widths of decoder and head.
+    """
+
+    loss: str = choice("softmax", "contrast")
+    lambda1: list[float] = field(default_factory=lambda: [5.0, 0.0])
+    lambda2: list[float] = field(default_factory=lambda: [0.5, 1.0])
+    head: str = "1c2f"
+    decoder: str = choice("plain", "imagenet")
+    feature_dim: int = number(128, least=1)
+    widen: int = number(1, least=1)
+
+
+@dataclass
+class BaseConfig(InfoProConfig, DGLConfig):
+    """The options of both bases, of which a method uses one.
+
+    Attributes:
+        base: ``dgl`` or ``infopro``.
+    """
+
+    base: str = choice("dgl", "infopro")
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where a local loss stands.
+
+    Attributes:
+        partition: Of the backbone.
+        feature: What the loss is given.
+        ratio: Position in the network, 0 at the first local module and 1 at the last but one; coefficients are
+            interpolated by it. Released code exceeds 1 in places.
+    """
+
+    partition: Partition
+    feature: Feature
+    ratio: float = 0.0
+
+
+class BaseLoss(ABC):
+    """A family of local losses.
+
+    Attributes:
+        needs_image: Whether the image has to go down with the activation.
+    """
+
+    needs_image = False
+
+    @abstractmethod
+    def objective(self, site: Site, patching: Patching = WHOLE) -> Objective:
+        """Returns the whole local loss of a module."""
+
+    @abstractmethod
+    def head(self, site: Site) -> Objective:
+        """Returns the part of it that predicts the target, with weight 1."""
+
+
+BASES: Registry[type] = Registry("base loss")
+
+
+@BASES.register("dgl")
+class DGLBase(BaseLoss):
+    """The task's loss of an auxiliary network on the activation."""
+
+    def __init__(self, config: DGLConfig, task: Task, normalize: Normalize) -> None:
+        self._config, self._task = config, task
+
+    def objective(self, site: Site, patching: Patching = WHOLE) -> Objective:
+        """Returns the task's loss of the auxiliary network, on patches where asked for."""
+        build, num_outputs = AUXILIARY.get(self._config.auxiliary), self._task.num_outputs
+        if patching.mode == "quadrants":
+            raise ConfigError(
+                "method.patches=quadrants has nothing to split with method.base=dgl",
+                "Released HPFF gives each quadrant an image decoder of its own, and DGL has no decoder",
+                "Use method.patches=shared, or method.base=infopro.",
+            )
+        return TaskObjective(self._task, patching.head(site.feature, lambda feature: build(feature, num_outputs)))
+
+    def head(self, site: Site) -> Objective:
+        """Returns the same on the whole map."""
+        return self.objective(site)
+
+
+@BASES.register("infopro")
+class InfoProBase(BaseLoss):
+    """lambda1 times reconstruction plus lambda2 times the task's loss, or the contrastive one."""
+
+    needs_image = True
+
+    def __init__(self, config: InfoProConfig, task: Task, normalize: Normalize) -> None:
+        _check(config)
+        self._config, self._task, self._normalize = config, task, normalize
+
+    def objective(self, site: Site, patching: Patching = WHOLE) -> Objective:
+        """Returns the weighted sum of both losses, with coefficients interpolated by the site's ratio."""
+        config, ratio = self._config, site.ratio
+        return InfoProObjective(
+            self._normalize,
+            patching.reconstruction(site.feature, site.partition.backbone.input_shape, self._decoder),
+            self._target(site, patching),
+            interpolated(config.lambda1, ratio),
+            interpolated(config.lambda2, ratio),
+        )
+
+    def head(self, site: Site) -> Objective:
+        """Returns the loss of the target alone."""
+        return self._target(site, WHOLE)
+
+    def _target(self, site: Site, patching: Patching) -> Objective:
+        last_channels = site.partition.backbone.units[-2].output.channels
+        head = patching.head(site.feature, lambda feature: self._head(feature, last_channels))
+        return ContrastObjective(head) if self._config.loss == "contrast" else TaskObjective(self._task, head)
+
+    def _decoder(self, feature: Feature, image_shape: ImageShape) -> nn.Module:
+        if self._config.decoder == "imagenet":
+            return infopro.imagenet_decoder(feature, image_shape)
+        return infopro.image_decoder(feature, image_shape, self._config.widen)
+
+    def _head(self, feature: Feature, last_channels: int) -> nn.Module:
+        config = self._config
+        num_outputs = CONTRAST_WIDTH if config.loss == "contrast" else self._task.num_outputs
+        if config.head == "imagenet":
+            return infopro.imagenet_head(feature, num_outputs)
+        return infopro.head(
+            config.head,
+            feature,
+            num_outputs,
+            last_channels=last_channels,
+            feature_dim=config.feature_dim,
+            widen=config.widen,
+        )
+
+
+def depth_ratio(index: int, num_modules: int) -> float:
+    """Returns index / (K - 2): 0 for the first local module, 1 for the last but one; 0 for K = 2."""
+    return index / (num_modules - 2) if num_modules > 2 else 0.0
+
+
+def interpolated(ends: list[float], ratio: float) -> float:
+    """Returns (1 - r) first + r last."""
+    return (1 - ratio) * ends[0] + ratio * ends[1]
+
+
+def _check(config: InfoProConfig) -> None:
+    for name in ("lambda1", "lambda2"):
+        ends = getattr(config, name)
+        if len(ends) != 2:
+            raise ConfigError(
+                f"method.{name}={list(ends)} has {len(ends)} values",
+                "It is interpolated from the first local module to the last but one, so it needs two",
+                f"Use method.{name}=[5,0.5], for example.",
+            )

@@ -1,0 +1,103 @@
+"""Patch feature fusion (HPFF, Li et al. 2024): an auxiliary network sees n x n patches of the map, one by one."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from isograd.errors import ConfigError
+from isograd.local.auxiliary import AsMap
+from isograd.local.infopro import Reconstruction, pixel_loss
+from isograd.models.backbone import Feature
+
+ImageShape = tuple[int, int, int]
+
+
+def split(value: Tensor, count: int) -> list[Tensor]:
+    """Cuts a map into ``count`` x ``count`` patches, row by row; a remainder goes to the last ones.
+
+    Shapes: (B, C, H, W) -> count^2 times (B, C, H / count, W / count).
+    """
+    height, width = value.shape[2] // count, value.shape[3] // count
+    rows = [slice(i * height, (i + 1) * height if i < count - 1 else None) for i in range(count)]
+    columns = [slice(j * width, (j + 1) * width if j < count - 1 else None) for j in range(count)]
+    return [value[:, :, row, column] for row in rows for column in columns]
+
+
+class PatchHead(nn.Module):
+    """The paper's form: one head on every patch, its outputs averaged. Shapes: feature -> (B, Y)."""
+
+    def __init__(self, feature: Feature, head: nn.Module, count: int) -> None:
+        super().__init__()
+        self.as_map, self.head, self.count = AsMap(feature), head, count
+
+    def forward(self, value: Tensor) -> Tensor:
+        """Returns the mean of the head's outputs."""
+        return torch.stack([self.head(patch) for patch in split(self.as_map(value), self.count)]).mean(dim=0)
+
+
+class PatchReconstruction(nn.Module):
+    """Every patch of the activation reproduces its patch of the image.
+
+    Args:
+        decoders: One for all patches, or one for each.
+        summed: Whether losses are summed, as the released code does, or averaged.
+    """
+
+    def __init__(self, feature: Feature, decoders: list[nn.Module], count: int, *, summed: bool) -> None:
+        super().__init__()
+        self.as_map, self.decoders = AsMap(feature), nn.ModuleList(decoders)
+        self.count, self.summed = count, summed
+
+    def forward(self, feature: Tensor, image: Tensor) -> Tensor:
+        """Returns the loss. Shapes: feature (B, ...), image (B, C, H, W) in [0, 1] -> ()."""
+        pairs = zip(split(self.as_map(feature), self.count), split(image, self.count), strict=True)
+        losses = [
+            pixel_loss(self.decoders[position % len(self.decoders)](patch), part)
+            for position, (patch, part) in enumerate(pairs)
+        ]
+        return torch.stack(losses).sum() if self.summed else torch.stack(losses).mean()
+
+
+@dataclass(frozen=True)
+class Patching:
+    """How auxiliary networks see a map.
+
+    Attributes:
+        mode: ``none`` (whole); ``shared`` (the paper: one network for all patches, heads' outputs averaged);
+            ``quadrants`` (the released code: heads see the whole map, each patch has a decoder of its own, and their
+            losses are summed).
+        count: n, patches on a side.
+    """
+
+    mode: str = "none"
+    count: int = 2
+
+    def head(self, feature: Feature, build: Callable[[Feature], nn.Module]) -> nn.Module:
+        """Returns the head that ``build`` makes for a feature, on patches where the mode says so."""
+        if self.mode != "shared":
+            return build(feature)
+        return PatchHead(feature, build(self._patch(feature)), self.count)
+
+    def reconstruction(
+        self, feature: Feature, image_shape: ImageShape, build: Callable[[Feature, ImageShape], nn.Module]
+    ) -> nn.Module:
+        """Returns the reconstruction loss with the decoders that ``build`` makes for a feature and an image shape."""
+        if self.mode == "none":
+            return Reconstruction(build(feature, image_shape))
+        channels, height, width = image_shape
+        shape = (channels, height // self.count, width // self.count)
+        quadrants = self.mode == "quadrants"
+        decoders = [build(self._patch(feature), shape) for _ in range(self.count**2 if quadrants else 1)]
+        return PatchReconstruction(feature, decoders, self.count, summed=quadrants)
+
+    def _patch(self, feature: Feature) -> Feature:
+        height, width = feature.size[0] // self.count, feature.size[1] // self.count
+        if not height or not width:
+            raise ConfigError(
+                f"method.num_patches={self.count} cannot split a map of {feature.size[0]}x{feature.size[1]}",
+                "Each patch needs at least one element on a side",
+                f"Use method.num_patches={min(feature.size)}, method.patches=none, or fewer local modules.",
+            )
+        return Feature((feature.channels, height, width), "NCHW")

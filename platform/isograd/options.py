@@ -1,0 +1,76 @@
+"""Options that say themselves which values they may have. A component declares them in its own ``Config`` dataclass.
+
+The declarations are data in the dataclass fields' metadata; `isograd.config.check` holds every run against them.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import Field, dataclass, field, fields
+from typing import Any
+
+from isograd.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Range:
+    """What a number may be: from ``least`` to ``most``, both included unless ``open`` or ``below`` excludes them."""
+
+    least: float
+    most: float = math.inf
+    open: bool = False
+    below: bool = False
+
+    def holds(self, value: float) -> bool:
+        """Whether ``value`` is a number in the range."""
+        above = value > self.least if self.open else value >= self.least
+        under = value < self.most if self.below else value <= self.most
+        return above and under and math.isfinite(value)
+
+    def __str__(self) -> str:
+        if self.least == -math.inf:
+            return "a number"
+        floor = f"more than {self.least:g}" if self.open else f"at least {self.least:g}"
+        if self.most == math.inf:
+            return floor
+        return f"{floor} and {'less than' if self.below else 'at most'} {self.most:g}"
+
+
+def choice(*known: str) -> Any:
+    """Declares an option that has one of these values; the first is its default."""
+    return field(default=known[0], metadata={"choices": known})
+
+
+def number(default: float, least: float, most: float = math.inf, *, below: bool = False) -> Any:
+    """Declares a number from ``least`` to ``most``, less than ``most`` where ``below`` says so."""
+    return field(default=default, metadata={"range": Range(least, most, below=below)})
+
+
+def check_number(option: str, value: float, allowed: Range) -> None:
+    """Raises ConfigError for a number out of range."""
+    if not allowed.holds(value):
+        raise ConfigError(
+            f"{option}={value:g} is out of range",
+            f"It has to be {allowed}",
+            f"Use {option}={max(allowed.least, 1 if allowed.open else allowed.least):g}, for example.",
+        )
+
+
+def check_choice(option: str, value: Any, known: Sequence[str]) -> None:
+    """Raises ConfigError for a value that is not among those known."""
+    if value not in known:
+        raise ConfigError(
+            f"{option}='{value}' is not known", f"It can be {' or '.join(known)}", f"Use {option}={known[0]}."
+        )
+
+
+def check_declared(section: str, config: Any) -> None:
+    """Raises ConfigError for the first option of a component that breaks its own declaration."""
+    for item in fields(config):
+        _check_field(f"{section}.{item.name}", item, getattr(config, item.name))
+
+
+def _check_field(option: str, item: "Field[Any]", value: Any) -> None:
+    if "choices" in item.metadata:
+        check_choice(option, value, item.metadata["choices"])
+    if "range" in item.metadata and value is not None:
+        check_number(option, value, item.metadata["range"])
