@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from isograd.errors import PartitionError
@@ -18,10 +18,12 @@ class Partition:
     Attributes:
         backbone: What is cut.
         ends: For each local module the position after its last unit; increasing, the last is the number of units.
+        name_k: K as the paper names it whose table this is, where that differs from the number of pieces.
     """
 
     backbone: Backbone
     ends: tuple[int, ...]
+    name_k: int | None = None
 
     def __post_init__(self) -> None:
         total = len(self.backbone.units)
@@ -38,6 +40,21 @@ class Partition:
     def num_modules(self) -> int:
         """K."""
         return len(self.ends)
+
+    @property
+    def named_num_modules(self) -> int:
+        """K as the paper names it: MAN's "K=16" has 15 pieces."""
+        return self.num_modules if self.name_k is None else self.name_k
+
+    def block_after(self, module: int) -> Unit | None:
+        """Returns the unit after module ``module``, which is not the last; None where that is the head."""
+        end = self.ends[module]
+        return self.backbone.units[end] if end < len(self.backbone.units) - 1 else None
+
+    def blocks_from(self, unit: Unit, count: int) -> tuple[Unit, ...]:
+        """Returns up to ``count`` blocks after ``unit``, the head not among them."""
+        start = self.backbone.index(unit.name) + 1
+        return self.backbone.units[start : min(start + count, len(self.backbone.units) - 1)]
 
     def units(self, module: int) -> tuple[Unit, ...]:
         """Returns the units of local module ``module`` (from 0)."""
@@ -140,7 +157,8 @@ class Published:
         """Returns the partition. Raises PartitionError."""
         if num_modules == 1:
             return cut_after(backbone, [])
-        return cut_after(backbone, published.ends(self.table, backbone.name, num_modules))
+        found = cut_after(backbone, published.ends(self.table, backbone.name, num_modules))
+        return replace(found, name_k=num_modules)
 
 
 def cut_after(backbone: Backbone, unit_names: Sequence[str]) -> Partition:

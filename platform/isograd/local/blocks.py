@@ -1,0 +1,106 @@
+"""Copies of a backbone's own blocks, from which auxiliary networks are built."""
+
+import copy
+import itertools
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from isograd.errors import BackboneError
+from isograd.local.auxiliary import AsMap
+from isograd.models.backbone import Backbone, Feature, Unit
+from isograd.models.resnet_cifar import BasicBlock
+
+
+def fresh(unit: Unit) -> nn.Module:
+    """Returns a block of a unit's architecture with initial weights of its own, independent of the unit's.
+
+    Convolutions are left for :func:`~isograd.models.resnet_cifar.draw_convolutions`; normalisations start at one and
+    zero; linear layers as PyTorch draws them, or as vision transformers do where the block has a LayerNorm.
+    """
+    block = copy.deepcopy(unit.module)
+    has_layer_norm = any(isinstance(part, nn.LayerNorm) for part in block.modules())
+    for part in block.modules():
+        reset = getattr(part, "reset_parameters", None)
+        if callable(reset):
+            reset()
+        if has_layer_norm and isinstance(part, nn.Linear):
+            nn.init.trunc_normal_(part.weight, std=0.02)
+            if part.bias is not None:
+                nn.init.zeros_(part.bias)
+    return block
+
+
+def copy_weights(block: nn.Module, unit: Unit) -> None:
+    """Gives a block of a unit's architecture that unit's present weights and statistics."""
+    block.load_state_dict(unit.module.state_dict())
+
+
+def input_of(backbone: Backbone, unit: Unit) -> Feature:
+    """Returns what a unit, not the first, is given."""
+    return backbone.units[backbone.index(unit.name) - 1].output
+
+
+def fitted(backbone: Backbone, unit: Unit, given: Feature) -> tuple[nn.Module, Feature]:
+    """Returns a fresh block like a unit for another input, and what leaves it.
+
+    A CIFAR ResNet's block is built for the input's width, at stride 2 where widths differ (AugLocal's rule). Any other
+    is preceded, where it is needed, by a projection to the shape that the unit expects.
+
+    Raises:
+        BackboneError: The shape cannot be projected.
+    """
+    expected = input_of(backbone, unit)
+    if given == expected:
+        return fresh(unit), unit.output
+    if isinstance(unit.module, BasicBlock):
+        return _basic_block(unit, given)
+    return nn.Sequential(Projection(given, expected), fresh(unit)), unit.output
+
+
+def _basic_block(unit: Unit, given: Feature) -> tuple[nn.Module, Feature]:
+    channels = unit.output.channels
+    stride = 1 if channels == given.channels else 2
+    height, width = (-(-side // stride) for side in given.size)
+    return BasicBlock(given.channels, channels, stride), Feature((channels, height, width), "NCHW")
+
+
+class Projection(nn.Module):
+    """Average pool and 1x1 convolution with BatchNorm from one map to another's shape.
+
+    Raises:
+        BackboneError: ``wanted`` are tokens: a pooled map has no class token to offer.
+    """
+
+    def __init__(self, given: Feature, wanted: Feature) -> None:
+        super().__init__()
+        if wanted.layout not in ("NCHW", "NHWC"):
+            raise BackboneError(
+                f"cannot project a feature of shape {given.shape} to tokens of shape {wanted.shape}",
+                "An auxiliary network was to leap over a change of shape, which is defined for maps only",
+                "Use units whose input has the same shape.",
+            )
+        self.wanted = wanted
+        self.project = nn.Sequential(
+            AsMap(given),
+            nn.AdaptiveAvgPool2d(wanted.size),
+            nn.Conv2d(given.channels, wanted.channels, 1, bias=False),
+            nn.BatchNorm2d(wanted.channels),
+        )
+
+    def forward(self, value: Tensor) -> Tensor:
+        """Returns the projected map, in the wanted layout."""
+        projected = self.project(value)
+        return projected if self.wanted.layout == "NCHW" else projected.permute(0, 2, 3, 1)
+
+
+def blocks_of(backbone: Backbone) -> Sequence[Unit]:
+    """Returns the units between stem and head."""
+    return backbone.units[1:-1]
+
+
+def stage_number(backbone: Backbone, unit: Unit) -> int:
+    """Returns which run of blocks with outputs of one shape a block belongs to, from 1 (a ResNet's stage)."""
+    blocks = blocks_of(backbone)
+    shapes = [block.output.shape for block in blocks[: blocks.index(unit) + 1]]
+    return 1 + sum(before != after for before, after in itertools.pairwise(shapes))
