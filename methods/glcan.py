@@ -1,0 +1,137 @@
+"""GLCAN (Zhu et al., "GLCAN: Global-Local Collaborative Auxiliary Network for Local Learning", arXiv 2406.00446).
+
+The auxiliary network of module k joins what the module sees in detail with what the rest of the network would make of
+it:
+
+    z = Fuse(L(h_k), G(h_k)),  loss: the task's own, of a head of the task's own form on z
+
+L, the local branch, keeps the resolution of h_k; G, the global branch, is a thumbnail of the rest of the network.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from isograd.local.auxiliary import AUXILIARY, AsMap
+from isograd.local.blocks import Projection, fitted
+from isograd.local.leaps import chosen
+from isograd.local.method import METHODS, Method
+from isograd.local.module import Objective, TaskObjective
+from isograd.models.backbone import Feature, Unit
+from isograd.options import choice, number
+from isograd.partition.partition import Partition
+from torch import Tensor, nn
+
+
+class Gated(nn.Module):
+    """g global + (1 - g) local, g learnt for each channel from 1/2."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.gate = nn.Parameter(torch.full((channels, 1, 1), 0.5))
+
+    def forward(self, local: Tensor, broad: Tensor) -> Tensor:
+        """Shapes: (B, C, H, W) twice -> (B, C, H, W)."""
+        return self.gate * broad + (1 - self.gate) * local
+
+
+class Concatenated(nn.Module):
+    """Both side by side, through a 1x1 convolution with BatchNorm and ReLU."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.mix = nn.Sequential(nn.Conv2d(2 * channels, channels, 1, bias=False), nn.BatchNorm2d(channels), nn.ReLU())
+
+    def forward(self, local: Tensor, broad: Tensor) -> Tensor:
+        """Shapes: (B, C, H, W) twice -> (B, C, H, W)."""
+        return self.mix(torch.cat([local, broad], dim=1))
+
+
+class Collaboration(nn.Module):
+    """Local and global branch, brought to one shape and fused.
+
+    Args:
+        local: At the resolution of h_k; ends with a projection to the global branch's shape.
+        broad: The global branch, as a map.
+        fusion: Of two maps of that shape.
+    """
+
+    def __init__(self, local: nn.Module, broad: nn.Module, fusion: nn.Module) -> None:
+        super().__init__()
+        self.local, self.broad, self.fusion = local, broad, fusion
+
+    def forward(self, value: Tensor) -> Tensor:
+        """Returns z. Shapes: h_k -> (B, C, H, W)."""
+        return self.fusion(self.local(value), self.broad(value))
+
+
+@METHODS.register("glcan")
+class GLCAN(Method):
+    """The task's loss behind a local branch, a global branch, and their fusion.
+
+    Note:
+        Neither code nor the paper's sections were to be had, only its abstract and reviews of its successor; this is
+        our reading of them. The local branch is ``local_depth`` fresh blocks like the module's own last one, at its
+        resolution. The global branch has a fresh block for each later change of shape and one like the network's last
+        block, ``global_depth`` in all where the changes leave room; where the backbone keeps one shape (a vision
+        transformer), they are evenly spaced later blocks. The local branch is pooled and projected to the global one's
+        shape. ``branches`` leaves out one of the two, the ablation that the name asks for. The head has the task's own
+        form: a global pool and a linear layer for classification; another task has another.
+    """
+
+    @dataclass
+    class Config:
+        """Attributes:
+        branches: ``both``, ``local`` or ``global``.
+        local_depth: Blocks of the local branch.
+        global_depth: Blocks of the global branch, but for those that changes of shape need.
+        fusion: ``concat`` (1x1 convolution) or ``gated``.
+        auxiliary: The head behind the fusion.
+        """
+
+        name: str = "glcan"
+        branches: str = choice("both", "local", "global")
+        local_depth: int = number(1, least=1)
+        global_depth: int = number(2, least=1)
+        fusion: str = choice("concat", "gated")
+        auxiliary: str = "linear"
+
+    def objective(self, partition: Partition, index: int) -> Objective:
+        """Builds the branches that are switched on, their fusion, and the head."""
+        network, feature = self._network(partition, index)
+        head = AUXILIARY.get(self.config.auxiliary)(feature, self.task.num_outputs)
+        return TaskObjective(self.task, nn.Sequential(network, head))
+
+    def _network(self, partition: Partition, index: int) -> tuple[nn.Module, Feature]:
+        units = partition.units(index)
+        later = partition.blocks_from(units[-1], len(partition.backbone.units))
+        if self.config.branches == "local" or not later:
+            return self._local(partition, units[-1])
+        broad, feature = _chain(partition, chosen(units[-1], later, self.config.global_depth), units[-1].output)
+        if self.config.branches == "global":
+            return broad, feature
+        local, local_feature = self._local(partition, units[-1])
+        return self._joined(local, local_feature, broad, feature)
+
+    def _local(self, partition: Partition, end: Unit) -> tuple[nn.Module, Feature]:
+        """Builds fresh blocks at the resolution of ``end``: like it, or like a later block where it is the stem."""
+        candidates = [end, *partition.blocks_from(end, len(partition.backbone.units))]
+        likes = [unit for unit in candidates if unit.output == end.output and unit is not partition.backbone.units[0]]
+        return _chain(partition, likes[:1] * self.config.local_depth, end.output)
+
+    def _joined(
+        self, local: nn.Module, local_feature: Feature, broad: nn.Module, feature: Feature
+    ) -> tuple[nn.Module, Feature]:
+        channels, size = feature.channels, feature.size
+        as_map = Feature((channels, *size), "NCHW")
+        fusion = Concatenated(channels) if self.config.fusion == "concat" else Gated(channels)
+        projected = nn.Sequential(local, Projection(local_feature, as_map))
+        return Collaboration(projected, nn.Sequential(broad, AsMap(feature)), fusion), as_map
+
+
+def _chain(partition: Partition, units: list[Unit], feature: Feature) -> tuple[nn.Module, Feature]:
+    """Returns fresh blocks like ``units`` in a row, and what leaves the last one."""
+    blocks: list[nn.Module] = []
+    for unit in units:
+        block, feature = fitted(partition.backbone, unit, feature)
+        blocks.append(block)
+    return nn.Sequential(*blocks), feature
