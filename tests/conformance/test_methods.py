@@ -31,7 +31,7 @@ def blueprint(method: str, backbone: str, *overrides: str) -> Blueprint:
 
 
 def num_modules(method: str, wanted: int = 3) -> int:
-    return min(wanted, METHODS.get(method).max_num_modules or wanted)
+    return min(wanted, blueprint(method, "resnet").method.max_num_modules or wanted)
 
 
 def cut(method: str, wanted: int = 3) -> str:

@@ -47,7 +47,7 @@ class Blueprint:
     @property
     def num_modules(self) -> int:
         """K as asked for: by the partition's options, or else the method's default."""
-        rule, method = self.config.partition, METHODS.get(self.config.method.name)
+        rule, method = self.config.partition, self.method
         asked = rule.num_modules
         if asked is None:
             ends = getattr(rule, "ends", None)

@@ -50,14 +50,14 @@ class Method(ABC):
         task: What the network is trained for.
         normalize: From pixels to the network's input, and back.
 
-    Attributes:
+    Attributes (a class's, or properties where they depend on its configuration):
         default_num_modules: K where the user names none.
         max_num_modules: Greatest K, or None.
     """
 
     Config: ClassVar[type] = MethodConfig
-    default_num_modules: ClassVar[int] = 4
-    max_num_modules: ClassVar[int | None] = None
+    default_num_modules: int = 4
+    max_num_modules: int | None = None
 
     def __init__(self, config: Any, task: Task, normalize: Normalize) -> None:
         self.config, self.task, self.normalize = config, task, normalize
