@@ -134,7 +134,7 @@ def _key(unit: str) -> str:
 def _infopro(name: str, block: str) -> str:
     name = name.removeprefix("target.").removeprefix("reconstruction.")
     if name.startswith("decoder."):
-        return f"decoder_{block}.decoder.{_earlier(name.removeprefix('decoder.'))}"
+        return f"decoder_{block}.{name}"
     return f"aux_classifier_{block}.{name}"
 
 
@@ -150,8 +150,7 @@ def _man(name: str, learnable: str, ema: str, scale: str, block: str) -> str:
 def _hpff(level: str, block: str, name: str) -> str:
     name = name.removeprefix("target.").removeprefix("reconstruction.")
     if name.startswith("decoders."):
-        number, _, rest = name.removeprefix("decoders.").partition(".")
-        return f"{level}_decoder_{block}.decoders.{number}.{_earlier(rest)}"
+        return f"{level}_decoder_{block}.{name}"
     return f"{level}_classifier_{block}.{name}"
 
 
@@ -161,12 +160,6 @@ def _mlaan(name: str, block: str, index: int) -> str:
         return f"aux_classifier_{block}_{index}.{_fc(name)}"
     name = name.replace("network.average.block", f"EMA_Net.{index}.0").replace("network.average", f"EMA_Net.{index}.0")
     return name.replace("network.learnable", f"Aug_Net.{index}")
-
-
-def _earlier(name: str) -> str:
-    """Our decoders hold the resize as their part 0."""
-    position, _, rest = name.partition(".")
-    return f"{int(position) - 1}.{rest}"
 
 
 def _fc(name: str) -> str:

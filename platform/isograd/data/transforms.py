@@ -63,6 +63,7 @@ class Normalize(nn.Module):
         super().__init__()
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(-1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(-1, 1, 1), persistent=False)
+        self._restored: tuple[Tensor, Tensor] = (self.mean, self.mean)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Shapes: pixels (B, C, H, W) uint8 -> the same, floating."""
@@ -70,5 +71,12 @@ class Normalize(nn.Module):
         return (unit_range.to(self.mean.dtype) - self.mean) / self.std
 
     def restore(self, pixels: Tensor) -> Tensor:
-        """Returns the image a decoder shall reproduce, in [0, 1]. Shapes as :meth:`forward`."""
-        return (self(pixels) * self.std + self.mean).clamp(0, 1)
+        """Returns the image a decoder shall reproduce, in [0, 1]. Shapes as :meth:`forward`.
+
+        The result for the last batch is kept, because every local module of a process asks for the same one.
+        """
+        source, restored = self._restored
+        if source is not pixels or restored.dtype != self.mean.dtype:
+            restored = (self(pixels) * self.std + self.mean).clamp(0, 1)
+            self._restored = (pixels, restored)
+        return restored

@@ -2,6 +2,7 @@
 
 import re
 from contextlib import AbstractContextManager
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -11,19 +12,8 @@ from isograd.data.transforms import Normalize
 from isograd.errors import ConfigError
 from isograd.local.auxiliary import as_map
 from isograd.local.module import Objective, Outcome
+from isograd.local.resize import Resize, ResizedConv2d
 from isograd.models.backbone import Feature
-
-
-class Resize(nn.Module):
-    """Bilinear resize to a fixed size, corners aligned. Shapes: (B, C, H, W) -> (B, C, *size)."""
-
-    def __init__(self, size: tuple[int, int]) -> None:
-        super().__init__()
-        self.size = size
-
-    def forward(self, value: Tensor) -> Tensor:
-        """Resizes."""
-        return F.interpolate(value, size=self.size, mode="bilinear", align_corners=True)
 
 
 def image_decoder(feature: Feature, image_shape: tuple[int, int, int], widen: int = 1) -> nn.Module:
@@ -33,8 +23,7 @@ def image_decoder(feature: Feature, image_shape: tuple[int, int, int], widen: in
     """
     channels, height, width = image_shape
     decoder = nn.Sequential(
-        Resize((height, width)),
-        nn.Conv2d(feature.channels, 12 * widen, 3, padding=1),
+        ResizedConv2d(feature.channels, 12 * widen, (height, width)),
         nn.BatchNorm2d(12 * widen),
         nn.ReLU(),
         nn.Conv2d(12 * widen, channels, 3, padding=1),
@@ -132,7 +121,26 @@ class Reconstruction(nn.Module):
 def pixel_loss(decoded: Tensor, image: Tensor) -> Tensor:
     """Binary cross-entropy, mean over all pixels, outside autocast: torch refuses it in half precision as unsafe."""
     with full_precision(decoded):
-        return F.binary_cross_entropy(decoded.to(image.dtype), image)
+        decoded = decoded.to(image.dtype)
+        if decoded.device.type != "cpu":
+            return F.binary_cross_entropy(decoded, image)
+        return cast(Tensor, _PixelLoss.apply(decoded, image))
+
+
+class _PixelLoss(torch.autograd.Function):
+    """torch's binary cross-entropy, same clamps, with vectorised logarithms: a fifth of its time on a CPU."""
+
+    @staticmethod
+    def forward(ctx: Any, decoded: Tensor, image: Tensor) -> Tensor:
+        ctx.save_for_backward(decoded, image)
+        of_light = torch.log(decoded).clamp_(min=-100).mul_(image)
+        of_dark = torch.log1p(-decoded).clamp_(min=-100).mul_(1 - image)
+        return of_light.add_(of_dark).mean().neg()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        decoded, image = ctx.saved_tensors
+        return torch.ops.aten.binary_cross_entropy_backward(gradients[0], decoded, image), None
 
 
 class ContrastObjective(Objective):

@@ -19,10 +19,13 @@ def split(value: Tensor, count: int) -> list[Tensor]:
 
     Shapes: (B, C, H, W) -> count^2 times (B, C, H / count, W / count).
     """
-    height, width = value.shape[2] // count, value.shape[3] // count
-    rows = [slice(i * height, (i + 1) * height if i < count - 1 else None) for i in range(count)]
-    columns = [slice(j * width, (j + 1) * width if j < count - 1 else None) for j in range(count)]
-    return [value[:, :, row, column] for row in rows for column in columns]
+    rows = value.split(_sides(value.shape[2], count), dim=2)
+    return [patch for row in rows for patch in row.split(_sides(value.shape[3], count), dim=3)]
+
+
+def _sides(length: int, count: int) -> list[int]:
+    share = length // count
+    return [share] * (count - 1) + [length - share * (count - 1)]
 
 
 class PatchHead(nn.Module):
