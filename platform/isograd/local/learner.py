@@ -1,6 +1,6 @@
 """A local module with all it needs to learn: device, precision, optimizer."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -22,15 +22,20 @@ class Precision:
     Attributes:
         dtype: ``float32``; ``bfloat16`` (autocast: weights stay float32, activations between modules are bfloat16);
             ``float64`` for comparisons with released code.
-        channels_last: Convolution weights and activations in NHWC memory order.
+        channels_last: Convolution weights and activations in NHWC memory order; null: on the CPU, where it is faster.
         compile: torch.compile for the units and for the objectives of each module.
         clip_norm: Largest norm of a local module's gradient; 0 switches clipping off.
     """
 
     dtype: str = "float32"
-    channels_last: bool = False
+    channels_last: bool | None = None
     compile: bool = False
     clip_norm: float = 0.0
+
+    def on(self, device: torch.device) -> "Precision":
+        """Returns what holds on a device, with nothing left open."""
+        channels_last = device.type == "cpu" if self.channels_last is None else self.channels_last
+        return replace(self, channels_last=channels_last)
 
 
 @dataclass
@@ -90,12 +95,24 @@ def make_learner(
     task: Task,
 ) -> Learner:
     """Moves a module to its device and precision, and gives it an optimizer."""
+    precision = precision.on(device)
     module.to(device, dtype=torch.float64 if precision.dtype == "float64" else torch.float32)
     if precision.channels_last:
         module.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    built = optimizer.build([weight for weight in module.parameters() if weight.requires_grad])
+    built = _optimizer(optimizer, module)
     if precision.compile:
         module.trunk.compile()
         module.objective.compile()
         module.cascade.compile()
     return Learner(module, built, optimizer.lr, schedule, num_epochs, precision, device, seed, task)
+
+
+def _optimizer(config: OptimizerConfig, module: LocalModule) -> torch.optim.Optimizer:
+    """Builds the optimizer; weights that say ``no_weight_decay`` of themselves (RepL's scales) are not decayed."""
+    weights = [weight for weight in module.parameters() if weight.requires_grad]
+    undecayed = [weight for weight in weights if getattr(weight, "no_weight_decay", False)]
+    decayed = {id(weight) for weight in weights} - {id(weight) for weight in undecayed}
+    built = config.build([weight for weight in weights if id(weight) in decayed] or undecayed)
+    if undecayed and decayed:
+        built.add_param_group({"params": undecayed, "weight_decay": 0.0})
+    return built
