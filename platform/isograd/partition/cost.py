@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
 from isograd.local.module import LocalModule
+from isograd.partition.memory import SavedBytes
 from isograd.seeding import seeded
 
 _COUNTED_IMAGES = 2  # BatchNorm over one value has no variance, and one image can leave no more
@@ -55,36 +55,29 @@ def costs(modules: list[LocalModule], input_shape: tuple[int, int, int]) -> list
 
 def _cost(module: LocalModule, value: Tensor, pixels: Tensor) -> tuple[Cost, Tensor]:
     module.train()
-    target = torch.zeros(_COUNTED_IMAGES, dtype=torch.int64)
-    kept = _KeptBytes(module)
-    with saved_tensors_hooks(kept.pack, lambda tensor: tensor), FlopCounterMode(display=False) as forward:
+    with SavedBytes(module.parameters()) as saved, FlopCounterMode(display=False) as forward:
         feature = module(value)
         unit_flops = forward.get_total_flops()
-        outcome = module.objective(feature, target, pixels)
+        losses = _losses(module, feature, pixels)
     with FlopCounterMode(display=False) as backward:
-        outcome.loss.backward()
+        for loss in losses:
+            loss.backward(retain_graph=True)
+        for _ in module.window.passes:  # a later module's cascade loss sweeps through the units once more
+            feature.backward(torch.zeros_like(feature), retain_graph=True)
+    objectives = (module.objective, module.cascade)
     cost = Cost(
         num_parameters=sum(weight.numel() for weight in module.parameters()),
-        num_auxiliary_parameters=sum(weight.numel() for weight in module.objective.parameters()),
+        num_auxiliary_parameters=sum(weight.numel() for part in objectives for weight in part.parameters()),
         forward_flops=forward.get_total_flops() / _COUNTED_IMAGES,
         unit_forward_flops=unit_flops / _COUNTED_IMAGES,
         backward_flops=backward.get_total_flops() / _COUNTED_IMAGES,
-        activation_bytes=kept.total / _COUNTED_IMAGES,
+        activation_bytes=saved.peak_bytes / _COUNTED_IMAGES,
         output_bytes=feature[0].numel() * feature.element_size(),
     )
     return cost, feature.detach()
 
 
-class _KeptBytes:
-    """Adds up the memory of tensors saved for backward: each storage once, weights not at all."""
-
-    def __init__(self, module: LocalModule) -> None:
-        self.total = 0
-        self._seen = {weight.untyped_storage().data_ptr() for weight in module.parameters()}
-
-    def pack(self, tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in self._seen:
-            self._seen.add(storage.data_ptr())
-            self.total += storage.nbytes()
-        return tensor
+def _losses(module: LocalModule, feature: Tensor, pixels: Tensor) -> list[Tensor]:
+    target = torch.zeros(_COUNTED_IMAGES, dtype=torch.int64, device=feature.device)
+    outcomes = [objective(feature, target, pixels) for objective in (module.cascade, module.objective)]
+    return [outcome.loss for outcome in outcomes if outcome.loss is not None]
