@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs a verb. Returns the exit status: 0, or 2 for an error that was explained, 130 when interrupted."""
+    """Runs a verb. Returns the exit status.
+
+    It is 0, or 2 for an error that was explained, 1 for a comparison some of whose runs failed, 130 when interrupted.
+    """
     options = _parsed(arguments)
     previous = signal.signal(signal.SIGTERM, _terminate)
     try:
@@ -57,6 +60,15 @@ def _parser() -> argparse.ArgumentParser:
     bench = _verb(verbs, "bench", _bench, "measure: pipeline or overhead", overridden=True, first="name")
     bench.add_argument("--json", type=Path, help="write the rows to this file as well")
     bench.add_argument("--quick", action="store_true", help="a minute's version")
+    compare = _verb(verbs, "compare", _compare, "compare methods over seeds, or finished runs", overridden=True)
+    compare.epilog = (
+        "An item is a method's name, 'LABEL: OPTION=VALUE ...', OPTION=VALUE for all, or the folder of a finished run."
+    )
+    compare.add_argument("--seeds", help="of every entry, with commas between them; default 0,1,2")
+    compare.add_argument("--output", type=Path, required=True, help="folder for tables, picture and runs")
+    compare.add_argument("--rule", choices=("epochs", "device-seconds"), help="what all entries get the same amount of")
+    compare.add_argument("--device-seconds", type=float, metavar="N", help="budget of a run; default: the baseline's")
+    compare.add_argument("--baseline", metavar="LABEL", help="what others are measured against; default: the first")
     return parser
 
 
@@ -135,6 +147,21 @@ def _bench(options: argparse.Namespace) -> int:
 
     run(options.name, quick=options.quick, json_path=options.json, overrides=options.overrides)
     return 0
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from isograd.analysis.arguments import parse
+    from isograd.analysis.compare import compare
+
+    request = parse(
+        options.overrides,
+        output=options.output,
+        seeds=options.seeds,
+        rule=options.rule,
+        device_s=options.device_seconds,
+        baseline=options.baseline,
+    )
+    return int(compare(request, wide_console()).has_failures)
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:

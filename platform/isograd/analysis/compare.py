@@ -1,0 +1,120 @@
+"""`isograd compare`: trains entries under one rule, or reads finished runs, and writes the comparison down."""
+
+import json
+import shutil
+from collections.abc import Sequence
+
+from rich.console import Console
+
+from isograd.analysis import load, planning, plots, tables
+from isograd.analysis.arguments import Request, chosen_baseline
+from isograd.analysis.budget import Budget, budgeted
+from isograd.analysis.comparison import Comparison, Entry, Failure
+from isograd.analysis.isolated import apart
+from isograd.analysis.load import Record
+from isograd.analysis.notes import notes
+from isograd.analysis.planning import Planned
+from isograd.config.schema import RunConfig
+from isograd.errors import IsogradError
+from isograd.executor.blueprint import Blueprint
+from isograd.report.console import wide_console
+from isograd.report.summary import heading
+from isograd.run.experiment import execute, prepare
+from isograd.run.folder import write_atomically
+
+_AS_MADE = "Finished runs, as they were trained."
+
+
+def compare(request: Request, console: Console) -> Comparison:
+    """Makes the comparison, prints its table, and writes its files into ``request.output``.
+
+    Raises:
+        IsogradError: What is asked for cannot be compared; nothing has been trained. A run that fails later is in the
+            comparison as a failure.
+    """
+    comparison = _of_runs(request) if request.runs else _trained(request, console)
+    said, content = notes(comparison), tables.table(comparison)
+    request.output.mkdir(parents=True, exist_ok=True)
+    for name, text in (
+        ("comparison.json", json.dumps(comparison.to_json(said), indent=2) + "\n"),
+        ("table.md", tables.markdown(content, said, comparison.command)),
+        ("table.tex", tables.latex(content, said, comparison.command, comparison.hardware)),
+    ):
+        write_atomically(request.output / name, text)
+    plots.draw(plots.picture(comparison), request.output / "learning_curves.png")
+    console.print(tables.shown(content, said), soft_wrap=True)
+    return comparison
+
+
+def train(config: RunConfig) -> None:
+    """Makes one run, with its progress on the terminal. Raises IsogradError."""
+    console = wide_console()
+    prepared = prepare(config)
+    console.print(heading(prepared))
+    execute(prepared, console)
+
+
+def _of_runs(request: Request) -> Comparison:
+    planning.check_output(request.output)
+    groups = load.grouped([load.read(path) for path in request.runs])
+    baseline = chosen_baseline(list(groups), request.baseline)
+    entries = tuple(_of_records(label, records) for label, records in groups.items())
+    return Comparison(request.command, _AS_MADE, "Each run was timed when it was made", baseline, entries)
+
+
+def _of_records(label: str, records: Sequence[Record]) -> Entry:
+    config = records[0].config
+    with planning.naming(label):
+        modules = Blueprint(config).check()
+    ordered = tuple(sorted(records, key=lambda record: record.seed))
+    return Entry(label, config, len(modules), planning.auxiliary_parameters(modules), ordered)
+
+
+def _trained(request: Request, console: Console) -> Comparison:
+    entries = planning.plan(request)
+    budget = Budget(entries, f"Equal epochs: {entries[0].config.train.epochs} for every entry.", {})
+    if request.rule == "device-seconds":
+        console.print(f"timing {len(entries)} entries")
+        budget = budgeted(entries, request)
+    planning.check_folders(budget.entries)
+    failures = _run_all(request, budget, console)
+    return Comparison(
+        request.command,
+        budget.rule,
+        "Runs were timed one after another on this machine, each in a process of its own",
+        str(request.baseline),
+        tuple(_entry(entry, failures[entry.label]) for entry in budget.entries),
+    )
+
+
+def _run_all(request: Request, budget: Budget, console: Console) -> dict[str, list[Failure]]:
+    """Makes all runs that are not there yet; seed by seed, so that an interrupted comparison has whole pairs."""
+    runs = [(seed, entry) for seed in request.seeds for entry in budget.entries]
+    failures: dict[str, list[Failure]] = {entry.label: [] for entry in budget.entries}
+    for number, (seed, entry) in enumerate(runs, start=1):
+        finished = load.is_finished(planning.run_folder(entry.configs[seed]))
+        said = " (finished before)" if finished else ""
+        console.print(f"run {number} of {len(runs)}: {entry.label}, seed {seed}{said}", markup=False)
+        if finished:
+            continue
+        reason = budget.failures.get(entry.label) or _run(entry.configs[seed])
+        if reason is not None:
+            console.print(f"failed: {reason}", markup=False)
+            failures[entry.label].append(Failure(seed, reason.partition(". ")[0]))
+    return failures
+
+
+def _run(config: RunConfig) -> str | None:
+    """Makes a run. Returns why it failed, or None."""
+    shutil.rmtree(planning.run_folder(config), ignore_errors=True)  # what an interrupted comparison left
+    try:
+        apart(train, config)
+    except IsogradError as error:
+        return error.what
+    return None
+
+
+def _entry(entry: Planned, failures: Sequence[Failure]) -> Entry:
+    folders = [planning.run_folder(config) for config in entry.configs.values()]
+    records = tuple(load.read(folder) for folder in folders if load.is_finished(folder))
+    return Entry(entry.label, entry.config, entry.num_modules, entry.auxiliary, records, tuple(failures), entry.remarks)

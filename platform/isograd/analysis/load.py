@@ -1,0 +1,161 @@
+"""Finished runs as records, from their folders, and which of them belong together."""
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from isograd.config.load import from_dict, to_dict
+from isograd.config.schema import RunConfig
+from isograd.errors import ConfigError, RunFolderError
+from isograd.run.folder import RunFolder
+
+# What runs of one entry may differ in: it changes neither what was trained nor how fast.
+_PASSED_OVER = ("seed", "folder", "run_name", "checkpoint", "cluster")
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a comparison needs of one run. Errors are shares in [0, 1], times seconds, memory bytes.
+
+    Attributes:
+        folder: The run folder.
+        config: The run's configuration.
+        fingerprint: Of all that changes the run's numbers.
+        num_epochs: Epochs that ended in a test.
+        test_error: Of the final module after the last epoch.
+        best_test_error: Smallest over epochs.
+        test_errors: Of the final module, by epoch.
+        images_per_s: Training images, of all stages together.
+        peak_bytes: Largest over stages.
+        device_s: Sum over stages of the time that each held its device.
+        devices: Where each stage computed.
+        hardware: The machine.
+    """
+
+    folder: Path
+    config: RunConfig
+    fingerprint: str
+    num_epochs: int
+    test_error: float | None
+    best_test_error: float | None
+    test_errors: Mapping[int, float]
+    images_per_s: float
+    peak_bytes: int
+    device_s: float
+    devices: tuple[str, ...]
+    hardware: str
+
+    @property
+    def seed(self) -> int:
+        """What runs of different entries are paired by."""
+        return self.config.seed
+
+
+def is_finished(path: Path) -> bool:
+    """Whether ``path`` is the folder of a run that came to its end."""
+    folder = RunFolder(path)
+    # os.path, because an item of a command line can be too long for a file's name, which is no error but an answer
+    return os.path.isfile(folder.result) and os.path.isfile(folder.config)
+
+
+def read(path: Path) -> Record:
+    """Reads a finished run.
+
+    Raises:
+        RunFolderError: A file is missing, damaged or of another version.
+        UnknownNameError: The run used a plug-in that is not here.
+    """
+    folder = RunFolder(path)
+    try:
+        config = from_dict(OmegaConf.to_container(OmegaConf.load(folder.config)))  # pyright: ignore[reportArgumentType]
+        return _record(path, config, json.loads(folder.result.read_text()))
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, YAMLError, OmegaConfBaseException) as error:
+        raise RunFolderError(
+            f"{path} cannot be read as a finished run ({type(error).__name__}: {str(error).partition(chr(10))[0]})",
+            "A comparison takes its numbers from config.yaml and result.json as this version of isograd writes them",
+            "Use `isograd train` to make the run again, or leave its folder out.",
+        ) from error
+
+
+def _record(path: Path, config: RunConfig, result: dict[str, Any]) -> Record:
+    finals = {epoch["epoch"]: epoch["module_test_errors"][-1] for epoch in result["history"]}
+    return Record(
+        folder=path,
+        config=config,
+        fingerprint=result["fingerprint"],
+        num_epochs=result["num_epochs"],
+        test_error=result["test_error"],
+        best_test_error=result["best_test_error"],
+        test_errors={epoch: error for epoch, error in finals.items() if error is not None},
+        images_per_s=result["images_per_s"],
+        peak_bytes=max(stage["peak_bytes"] for stage in result["stages"]),
+        device_s=result["device_s"],
+        devices=tuple(stage["device"] for stage in result["stages"]),
+        hardware=result["hardware"],
+    )
+
+
+def options(config: RunConfig) -> dict[str, Any]:
+    """Returns what defines a run apart from its seed, by dotted names such as ``partition.num_modules``."""
+    return dict(_flat("", {key: value for key, value in to_dict(config).items() if key not in _PASSED_OVER}))
+
+
+def _flat(prefix: str, tree: dict[str, Any]) -> Iterable[tuple[str, Any]]:
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from _flat(f"{prefix}{key}.", value)
+        else:
+            yield f"{prefix}{key}", value
+
+
+def differing(configs: Sequence[RunConfig]) -> list[str]:
+    """Returns the names of the options in which configurations differ."""
+    found = [options(config) for config in configs]
+    names = dict.fromkeys(name for each in found for name in each)
+    return [name for name in names if any(each.get(name) != found[0].get(name) for each in found)]
+
+
+def grouped(records: Iterable[Record]) -> dict[str, list[Record]]:
+    """Returns label -> the runs that differ in their seeds only, in the order in which they come.
+
+    The label is the method's name; where one method occurs in several configurations, what they differ in follows.
+
+    Raises:
+        ConfigError: Two runs of one configuration have the same seed.
+    """
+    groups: dict[str, list[Record]] = {}
+    for record in records:
+        groups.setdefault(json.dumps(options(record.config), sort_keys=True), []).append(record)
+    for group in groups.values():
+        _check_seeds(group)
+    configs = [group[0].config for group in groups.values()]
+    return {_label(group[0].config, configs): group for group in groups.values()}
+
+
+def _label(config: RunConfig, configs: Sequence[RunConfig]) -> str:
+    kin = [other for other in configs if other.method.name == config.method.name]
+    values = options(config)
+    return " ".join([config.method.name, *(f"{name}={_plain(values.get(name))}" for name in differing(kin))])
+
+
+def _plain(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+
+
+def _check_seeds(records: Sequence[Record]) -> None:
+    by_seed: dict[int, Record] = {}
+    for record in records:
+        other = by_seed.setdefault(record.seed, record)
+        if other is not record:
+            raise ConfigError(
+                f"the runs {other.folder} and {record.folder} have the same configuration and both seed {record.seed}",
+                "Entries are paired by seed, so a seed counts once in each",
+                "Use only one of the two folders.",
+            )

@@ -1,0 +1,79 @@
+"""What must be said beside the table for its figures to mean something."""
+
+from collections.abc import Iterator
+
+from isograd.analysis.comparison import Comparison
+from isograd.analysis.load import differing
+
+# The table has a column for them, or the note on stages names them.
+_SHOWN = ("method.", "partition.", "train.epochs", "executor.num_stages")
+
+
+def notes(comparison: Comparison) -> list[str]:
+    """Returns the footnotes of a comparison, each a sentence or two."""
+    return [
+        comparison.rule,
+        _spread(comparison),
+        f"Difference: test error minus that of {comparison.baseline}, between runs of the same seed, in percentage "
+        "points; n is the number of pairs.",
+        f"images/s: training images a second, all stages together; in brackets over that of {comparison.baseline}, "
+        "mean over seeds.",
+        _timing(comparison),
+        *_peak(comparison),
+        *_stages(comparison),
+        *_conditions(comparison),
+        *(f"{entry.label}: {remark}." for entry in comparison.entries for remark in entry.remarks),
+        *failures(comparison),
+    ]
+
+
+def failures(comparison: Comparison) -> Iterator[str]:
+    """Yields a line for each run that did not come to its end."""
+    for entry in comparison.entries:
+        for failure in entry.failures:
+            yield f"{entry.label}, seed {failure.seed}, failed: {failure.reason}."
+
+
+def _spread(comparison: Comparison) -> str:
+    seeds = comparison.seeds
+    if len(seeds) == 1:
+        return (
+            f"Test error after the last epoch, and of the best epoch. One seed ({seeds[0]}): no spread can be stated."
+        )
+    return (
+        "Test error after the last epoch, and of each run's best epoch: mean ± sample standard deviation over "
+        f"{len(seeds)} seeds ({', '.join(map(str, seeds))})."
+    )
+
+
+def _timing(comparison: Comparison) -> str:
+    machines = comparison.hardware
+    warning = " Figures of different machines do not compare." if len(machines) > 1 else ""
+    return f"{comparison.timing}: {'; '.join(machines) or 'no run came to its end'}.{warning}"
+
+
+def _peak(comparison: Comparison) -> Iterator[str]:
+    devices = {device for entry in comparison.entries for record in entry.records for device in record.devices}
+    on_cpu = any(device.startswith("cpu") for device in devices)
+    counted = ["resident memory of the process, libraries included, on the CPU"] if on_cpu else []
+    counted += ["memory allocated by torch on a GPU"] if devices and devices != {"cpu"} else []
+    if counted:
+        yield f"Peak memory: largest over stages and seeds; {', '.join(counted)}."
+
+
+def _stages(comparison: Comparison) -> Iterator[str]:
+    """Yields the number of devices that each entry held, where one held several."""
+    held = {entry.label: len(entry.records[0].devices) for entry in comparison.entries if entry.records}
+    if max(held.values(), default=1) > 1:
+        yield f"Stages, each holding a device: {', '.join(f'{label} {num}' for label, num in held.items())}."
+
+
+def _conditions(comparison: Comparison) -> Iterator[str]:
+    """Yields what a reader would not expect of the training."""
+    configs = [entry.config for entry in comparison.entries]
+    cut_short = sorted({config.train.max_steps for config in configs if config.train.max_steps})
+    if cut_short:
+        yield f"Training was cut short after {' or '.join(map(str, cut_short))} steps (train.max_steps)."
+    names = [name for name in differing(configs) if not name.startswith(_SHOWN)]
+    if names:
+        yield f"Beyond method and partition, the entries differ in: {', '.join(names)}."

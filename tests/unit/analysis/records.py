@@ -1,0 +1,51 @@
+"""Runs that never happened, for the tests of what is computed from runs."""
+
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+from isograd.analysis.comparison import AuxiliaryParameters, Comparison, Entry, Failure
+from isograd.analysis.load import Record
+from isograd.config.load import load
+from isograd.config.schema import RunConfig
+
+
+@cache
+def composed(*overrides: str) -> RunConfig:
+    return load(["executor=sequential", *overrides])
+
+
+def config(*overrides: str, seed: int = 0) -> RunConfig:
+    return replace(composed(*overrides), seed=seed)
+
+
+def record(
+    config: RunConfig,
+    errors: tuple[float, ...] = (0.5, 0.25),
+    images_per_s: float = 1000.0,
+    peak_bytes: int = 3 * 2**20,
+    devices: tuple[str, ...] = ("cpu",),
+) -> Record:
+    return Record(
+        folder=Path(f"runs/{config.method.name}-seed{config.seed}"),
+        config=config,
+        fingerprint="abc",
+        num_epochs=len(errors),
+        test_error=errors[-1],
+        best_test_error=min(errors),
+        test_errors={epoch: error for epoch, error in enumerate(errors, start=1)},
+        images_per_s=images_per_s,
+        peak_bytes=peak_bytes,
+        device_s=10.0,
+        devices=devices,
+        hardware="a machine",
+    )
+
+
+def entry(label: str, *runs: Record, failures: tuple[Failure, ...] = (), remarks: tuple[str, ...] = ()) -> Entry:
+    first = runs[0].config if runs else config()
+    return Entry(label, first, 4, AuxiliaryParameters(1234, 0), runs, failures, remarks)
+
+
+def comparison(*entries: Entry) -> Comparison:
+    return Comparison("isograd compare x", "Equal epochs: 2 for every entry.", "Timed", entries[0].label, entries)
