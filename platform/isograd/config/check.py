@@ -41,6 +41,7 @@ RANGES: dict[str, Range] = {
     "model.depth": _COUNT,
     "model.num_heads": _COUNT,
     "model.patch_size": _COUNT,
+    "model.stem_stride": _COUNT,
     "model.mlp_ratio": _POSITIVE,
     "model.drop_rate": _SHARE,
     "model.drop_path_rate": _SHARE,

@@ -23,12 +23,14 @@ class ResNetCifarConfig:
     depth: 6 N + 2 layers, N blocks a stage.
     width: Channels of the first stage; the others have two and four times as many.
     drop_rate: Dropout between the two convolutions of a block.
+    stem_stride: Of the first convolution; 2 makes all maps half as high and wide, for quick experiments.
     """
 
     name: str = "resnet32"
     depth: int = 32
     width: int = 16
     drop_rate: float = 0.0
+    stem_stride: int = 1
 
 
 def draw_convolutions(module: nn.Module) -> None:
@@ -65,9 +67,9 @@ class BasicBlock(nn.Module):
         return F.relu(branch + self.downsample(value))
 
 
-def _stem(in_channels: int, width: int) -> nn.Module:
+def _stem(in_channels: int, width: int, stride: int) -> nn.Module:
     stem = nn.Sequential()
-    stem.add_module("conv1", nn.Conv2d(in_channels, width, 3, 1, 1, bias=False))
+    stem.add_module("conv1", nn.Conv2d(in_channels, width, 3, stride, 1, bias=False))
     stem.add_module("bn1", nn.BatchNorm2d(width))
     stem.add_module("relu", nn.ReLU())
     return stem
@@ -95,7 +97,9 @@ def build(config: ResNetCifarConfig, *, input_shape: tuple[int, int, int], num_c
             f"Use model.depth={6 * max(num_blocks, 1) + 2}.",
         )
     widths = [config.width, 2 * config.width, 4 * config.width]
-    plan: list[tuple[str, Callable[[], nn.Module]]] = [("stem", lambda: _stem(input_shape[0], widths[0]))]
+    plan: list[tuple[str, Callable[[], nn.Module]]] = [
+        ("stem", lambda: _stem(input_shape[0], widths[0], config.stem_stride))
+    ]
     in_channels = widths[0]
     for stage, width in enumerate(widths, start=1):
         for block in range(num_blocks):
