@@ -18,13 +18,13 @@ from typing import Any
 from isograd.errors import ConfigError, PartitionError
 from isograd.local.blocks import blocks_of
 from isograd.local.method import METHODS
-from isograd.local.replacement import Always, EveryNth, Replaced
-from isograd.local.replacement_sites import Gap, gaps
-from isograd.local.replacement_surrogate import SurrogateConfig, surrogate
-from isograd.local.replacement_synthesis import Blend, ScaleConfig, Sharing
-from isograd.local.replacement_wrapping import Wrapping
 from isograd.options import check_declared, choice, number
 from isograd.partition.partition import Partition
+from isograd.replacement.replaced import Always, EveryNth, Replaced
+from isograd.replacement.sites import Gap, gaps
+from isograd.replacement.surrogate import SurrogateConfig, surrogate
+from isograd.replacement.synthesis import Blend, ScaleConfig, Sharing
+from isograd.replacement.wrapping import Wrapping
 from torch import nn
 
 
@@ -57,7 +57,7 @@ class RepL(Wrapping):
     Note:
         How the papers settle the following could not be had; these are our readings. Neighbours learn from their own
         use only (``detach_neighbours``). Affine weights of normalisations are mixed like all others; running statistics
-        are the block's own. Which blocks are replaced is said at :func:`~isograd.local.replacement_sites.gaps`. Their
+        are the block's own. Which blocks are replaced is said at :func:`~isograd.replacement.sites.gaps`. Their
         weights have to agree with both neighbours' in names and shapes. A surrogate mixes other numbers of channels,
         too, and so replaces more blocks; ``removed`` replaces those that ``scalar`` does.
 

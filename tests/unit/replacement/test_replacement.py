@@ -8,9 +8,9 @@ import torch
 from isograd.errors import BackboneError, ConfigError, IsogradError, PartitionError, UnknownNameError
 from isograd.executor.blueprint import Blueprint
 from isograd.local.method import METHODS
-from isograd.local.replacement import EveryNth, Replaced, fold
-from isograd.local.replacement_constant import constant_kernels
-from isograd.local.replacement_synthesis import ChannelMixing
+from isograd.replacement.constant import constant_kernels
+from isograd.replacement.replaced import EveryNth, Replaced, fold
+from isograd.replacement.synthesis import ChannelMixing
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F

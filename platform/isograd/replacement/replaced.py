@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from isograd.local.replacement_constant import constant_kernels
-from isograd.local.replacement_synthesis import Synthesis
 from isograd.models.backbone import Backbone
 from isograd.partition.partition import Partition
+from isograd.replacement.constant import constant_kernels
+from isograd.replacement.synthesis import Synthesis
 
 
 class Always(nn.Module):

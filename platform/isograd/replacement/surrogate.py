@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from isograd.errors import BackboneError
-from isograd.local.replacement_sites import Gap
-from isograd.local.replacement_synthesis import Blend, KernelFusion, ScaleConfig, Synthesis, Union, ValueOutput
 from isograd.models.backbone import Unit
+from isograd.replacement.sites import Gap
+from isograd.replacement.synthesis import Blend, KernelFusion, ScaleConfig, Synthesis, Union, ValueOutput
 
 
 @dataclass(frozen=True)

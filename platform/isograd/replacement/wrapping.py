@@ -12,10 +12,10 @@ from isograd.errors import ConfigError
 from isograd.local.exchange import Exchange
 from isograd.local.method import METHODS, Method
 from isograd.local.module import Objective
-from isograd.local.replacement import plain
 from isograd.options import check_declared
 from isograd.partition.partition import Partition
 from isograd.registry import suggestion
+from isograd.replacement.replaced import plain
 
 
 class Wrapping(Method):

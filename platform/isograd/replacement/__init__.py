@@ -1,0 +1,1 @@
+"""Blocks made from their neighbours' weights: replacement learning (RepL)."""
