@@ -72,7 +72,7 @@ class RepL(Wrapping):
     class Config:
         """Attributes:
         wraps: The method whose losses train the network.
-        options: Of that method, those that differ from its defaults; ``+method.options.NAME=VALUE`` sets one.
+        options: Of that method, those that differ from its defaults; ``method.options.NAME=VALUE`` sets one.
         interval: k, at least 2: within each stage the blocks k - 1, 2 k - 1, ... are replaced.
         mode: ``scalar``, ``surrogate`` or ``lazy``; the controls are ``removed`` and ``shared``.
         a: First value of the scales of the previous block's tensors.

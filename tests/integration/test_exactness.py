@@ -17,15 +17,63 @@ RESNET = ("model=resnet32", "model.drop_rate=0.1", "data.image_shape=[3,16,16]")
 VIT = ("model=vit_ti", "model.width=48", "model.patch_size=8", "model.drop_rate=0.1", "model.drop_path_rate=0.2")
 VIT_OPTIMIZER = ("optimizer=adamw", "schedule=cosine")
 
-CASES = [
-    *[(("method=dgl", *RESNET, f"partition.num_modules={k}"), s) for k, s in ((2, 2), (4, 3), (8, 2), (16, 4))],
-    *[(("method=infopro", *RESNET, f"partition.num_modules={k}"), s) for k, s in ((2, 2), (4, 4), (8, 3), (16, 2))],
-    (("method=infopro", "method.loss=contrast", *RESNET, "partition.num_modules=4"), 2),
-    *[(("method=dgl", *VIT, *VIT_OPTIMIZER, "partition.num_modules=4"), s) for s in (2, 3, 4)],
-    *[(("method=infopro", *VIT, *VIT_OPTIMIZER, "partition.num_modules=4"), s) for s in (2, 3, 4)],
-    (("method=infopro", "model=resnet20", "precision.dtype=bfloat16", "partition.num_modules=3"), 2),
-    (("method=dgl", "model=resnet20", "precision.channels_last=true", "precision.clip_norm=0.5"), 2),
+DECAY = "method.decay=0.9"  # so that an average of the wrong weights shows at once
+
+# Every method with its options, among them those that change what is exchanged.
+METHODS = {
+    "dgl": ("method=dgl",),
+    "infopro": ("method=infopro",),
+    "man": ("method=man", DECAY),
+    "man, infopro, scaled, copied": (
+        "method=man",
+        "method.base=infopro",
+        "method.fusion=scaled",
+        "method.init=copy",
+        DECAY,
+    ),
+    "man, lag": ("method=man", "method.lag=2", DECAY),
+    "hpff": ("method=hpff",),
+    "hpff, infopro, quadrants": ("method=hpff", "method.base=infopro", "method.patches=quadrants"),
+    "hpff, window 3": ("method=hpff", "method.window=3"),
+    "mlaan": ("method=mlaan", DECAY),
+    "mlaan, last average": ("method=mlaan", "method.ema=last", DECAY),
+    "mlaan, infopro, window 3, lag": ("method=mlaan", "method.base=infopro", "method.window=3", "method.lag=3", DECAY),
+    "mlaan, no windows": ("method=mlaan", "method.mlm=false", DECAY),
+    "glcan": ("method=glcan",),
+    "auglocal": ("method=auglocal",),
+    "repl, man": ("method=repl", "method.wraps=man", "method.options.decay=0.9"),
+}
+RESNETS = {f"resnet K={k}": (*RESNET, f"partition.num_modules={k}") for k in (3, 4, 8, 16)}
+BACKBONES = {**RESNETS, "vit K=4": (*VIT, *VIT_OPTIMIZER, "partition.num_modules=4")}
+
+# What every run of the suite looks at; `pytest -m matrix` looks at all methods on all backbones with S = 2 and 3.
+SAMPLE = [
+    ("dgl", "resnet K=8", 4),
+    ("dgl", "vit K=4", 2),
+    ("infopro", "resnet K=16", 2),
+    ("infopro", "vit K=4", 3),
+    ("man", "resnet K=16", 3),
+    ("man, infopro, scaled, copied", "vit K=4", 2),
+    ("man, lag", "resnet K=4", 2),
+    ("hpff", "resnet K=8", 3),
+    ("hpff, infopro, quadrants", "vit K=4", 2),
+    ("hpff, window 3", "resnet K=3", 3),
+    ("mlaan", "resnet K=16", 2),
+    ("mlaan, infopro, window 3, lag", "resnet K=8", 3),
+    ("mlaan, last average", "vit K=4", 3),
+    ("mlaan, no windows", "resnet K=4", 2),
+    ("glcan", "resnet K=4", 2),
+    ("auglocal", "resnet K=8", 2),
+    ("repl, man", "resnet K=3", 2),
 ]
+NUMERICS = {
+    "bfloat16": ("method=infopro", "model=resnet20", "precision.dtype=bfloat16", "partition.num_modules=3"),
+    "contrast, NCHW, clipped": (
+        *("method=infopro", "method.loss=contrast", "model=resnet20", "precision.channels_last=false"),
+        "precision.clip_norm=0.5",
+    ),
+    "bfloat16 gradients": ("method=hpff", "model=resnet20", "precision.dtype=bfloat16", "partition.num_modules=3"),
+}
 
 
 @cache
@@ -33,10 +81,29 @@ def sequential(overrides: tuple[str, ...]) -> dict[str, Tensor]:
     return trained("executor=sequential", *overrides)
 
 
-@pytest.mark.parametrize(("overrides", "num_stages"), CASES, ids=lambda value: str(value)[:70])
-def test_pipelined_equals_sequential(ray_session: None, overrides: tuple[str, ...], num_stages: int) -> None:
+def check(overrides: tuple[str, ...], num_stages: int) -> None:
     pipelined = trained("executor=pipelined", f"executor.num_stages={num_stages}", *overrides)
     assert differences(sequential(overrides), pipelined) == []
+
+
+@pytest.mark.parametrize(("method", "backbone", "num_stages"), SAMPLE)
+def test_pipelined_equals_sequential(ray_session: None, method: str, backbone: str, num_stages: int) -> None:
+    check((*METHODS[method], *BACKBONES[backbone]), num_stages)
+
+
+@pytest.mark.parametrize("case", NUMERICS)
+def test_pipelined_equals_sequential_in_other_numerics(ray_session: None, case: str) -> None:
+    check(NUMERICS[case], 2)
+
+
+@pytest.mark.matrix
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_pipelined_equals_sequential_everywhere(ray_session: None, method: str, backbone: str) -> None:
+    if method.startswith("repl") and backbone in ("resnet K=8", "resnet K=16"):
+        pytest.skip("no local module has three blocks, so RepL has none to replace")
+    for num_stages in (2, 3):
+        check((*METHODS[method], *BACKBONES[backbone]), num_stages)
 
 
 def test_evaluation_goes_through_the_pipeline_and_says_the_same(ray_session: None) -> None:

@@ -101,3 +101,18 @@ def test_resumed_result_remembers_earlier_epochs(tmp_path: Path) -> None:
 def test_prepare_writes_nothing(tmp_path: Path) -> None:
     prepare(load([*SMALL, f"folder={tmp_path / 'new'}"]))
     assert not (tmp_path / "new").exists()
+
+
+EXCHANGING = ("method=mlaan", "method.decay=0.9", "method.lag=2", "partition.num_modules=4", "train.max_steps=14")
+
+
+@pytest.mark.parametrize(("first", "second"), [(pipelined(2), SEQUENTIAL), (SEQUENTIAL, pipelined(3))])
+def test_weights_that_lag_behind_are_part_of_a_checkpoint(
+    ray_session: None, tmp_path: Path, first: tuple, second: tuple
+) -> None:
+    run(load([*SMALL, *EXCHANGING, *SEQUENTIAL, f"folder={tmp_path}", "run_name=whole"]))
+    run(load([*SMALL, *EXCHANGING, *first, f"folder={tmp_path}", "run_name=part", "train.max_steps=9"]))
+    execute(prepare_resumed(tmp_path / "part", [*second, "train.max_steps=14"]))
+    state = final_state(tmp_path / "part")
+    assert differences(final_state(tmp_path / "whole"), state) == []
+    assert any(name.startswith("exchange.") for name in state)

@@ -146,7 +146,14 @@ def _checked(override: str, known: dict[str, Mapping[str, Any]]) -> list[str]:
             f"Known are: {', '.join(choices)}" + (", timm/NAME, torchvision/NAME" if key == "model" else ""),
             f"Use one of these names for {key}.",
         )
-    return [override]
+    return [f"++{override}" if _is_open(key, known) else override]
+
+
+def _is_open(key: str, known: dict[str, Mapping[str, Any]]) -> bool:
+    """Whether an option is a mapping with keys of the user's, which Hydra would refuse as unknown."""
+    group, name = (*key.split("."), "")[:2]
+    options = [item for choice in known.get(group, {}).values() for item in dataclasses.fields(choice)]
+    return any(item.name == name and item.default_factory is dict for item in options)
 
 
 def _explained(error: Exception, known: dict[str, Mapping[str, Any]]) -> ConfigError:

@@ -63,9 +63,9 @@ def chosen(end: Unit, later: Sequence[Unit], count: int) -> list[Unit]:
     changes = {at for at in range(len(later)) if shapes[at] != shapes[at + 1]}
     last = len(later) - 1
     needed = changes | {last}
-    free = range(max(changes, default=-1) + 1, last)
-    room = max(min(count - len(needed), len(free)), 0)
-    spaced = {free[round((step + 1) * len(free) / (room + 1)) - 1] for step in range(room)}
+    start = max(changes, default=-1) + 1
+    room = max(min(count - len(needed), last - start), 0)
+    spaced = {start + round((step + 1) * (last + 1 - start) / (room + 1)) - 1 for step in range(room)}
     return [later[at] for at in sorted(needed | spaced)]
 
 

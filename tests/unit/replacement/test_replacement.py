@@ -118,7 +118,7 @@ def test_a_block_that_another_module_averages_is_kept() -> None:
     options = "{mlm: false, leaps: rule, lists: {blocks.3: [blocks.5]}}"
     split = (*VIT, "model.depth=8", "partition.num_modules=2", "partition=explicit", "partition.ends=[blocks.3]")
     assert replaced(blueprint(*split, "method.wraps=dgl")) == ["blocks.1", "blocks.5"]
-    assert replaced(blueprint(*split, "method.wraps=mlaan", f"+method.options={options}")) == ["blocks.1"]
+    assert replaced(blueprint(*split, "method.wraps=mlaan", f"method.options={options}")) == ["blocks.1"]
 
 
 @pytest.mark.parametrize(
@@ -130,9 +130,9 @@ def test_a_block_that_another_module_averages_is_kept() -> None:
         (("model.depth=8",), PartitionError, "none of the 3 blocks.*deeper backbone"),
         (("method.wraps=repl",), ConfigError, "itself wraps"),
         (("method.wraps=dlg",), UnknownNameError, "Did you mean 'dgl'"),
-        (("+method.options={decoy: 1}", "method.wraps=man"), ConfigError, "'decoy'.*Did you mean 'decay'"),
-        (("+method.options={decay: 2}", "method.wraps=man"), ConfigError, "method.options.decay=2 is out of range"),
-        (("+method.options={decay: high}", "method.wraps=man"), ConfigError, "type"),
+        (("method.options={decoy: 1}", "method.wraps=man"), ConfigError, "'decoy'.*Did you mean 'decay'"),
+        (("method.options={decay: 2}", "method.wraps=man"), ConfigError, "method.options.decay=2 is out of range"),
+        (("method.options={decay: high}", "method.wraps=man"), ConfigError, "type"),
         (("method.mode=lazy", "method.detach_neighbours=false"), ConfigError, "every 4-th step"),
     ],
 )
@@ -390,7 +390,7 @@ def test_it_wraps_any_method(wraps: str) -> None:
 
 
 def test_options_reach_the_wrapped_method() -> None:
-    plan = blueprint(*RESNET, "method.wraps=dgl", "+method.options={auxiliary: mlp}", "partition.num_modules=2")
+    plan = blueprint(*RESNET, "method.wraps=dgl", "method.options={auxiliary: mlp}", "partition.num_modules=2")
     other = Blueprint(composed("method=dgl", "method.auxiliary=mlp", *RESNET, "partition.num_modules=2"))
     names = [set(found.method.local_modules(found.partition, 0)[0].objective.state_dict()) for found in (plan, other)]
     assert names[0] == names[1]

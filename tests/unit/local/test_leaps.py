@@ -1,0 +1,117 @@
+"""Which blocks MLAAN and AugLocal build their auxiliary networks from."""
+
+import pytest
+from isograd.errors import BackboneError, ConfigError, IsogradError
+from isograd.executor.blueprint import Blueprint
+from isograd.local.leaps import leaps
+
+from tests.runs import config
+
+
+def names(plan: Blueprint, index: int, **options: object) -> list[str]:
+    options = {"lists": {}, "rule": False, "count": 4, **options}
+    return [unit.name.removeprefix("layer") for unit in leaps(plan.partition, index, **options)]  # pyright: ignore[reportArgumentType]
+
+
+def resnet(depth: int, named_k: int, table: str = "hpff") -> Blueprint:
+    return Blueprint(
+        config(
+            *(f"model=resnet{depth}", "partition=published", f"partition.table={table}"),
+            *(f"partition.num_modules={named_k}", "method=mlaan"),
+        )
+    )
+
+
+def test_released_lists_of_resnet32() -> None:
+    plan = resnet(32, 8)
+    assert [" ".join(names(plan, index)) for index in range(8)] == [
+        *["2.0 3.0 3.2 3.4"] * 2,
+        "2.0 3.0 3.3 3.4",
+        *["3.0 3.2 3.3 3.4"] * 2,
+        "3.2 3.3 3.4",
+        "3.3 3.4",
+        "",
+    ]
+    plan = resnet(32, 16)  # 15 modules
+    early, late = "2.0 3.0 3.2 3.4", "2.0 3.0 3.3 3.4"
+    assert [" ".join(names(plan, index)) for index in range(14)] == [
+        *(early, early, late, early, late),
+        *["3.0 3.2 3.3 3.4"] * 5,
+        *("3.1 3.2 3.4", "3.2 3.3 3.4", "3.3 3.4", "3.4"),
+    ]
+
+
+def test_released_lists_of_resnet110() -> None:
+    plan = resnet(110, 32)
+    found = [" ".join(names(plan, index)) for index in range(31)]
+    assert found[:11] == ["2.0 3.0 3.2 3.17"] * 11
+    assert found[11:21] == ["3.0 3.2 3.3 3.17"] * 10
+    assert found[21:] == [
+        *("3.0 3.3 3.4 3.17", *["3.8 3.17"] * 4, *["3.14 3.17"] * 2),
+        *("3.15 3.17", "3.16 3.17", "3.17"),
+    ]
+    plan = resnet(110, 55)  # 54 modules
+    found = [" ".join(names(plan, index)) for index in range(53)]
+    assert found[35] == "3.0 3.3 3.4 3.17"
+    assert found[36:] == [
+        *(*["3.8 3.17"] * 7, *["3.14 3.17"] * 4, *["3.15 3.17"] * 2, *["3.16 3.17"] * 3, "3.17"),
+    ]
+
+
+def test_the_rule_chooses_changes_of_shape_the_last_block_and_others_between() -> None:
+    plan = Blueprint(config("model=resnet56", "partition.num_modules=29", "method=mlaan"))
+    assert names(plan, 0) == ["2.0", "3.0", "3.4", "3.8"]
+    assert names(plan, 0, count=2) == ["2.0", "3.0", "3.8"]  # fewer would not fit together
+    assert names(plan, 26) == ["3.8"]
+    assert names(plan, 27) == []
+    vit = Blueprint(config("model=vit_ti", "model.width=24", "partition.num_modules=4", "method=mlaan"))
+    assert [name.removeprefix("blocks.") for name in names(vit, 0)] == ["4", "6", "9", "11"]
+
+
+def test_lists_of_the_users_go_first() -> None:
+    plan = resnet(32, 8)
+    assert names(plan, 0, lists={"layer1.0": ["layer1.1", "layer2.0"]}) == ["1.1", "2.0"]
+
+
+BAD = {
+    "a window of five in four modules": (("method=hpff", "method.window=5"), "method.window=5"),
+    "a window of one": (("method=mlaan", "method.window=1"), "method.window=1"),
+    "a decay of one": (("method=man", "method.decay=1"), "method.decay=1"),
+    "a negative decay": (("method=mlaan", "method.decay=-0.1"), "method.decay=-0.1"),
+    "a negative lag": (("method=man", "method.lag=-1"), "method.lag=-1"),
+    "an unknown fusion": (("method=man", "method.fusion=product"), "method.fusion='product'"),
+    "scaled fusion of one block": (("method=man", "method.fusion=scaled", "method.blocks=ema"), "weighs 2 blocks"),
+    "quadrants without decoders": (("method=hpff", "method.patches=quadrants"), "nothing to split"),
+    "more patches than pixels": (("method=hpff", "method.num_patches=40"), "num_patches=40"),
+    "one level weight": (("method=hpff", "method.level_weights=[1]"), "has 1 values"),
+    "a leap past the last unit": (
+        ("method=mlaan", "method.lists={layer1.1:[layer2.0,layer3.0,layer3.7]}"),
+        "layer3.7, which is no later block",
+    ),
+    "a leap backwards": (("method=mlaan", "method.lists={layer2.0:[layer1.0]}"), "leaps from layer2.0 to layer1.0"),
+    "a leap over a change of shape": (
+        ("method=mlaan", "method.lists={layer1.0:[layer3.1]}"),
+        "from a feature of shape",
+    ),
+    "a list of an unknown unit": (("method=mlaan", "method.lists={layer9.0:[layer3.1]}"), "no unit 'layer9.0'"),
+    "neighbours replaced": (("method=repl", "method.interval=1"), "neighbours of each other"),
+    "an unknown base": (("method=man", "method.base=e2e"), "method.base='e2e'"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_options_are_refused_before_anything_runs(case: str) -> None:
+    from isograd.config.check import check
+
+    overrides, said = BAD[case]
+    with pytest.raises(IsogradError) as caught:
+        found = config("model=resnet20", "model.width=4", *_cut(overrides), *overrides)
+        check(found)
+        Blueprint(found).check()
+    assert said in str(caught.value)
+    assert caught.value.mend.startswith(("Use ", "Leave "))
+    assert isinstance(caught.value, ConfigError | BackboneError)
+
+
+def _cut(overrides: tuple[str, ...]) -> tuple[str, ...]:
+    return () if "method=repl" in overrides else ("partition.num_modules=4",)
