@@ -7,11 +7,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from isograd.local.ema import EMA
 from isograd.local.exchange import Window
-from isograd.local.statistics import repeat_statistics
+from isograd.local.statistics import repeated, repeating
 from isograd.models.backbone import Unit
 from isograd.tasks.task import Task
 
@@ -145,7 +144,10 @@ class LocalModule(nn.Module):
         self.trunk = nn.Sequential(*(unit.module for unit in units))
         self.objective = objective
         self.cascade = Silent() if cascade is None else cascade
-        self._repeated = _repeated(units, [1] * len(units) if num_passes is None else num_passes)
+        counts = [1] * len(units) if num_passes is None else num_passes
+        self._repeated = [
+            found for unit, count in zip(units, counts, strict=True) for found in repeated(unit.module, count)
+        ]
 
     @property
     def followers(self) -> list[EMA]:
@@ -159,12 +161,8 @@ class LocalModule(nn.Module):
 
     def forward(self, value: Tensor) -> Tensor:
         """Returns h_k, the activation that the next module receives."""
-        feature = self.trunk(self.entry(value))
-        if self.training:
-            for layer, count in self._repeated:
-                if layer.num_batches_tracked is not None:
-                    layer.num_batches_tracked += count - 1
-        return feature
+        with repeating(self._repeated if self.training else ()):
+            return self.trunk(self.entry(value))
 
     def predict(self, feature: Tensor) -> Tensor | None:
         """Returns the prediction of its auxiliary network, (B, Y), the cascade's first; None where it makes none."""
@@ -193,9 +191,3 @@ class LocalModule(nn.Module):
     def named_weights(self) -> dict[str, nn.Parameter]:
         """Returns all parameters by their global names."""
         return {f"{prefix}.{name}": weight for prefix, part in self.parts() for name, weight in part.named_parameters()}
-
-
-def _repeated(units: Sequence[Unit], num_passes: Sequence[int]) -> list[tuple[_BatchNorm, int]]:
-    """Returns the BatchNorm layers whose one forward pass stands for several, with the number."""
-    counted = zip(units, num_passes, strict=True)
-    return [(layer, count) for unit, count in counted if count > 1 for layer in repeat_statistics(unit.module, count)]

@@ -1,19 +1,41 @@
 """BatchNorm statistics of modules whose forward pass stands for several."""
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 
-def repeat_statistics(unit: nn.Module, count: int) -> list[_BatchNorm]:
-    """Makes one forward pass of ``unit`` move its running statistics as ``count`` passes over the same batch would.
+@dataclass(frozen=True)
+class Repeated:
+    """A BatchNorm layer whose forward pass stands for ``count`` passes; ``momentum`` is that of one."""
 
-    With momentum m, r <- (1 - m) r + m s, applied n times to the same s, is once with momentum 1 - (1 - m)^n.
+    layer: _BatchNorm
+    momentum: float
+    count: int
 
-    Returns:
-        Its BatchNorm layers. Their batch counters have to be raised by ``count`` - 1 after each pass.
+
+def repeated(module: nn.Module, count: int) -> list[Repeated]:
+    """Returns the BatchNorm layers of a module whose forward pass stands for ``count`` passes; none for one."""
+    layers = [layer for layer in module.modules() if isinstance(layer, _BatchNorm)] if count > 1 else []
+    return [Repeated(layer, layer.momentum, count) for layer in layers if layer.momentum is not None]
+
+
+@contextmanager
+def repeating(layers: Sequence[Repeated]) -> Iterator[None]:
+    """Makes a training pass move running statistics as that many passes over the same batch would.
+
+    With momentum m, r <- (1 - m) r + m s, applied n times to the same s, is once with momentum 1 - (1 - m)^n. Momenta
+    are changed for the pass only: blocks are copied for auxiliary networks, and a copy stands for one pass.
     """
-    layers = [layer for layer in unit.modules() if isinstance(layer, _BatchNorm) and layer.momentum is not None]
-    for layer in layers:
-        single = layer.__dict__.setdefault("single_momentum", layer.momentum)
-        layer.momentum = 1 - (1 - single) ** count
-    return layers
+    try:
+        for item in layers:
+            item.layer.momentum = 1 - (1 - item.momentum) ** item.count
+        yield
+    finally:
+        for item in layers:
+            item.layer.momentum = item.momentum
+            if item.layer.num_batches_tracked is not None:
+                item.layer.num_batches_tracked += item.count - 1
