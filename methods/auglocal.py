@@ -7,7 +7,7 @@ towards the output (pyramid), as the rest of the network does.
 
 from dataclasses import dataclass
 
-from isograd.local.auxiliary import AsMap, TokenPool
+from isograd.local.auxiliary import AsMap, GlobalPool, TokenPool
 from isograd.local.blocks import fitted
 from isograd.local.method import METHODS, Method
 from isograd.local.module import Objective, TaskObjective
@@ -79,7 +79,7 @@ class AugLocal(Method):
             return [TokenPool(feature), linear]
         norm = [nn.BatchNorm1d(feature.channels)] if num_layers <= 1 else []
         as_map = [] if feature.layout == "NCHW" else [AsMap(feature)]
-        return [*as_map, nn.AdaptiveAvgPool2d(1), nn.Flatten(), *norm, linear]
+        return [*as_map, GlobalPool(), nn.Flatten(), *norm, linear]
 
 
 def _num_layers(partition: Partition) -> int:

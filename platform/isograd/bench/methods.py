@@ -108,7 +108,7 @@ class Contender:
 
 
 def _speed(case: Case, quick: bool, overrides: Sequence[str]) -> list[Row]:
-    num_steps, num_rounds = (2, 1) if quick else (6, 5)
+    num_steps, num_rounds = (2, 1) if quick else (3, 5)
     options = (*_SPEED, *overrides)
     with (
         Contender((*options, *case.options, *_cuts(case, 16)), num_steps) as method,

@@ -78,5 +78,6 @@ class Normalize(nn.Module):
         source, restored = self._restored
         if source is not pixels or restored.dtype != self.mean.dtype:
             restored = (self(pixels) * self.std + self.mean).clamp(0, 1)
+            restored = restored.contiguous(memory_format=torch.channels_last)  # as decoders lay out theirs on a CPU
             self._restored = (pixels, restored)
         return restored

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from isograd.data.transforms import Normalize
 from isograd.errors import ConfigError
-from isograd.local.auxiliary import as_map
+from isograd.local.auxiliary import GlobalPool, as_map
 from isograd.local.module import Objective, Outcome
 from isograd.local.resize import Resize, ResizedConv2d
 from isograd.models.backbone import Feature
@@ -82,7 +82,7 @@ def head(
         )
     num_convolutions, num_linear = int(match[1]), int(match[2])
     layers, channels = _head_convolutions(feature.channels, last_channels, num_convolutions, widen)
-    layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+    layers += [GlobalPool(), nn.Flatten()]
     if num_linear == 2:
         layers += [nn.Linear(channels, feature_dim * widen), nn.ReLU()]
         channels = feature_dim * widen
@@ -103,7 +103,7 @@ def _head_convolutions(channels: int, last_channels: int, count: int, widen: int
 def imagenet_head(feature: Feature, num_outputs: int) -> nn.Module:
     """The released ImageNet head: 1x1 to 128, 3x3 stride 2 to 256 and 512, 1x1 to 2048, global pool, linear."""
     layers = [*_conv(feature.channels, 128, 1), *_conv(128, 256, 3, 2), *_conv(256, 512, 3, 2), *_conv(512, 2048, 1)]
-    return as_map(feature, nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2048, num_outputs)))
+    return as_map(feature, nn.Sequential(*layers, GlobalPool(), nn.Flatten(), nn.Linear(2048, num_outputs)))
 
 
 class Reconstruction(nn.Module):
