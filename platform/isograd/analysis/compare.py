@@ -14,6 +14,7 @@ from isograd.analysis.isolated import apart
 from isograd.analysis.load import Record
 from isograd.analysis.notes import notes
 from isograd.analysis.planning import Planned
+from isograd.bench.methods import saved_bytes_per_image
 from isograd.config.schema import RunConfig
 from isograd.errors import IsogradError
 from isograd.executor.blueprint import Blueprint
@@ -67,7 +68,8 @@ def _of_records(label: str, records: Sequence[Record]) -> Entry:
     with planning.naming(label):
         modules = Blueprint(config).check()
     ordered = tuple(sorted(records, key=lambda record: record.seed))
-    return Entry(label, config, len(modules), planning.auxiliary_parameters(modules), ordered)
+    auxiliary = planning.auxiliary_parameters(modules)
+    return Entry(label, config, len(modules), auxiliary, saved_bytes_per_image(config), ordered)
 
 
 def _trained(request: Request, console: Console) -> Comparison:
@@ -117,4 +119,13 @@ def _run(config: RunConfig) -> str | None:
 def _entry(entry: Planned, failures: Sequence[Failure]) -> Entry:
     folders = [planning.run_folder(config) for config in entry.configs.values()]
     records = tuple(load.read(folder) for folder in folders if load.is_finished(folder))
-    return Entry(entry.label, entry.config, entry.num_modules, entry.auxiliary, records, tuple(failures), entry.remarks)
+    return Entry(
+        entry.label,
+        entry.config,
+        entry.num_modules,
+        entry.auxiliary,
+        saved_bytes_per_image(entry.config),
+        records,
+        tuple(failures),
+        entry.remarks,
+    )

@@ -34,6 +34,7 @@ class Entry:
         config: Of its first seed.
         num_modules: K.
         auxiliary: Size of its auxiliary networks.
+        saved_bytes: Most bytes that autograd keeps for backward in a step, per image.
         records: Finished runs.
         failures: The others.
         remarks: What a reader of its figures must know.
@@ -43,6 +44,7 @@ class Entry:
     config: RunConfig
     num_modules: int
     auxiliary: AuxiliaryParameters
+    saved_bytes: float
     records: tuple[Record, ...]
     failures: tuple[Failure, ...] = ()
     remarks: tuple[str, ...] = ()
@@ -167,6 +169,7 @@ def _entry_json(entry: Entry, summary: Summary) -> dict[str, Any]:
         "method": entry.config.method.name,
         "num_modules": entry.num_modules,
         "auxiliary_parameters": asdict(entry.auxiliary),
+        "saved_bytes_per_image": entry.saved_bytes,
         "remarks": list(entry.remarks),
         "summary": asdict(summary),
         "runs": [_run_json(record) for record in entry.records],

@@ -20,6 +20,8 @@ def notes(comparison: Comparison) -> list[str]:
         "mean over seeds.",
         _timing(comparison),
         *_peak(comparison),
+        "Saved: the most bytes that autograd keeps for backward at once when the modules of one process train in turn, "
+        "counted on one small batch.",
         *_stages(comparison),
         *_conditions(comparison),
         *(f"{entry.label}: {remark}." for entry in comparison.entries for remark in entry.remarks),

@@ -16,7 +16,6 @@ from isograd.config.schema import RunConfig
 from isograd.errors import ConfigError, IsogradError, RunFolderError
 from isograd.executor.blueprint import Blueprint
 from isograd.executor.executor import make_executor
-from isograd.local.method import METHODS
 from isograd.local.module import LocalModule
 from isograd.partition.partition import RULES
 from isograd.run.experiment import prepare
@@ -131,7 +130,7 @@ def _composed(request: Request, asked: Asked) -> tuple[RunConfig, tuple[str, ...
 
 def _uncut(config: RunConfig, asked: Asked) -> tuple[RunConfig, tuple[str, ...]]:
     """Takes cuts and stages that are meant for the other entries from a method that cannot have them."""
-    if METHODS.get(config.method.name).max_num_modules != 1:
+    if Blueprint(config).method.max_num_modules != 1:
         return config, ()
     own = [override.partition("=")[0] for override in asked.overrides]
     dropped, even = [], RULES.get("even")()

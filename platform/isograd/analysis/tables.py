@@ -20,6 +20,7 @@ _HEADER = (
     "difference, points",
     "images/s",
     "peak memory, MiB",
+    "saved, KiB/image",
     "auxiliary parameters",
     "device seconds",
 )
@@ -119,6 +120,7 @@ def _row(entry: Entry, summary: Summary, num_seeds: int, baseline: str) -> tuple
         "baseline" if entry.label == baseline else _difference(summary.difference),
         _speed(summary),
         _ABSENT if summary.peak_bytes is None else f"{summary.peak_bytes / 2**20:,.0f}",
+        f"{entry.saved_bytes / 2**10:,.0f}",
         _parameters(entry.auxiliary),
         _ABSENT if summary.device_s is None else f"{summary.device_s.mean:,.1f}",
     )

@@ -7,11 +7,12 @@ it by hand. Memory is counted over one step (saved tensors; on a GPU also the al
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from isograd.bench.rows import Row
 from isograd.bench.synthetic import source
 from isograd.config.load import load
+from isograd.config.schema import RunConfig
 from isograd.executor.blueprint import Blueprint
 from isograd.executor.program import Program
 from isograd.executor.sequential import SequentialExecutor
@@ -22,6 +23,7 @@ from isograd.run.provenance import hardware
 
 _COMMON = ("data=parquet", "executor=sequential")
 _SPEED = ("model=resnet32", "data.batch_size=64")
+_COUNTED_IMAGES = 8
 _MEMORY = ("model=resnet110", "data.batch_size=16")
 
 
@@ -62,11 +64,27 @@ def bench(quick: bool, overrides: Sequence[str]) -> list[Row]:
     return rows + _memory(cases if not quick else [], overrides)
 
 
-class Contender:
-    """A method that can be asked to train some steps; a context manager."""
+def configured(*options: str) -> RunConfig:
+    """Returns the configuration of a contender."""
+    return load([*_COMMON, *options])
 
-    def __init__(self, options: Sequence[str], num_steps: int) -> None:
-        self._blueprint = Blueprint(load([*_COMMON, *options]))
+
+def saved_bytes_per_image(config: RunConfig) -> float:
+    """Trains one small batch of random images on the CPU; returns the most bytes that autograd had saved, per image."""
+    config = replace(
+        config,
+        executor=replace(config.executor, device="cpu"),
+        data=replace(config.data, batch_size=min(config.data.batch_size, _COUNTED_IMAGES)),
+    )
+    with Contender(config, 1) as contender:
+        return contender.saved_bytes() / config.data.batch_size
+
+
+class Contender:
+    """A configuration that can be asked to train some steps of random images, sequentially; a context manager."""
+
+    def __init__(self, config: RunConfig, num_steps: int) -> None:
+        self._blueprint = Blueprint(replace(config, executor=replace(config.executor, name="sequential")))
         self._executor, self._num_steps = SequentialExecutor(self._blueprint), num_steps
 
     def __enter__(self) -> "Contender":
@@ -111,9 +129,9 @@ def _speed(case: Case, quick: bool, overrides: Sequence[str]) -> list[Row]:
     num_steps, num_rounds = (2, 1) if quick else (3, 5)
     options = (*_SPEED, *overrides)
     with (
-        Contender((*options, *case.options, *_cuts(case, 16)), num_steps) as method,
-        Contender((*options, "method=e2e"), num_steps) as e2e,
-        Contender((*options, "method=e2e", "precision.channels_last=false"), num_steps) as plain,
+        Contender(configured(*options, *case.options, *_cuts(case, 16)), num_steps) as method,
+        Contender(configured(*options, "method=e2e"), num_steps) as e2e,
+        Contender(configured(*options, "method=e2e", "precision.channels_last=false"), num_steps) as plain,
     ):
         contenders = (method, e2e, plain)
         rounds = [[contender.step_s() for contender in contenders] for _ in range(num_rounds + 1)][1:]  # 1: warm up
@@ -124,6 +142,7 @@ def _speed(case: Case, quick: bool, overrides: Sequence[str]) -> list[Row]:
         _row(name, "step time over plain e2e", statistics.median(ours / plain for ours, _, plain in rounds), "ratio"),
         _row(name, "step time over e2e", statistics.median(ours / e2e for ours, e2e, _ in rounds), "ratio"),
         _row(name, "saved bytes over e2e", peaks[0] / peaks[1], "ratio"),
+        _row(name, "saved bytes an image", peaks[0] / _batch_size(options), "bytes"),
     ]
 
 
@@ -134,11 +153,12 @@ def _memory(cases: Sequence[Case], overrides: Sequence[str]) -> list[Row]:
         peaks = _peaks((*options, *case.options, *_cuts(case, 55)))
         name = f"{case.name}, ResNet-110 K=55"
         rows += [_row(name, f"{what} over e2e", peaks[what] / baseline[what], "ratio") for what in peaks]
+        rows += [_row(name, f"{what} an image", peaks[what] / _batch_size(options), "bytes") for what in peaks]
     return rows
 
 
 def _peaks(options: Sequence[str]) -> dict[str, float]:
-    with Contender(options, 1) as contender:
+    with Contender(configured(*options), 1) as contender:
         peaks = {"saved bytes": float(contender.saved_bytes())}
         if contender.is_on_gpu:
             peaks["allocated bytes"] = float(contender.allocated_bytes())
@@ -155,6 +175,10 @@ def _others() -> list[Case]:
     """Returns the registered methods that no case names, with their defaults."""
     named = {option.removeprefix("method=") for case in CASES for option in case.options}
     return [Case(name, (f"method={name}",), "") for name in METHODS if name not in named and name != "e2e"]
+
+
+def _batch_size(options: Sequence[str]) -> int:
+    return configured(*options).data.batch_size
 
 
 def _row(case: str, metric: str, value: float, unit: str) -> Row:

@@ -44,7 +44,7 @@ def record(
 
 def entry(label: str, *runs: Record, failures: tuple[Failure, ...] = (), remarks: tuple[str, ...] = ()) -> Entry:
     first = runs[0].config if runs else config()
-    return Entry(label, first, 4, AuxiliaryParameters(1234, 0), runs, failures, remarks)
+    return Entry(label, first, 4, AuxiliaryParameters(1234, 0), 2048.0, runs, failures, remarks)
 
 
 def comparison(*entries: Entry) -> Comparison:

@@ -18,7 +18,7 @@ def test_a_row_has_means_spreads_and_pairs() -> None:
     first, second = content.rows
     assert first == (
         *("e2e", "4", "1", "15.00 ± 7.07", "15.00 ± 7.07", "baseline"),
-        *("1,500", "3", "1,234", "10.0"),
+        *("1,500", "3", "2", "1,234", "10.0"),
     )
     assert second[3:7] == (
         "11.00 ± 4.24",
@@ -41,12 +41,12 @@ def test_failed_runs_are_seen() -> None:
     none = entry("none", failures=(Failure(0, "it stopped"), Failure(1, "it stopped")))
     _, first, second = table(comparison(BASELINE, half, none)).rows
     assert first[3] == "50.00 (1 of 2 seeds)" and first[5] == "+40.00 (n = 1)"
-    assert second[3:] == ("failed", "-", "-", "-", "-", "1,234", "-")
+    assert second[3:] == ("failed", "-", "-", "-", "-", "2", "1,234", "-")
 
 
 def test_frozen_parameters_are_counted_apart() -> None:
-    averaging = Entry("man", config(), 4, AuxiliaryParameters(1000, 2345), (record(config()),))
-    assert table(comparison(averaging)).rows[0][8] == "1,000 + 2,345 frozen"
+    averaging = Entry("man", config(), 4, AuxiliaryParameters(1000, 2345), 2048.0, (record(config()),))
+    assert table(comparison(averaging)).rows[0][9] == "1,000 + 2,345 frozen"
 
 
 def test_escaping() -> None:
@@ -69,7 +69,7 @@ def test_files_hold_table_notes_command_and_hardware() -> None:
         "% hardware: a machine",
         "% a note",
     ]
-    assert tex[4] == r"\begin{tabular}{lrrrrrrrrr}" and tex[-1] == r"\end{tabular}"
+    assert tex[4] == r"\begin{tabular}{lrrrrrrrrrr}" and tex[-1] == r"\end{tabular}"
     rows = [line for line in tex if line.endswith(r"\\")]
-    assert len(rows) == 3 and all(row.count("&") == 9 for row in rows) and r"a|b\_c" not in rows[2]
+    assert len(rows) == 3 and all(row.count("&") == 10 for row in rows) and r"a|b\_c" not in rows[2]
     assert [line for line in tex if line.endswith("rule")] == [r"\toprule", r"\midrule", r"\bottomrule"]
