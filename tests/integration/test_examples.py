@@ -18,6 +18,13 @@ def test_training_from_python(ray_session: None, tmp_path: Path, capsys: pytest.
     assert "same test errors: True" in capsys.readouterr().out
 
 
+def test_setting_weights_by_name(capsys: pytest.CaptureFixture[str]) -> None:
+    example = runpy.run_path(str(ROOT / "examples" / "set_weights.py"))
+    example["main"](["model.width=4", "executor.device=cpu"])
+    said = capsys.readouterr().out
+    assert said.count("loss ") == 12 and "backbone.stem.conv1.weight: (4, 3, 3, 3)" in said
+
+
 def test_the_method_in_the_readme_trains(tmp_path: Path) -> None:
     code = re.search(r"`methods/mine.py`:\n\n```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     assert code is not None
