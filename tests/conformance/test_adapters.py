@@ -12,7 +12,7 @@ import torch
 import torchvision as torchvision_library
 from isograd.errors import BackboneError, ConfigError, IsogradError, UnknownNameError
 from isograd.models import timm, torchvision
-from isograd.models.backbone import MODELS, Backbone, Unit
+from isograd.models.backbone import MODELS, Backbone, Feature, Unit, token_grid
 from isograd.models.timm import TimmConfig
 from isograd.models.torchvision import TorchvisionConfig
 from torch import Tensor, nn
@@ -209,6 +209,25 @@ def test_features_of_maps_and_tokens() -> None:
     assert (vit.shape, vit.layout, vit.num_prefix_tokens, vit.size) == ((5, 192), "NLC", 1, (2, 2))
     cait = _build(TimmConfig(architecture="cait_xxs24_224")).units[0].output  # its class token joins at the end
     assert (cait.shape, cait.layout, cait.num_prefix_tokens) == ((4, 192), "NLC", 0)
+
+
+@pytest.mark.parametrize(
+    ("number", "height", "width", "grid"),
+    [(196, 224, 224, (14, 14)), (6, 48, 32, (3, 2)), (8, 32, 64, (2, 4)), (12, 60, 50, (4, 3)), (49, 32, 32, (7, 7))],
+)
+def test_tokens_lie_on_the_grid_of_square_patches(number: int, height: int, width: int, grid: tuple[int, int]) -> None:
+    assert token_grid(number, height, width) == grid
+
+
+def test_tokens_that_form_no_grid_are_refused_where_a_map_is_needed() -> None:
+    assert token_grid(17, 32, 32) is None
+    with pytest.raises(BackboneError, match="17 patch tokens of width 8 cannot be laid out as a map"):
+        _ = Feature((18, 8), "NLC", 1).size
+
+
+def test_oblong_images_make_oblong_token_maps() -> None:
+    vit = _build(TimmConfig(architecture="vit_tiny_patch16_224"), (3, 48, 32))
+    assert vit.units[0].output.size == (3, 2)
 
 
 @pytest.mark.parametrize("config", [TimmConfig(), TorchvisionConfig()])

@@ -154,6 +154,7 @@ FEATURES = {
     "channels last map": (Feature((8, 8, 12), "NHWC"), (5, 8, 8, 12)),
     "tokens": (Feature((17, 12), "NLC", 1), (5, 17, 12)),
     "tokens without class token": (Feature((16, 12), "NLC"), (5, 16, 12)),
+    "tokens of an oblong image": (Feature((7, 12), "NLC", 1, (2, 3)), (5, 7, 12)),
 }
 
 

@@ -1,7 +1,7 @@
 """Auxiliary networks that predict the task's target from a local module's activation.
 
 All are built from a :class:`~isograd.models.backbone.Feature`, so any backbone can carry them: token features are laid
-out as a square map for the convolutional ones, channels-last maps are transposed.
+out as a map for the convolutional ones, channels-last maps are transposed.
 """
 
 import math
@@ -19,7 +19,7 @@ AUXILIARY: Registry[Builder] = Registry("auxiliary network")
 
 
 class AsMap(nn.Module):
-    """Lays any feature out as (B, C, H, W): tokens as a square without their class token, NHWC transposed."""
+    """Lays any feature out as (B, C, H, W): tokens as their grid without their class token, NHWC transposed."""
 
     def __init__(self, feature: Feature) -> None:
         super().__init__()

@@ -6,6 +6,7 @@ one tensor to one tensor. Running the units in order equals the network's own fo
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import gcd, isqrt
 from typing import Any, Literal, Protocol
 
 import torch
@@ -25,11 +26,13 @@ class Feature:
         shape: Without the batch axis: (C, H, W), (H, W, C), (N, D) or (Y,), as ``layout`` says.
         layout: The meaning of the axes, batch included.
         num_prefix_tokens: Class and register tokens before the patch tokens (``NLC`` only).
+        grid: Rows and columns of the patches (``NLC`` only); None for a square, or for tokens that form no grid.
     """
 
     shape: tuple[int, ...]
     layout: Layout
     num_prefix_tokens: int = 0
+    grid: tuple[int, int] | None = None
 
     @property
     def channels(self) -> int:
@@ -38,15 +41,24 @@ class Feature:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Height and width of the map; tokens are laid out as a square, (1, 1) for logits."""
+        """Height and width of the map, (1, 1) for logits. Raises BackboneError for tokens that form no grid."""
         if self.layout == "NCHW":
             return self.shape[1], self.shape[2]
         if self.layout == "NHWC":
             return self.shape[0], self.shape[1]
         if self.layout == "NLC":
-            side = int((self.shape[0] - self.num_prefix_tokens) ** 0.5)
-            return side, side
+            return self.grid or self._square()
         return 1, 1
+
+    def _square(self) -> tuple[int, int]:
+        number = self.shape[0] - self.num_prefix_tokens
+        if isqrt(number) ** 2 != number:
+            raise BackboneError(
+                f"{number} patch tokens of width {self.channels} cannot be laid out as a map",
+                "They are no grid of square patches of the image",
+                "Use an auxiliary network for tokens (method.auxiliary=token), or an image size that gives a grid.",
+            )
+        return isqrt(number), isqrt(number)
 
     @property
     def numel(self) -> int:
@@ -151,8 +163,7 @@ def assemble(
     value = torch.zeros(1, *input_shape)
     for unit_name, module in modules:
         value = _probe(name, unit_name, module, value)
-        layout, num_prefix_tokens = layout_of(value)
-        units.append(Unit(unit_name, module, Feature(tuple(value.shape[1:]), layout, num_prefix_tokens)))
+        units.append(Unit(unit_name, module, _feature(value, *layout_of(value), input_shape)))
     if tuple(value.shape) != (1, num_classes):
         raise BackboneError(
             f"{name} returns a tensor of shape {tuple(value.shape)} for one image",
@@ -160,6 +171,27 @@ def assemble(
             "Use an image classifier whose number of classes can be set.",
         )
     return Backbone(name, tuple(units), input_shape, num_classes)
+
+
+def _feature(value: Tensor, layout: Layout, num_prefix_tokens: int, input_shape: tuple[int, int, int]) -> Feature:
+    shape = tuple(value.shape[1:])
+    grid = token_grid(shape[0] - num_prefix_tokens, input_shape[1], input_shape[2]) if layout == "NLC" else None
+    return Feature(shape, layout, num_prefix_tokens, grid)
+
+
+def token_grid(num_tokens: int, height: int, width: int) -> tuple[int, int] | None:
+    """Returns the rows and columns of ``num_tokens`` square patches of a height x width image, or None.
+
+    That is the grid of a patch size that gives this number; else the one with exactly the image's proportions.
+    """
+    for patch in range(1, min(height, width) + 1):
+        rows, columns = height // patch, width // patch
+        if rows * columns == num_tokens:
+            return rows, columns
+    common = gcd(height, width)
+    scale = isqrt(num_tokens * common**2 // (height * width))
+    rows, columns = scale * height // common, scale * width // common
+    return (rows, columns) if rows * columns == num_tokens > 0 else None
 
 
 def _probe(name: str, unit_name: str, module: nn.Module, value: Tensor) -> Tensor:

@@ -5,13 +5,12 @@ timm is imported where a network is built: it takes seconds, which other backbon
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from math import isqrt
 from typing import Any
 
 from torch import Tensor, nn
 
 from isograd.errors import UnknownNameError
-from isograd.models.backbone import MODELS, Backbone, Layout, ModelEntry, assemble
+from isograd.models.backbone import MODELS, Backbone, Layout, ModelEntry, assemble, token_grid
 from isograd.models.chain import chain, construct
 from isograd.registry import suggestion
 from isograd.seeding import seeded
@@ -79,7 +78,7 @@ def build(config: TimmConfig, *, input_shape: tuple[int, int, int], num_classes:
         chain(name, model, _expand(model), input_shape=input_shape),
         input_shape=input_shape,
         num_classes=num_classes,
-        layout_of=_layout_of(model, is_square=input_shape[1] == input_shape[2]),
+        layout_of=_layout_of(model, input_shape[1], input_shape[2]),
     )
 
 
@@ -106,10 +105,10 @@ def _expand(model: nn.Module) -> Callable[[str, nn.Module], bool]:
     return expand
 
 
-def _layout_of(model: nn.Module, *, is_square: bool) -> Callable[[Tensor], tuple[Layout, int]]:
+def _layout_of(model: nn.Module, height: int, width: int) -> Callable[[Tensor], tuple[Layout, int]]:
     """Tells the layout from the shape, because many networks change it on the way; where that is open, asks timm.
 
-    Square images make square maps and a square number of patches; class tokens may join them late (CaiT, XCiT).
+    Square images make square maps, and patches form a grid; class tokens may join them late (CaiT, XCiT).
     """
     declared: Layout = "NHWC" if getattr(model, "output_fmt", "NCHW") == "NHWC" else "NCHW"
     num_prefix_tokens = getattr(model, "num_prefix_tokens", 0)
@@ -119,18 +118,15 @@ def _layout_of(model: nn.Module, *, is_square: bool) -> Callable[[Tensor], tuple
             return "NC", 0
         if value.ndim == 3:
             num_tokens = value.shape[1]
-            is_late = is_square and _is_square(num_tokens) and not _is_square(num_tokens - num_prefix_tokens)
+            without = token_grid(num_tokens - num_prefix_tokens, height, width)
+            is_late = without is None and token_grid(num_tokens, height, width) is not None
             return "NLC", 0 if is_late else num_prefix_tokens
         second, third, fourth = value.shape[1:]
-        if is_square and (second == third) != (third == fourth):
+        if height == width and (second == third) != (third == fourth):
             return ("NCHW" if third == fourth else "NHWC"), 0
         return declared, 0
 
     return layout
-
-
-def _is_square(number: int) -> bool:
-    return number > 0 and isqrt(number) ** 2 == number
 
 
 MODELS.add("timm", ModelEntry(TimmConfig(), build))
