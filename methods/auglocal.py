@@ -7,6 +7,7 @@ towards the output (pyramid), as the rest of the network does.
 
 from dataclasses import dataclass
 
+from isograd.errors import ConfigError
 from isograd.local.auxiliary import AsMap, GlobalPool, TokenPool
 from isograd.local.blocks import fitted
 from isograd.local.method import METHODS, Method
@@ -45,11 +46,21 @@ class AugLocal(Method):
         merges_last: bool = False
 
     def arrange(self, partition: Partition) -> Partition:
-        """Joins the modules before the last to it that have too few layers behind them, where asked for."""
+        """Joins the modules before the last to it that have too few layers behind them, where asked for.
+
+        Raises:
+            ConfigError: All modules would be joined, which is end-to-end training.
+        """
         if not self.config.merges_last:
             return partition
         depth, last = self.config.depth, _num_layers(partition)
         ends = [end for end in partition.ends[:-1] if last - end > depth]
+        if partition.num_modules > 1 and not ends:
+            raise ConfigError(
+                f"method.merges_last=true with method.depth={depth} leaves one local module of {partition.num_modules}",
+                f"No cut has more than {depth} of the backbone's {last} layers behind it, so all would be joined",
+                "Use a smaller method.depth, a deeper model, or method.merges_last=false.",
+            )
         return Partition(partition.backbone, (*ends, partition.ends[-1]), partition.named_num_modules)
 
     def objective(self, partition: Partition, index: int) -> Objective:

@@ -95,6 +95,10 @@ BAD = {
     ),
     "a list of an unknown unit": (("method=mlaan", "method.lists={layer9.0:[layer3.1]}"), "no unit 'layer9.0'"),
     "neighbours replaced": (("method=repl", "method.interval=1"), "neighbours of each other"),
+    "no module left before the last": (
+        ("method=auglocal", "method.merges_last=true", "method.depth=9"),
+        "leaves one local module of 4",
+    ),
     "an unknown base": (("method=man", "method.base=e2e"), "method.base='e2e'"),
 }
 
