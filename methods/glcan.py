@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import torch
 from isograd.local.auxiliary import AUXILIARY, AsMap
-from isograd.local.blocks import Projection, fitted
+from isograd.local.blocks import Projection, fitted, repeatable
 from isograd.local.leaps import chosen
 from isograd.local.method import METHODS, Method
 from isograd.local.module import Objective, TaskObjective
@@ -103,7 +103,7 @@ class GLCAN(Method):
 
     def _network(self, partition: Partition, index: int) -> tuple[nn.Module, Feature]:
         units = partition.units(index)
-        later = partition.blocks_from(units[-1], len(partition.backbone.units))
+        later = partition.blocks_after(units[-1])
         if self.config.branches == "local" or not later:
             return self._local(partition, units[-1])
         broad, feature = _chain(partition, chosen(units[-1], later, self.config.global_depth), units[-1].output)
@@ -114,9 +114,8 @@ class GLCAN(Method):
 
     def _local(self, partition: Partition, end: Unit) -> tuple[nn.Module, Feature]:
         """Builds fresh blocks at the resolution of ``end``: like it, or like a later block where it is the stem."""
-        candidates = [end, *partition.blocks_from(end, len(partition.backbone.units))]
-        likes = [unit for unit in candidates if unit.output == end.output and unit is not partition.backbone.units[0]]
-        return _chain(partition, likes[:1] * self.config.local_depth, end.output)
+        like = repeatable(partition.backbone, end)
+        return _chain(partition, [like] * self.config.local_depth if like else [], end.output)
 
     def _joined(
         self, local: nn.Module, local_feature: Feature, broad: nn.Module, feature: Feature

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import torch
 from isograd.errors import ConfigError
 from isograd.local.base import BASES, BaseConfig, BaseLoss, Site, depth_ratio, interpolated
-from isograd.local.blocks import copy_weights, fresh, stage_number
+from isograd.local.blocks import copy_weights, fitted, fresh, repeatable, stage_number
 from isograd.local.ema import EMA
 from isograd.local.exchange import Exchange
 from isograd.local.method import METHODS, Method
@@ -88,7 +88,7 @@ class MAN(Method):
             fusion: ``sum``, or ``scaled`` (MAN++).
             init: ``random`` or ``copy``.
             coefficients: ``depth`` or ``stage`` (released); for ``base=infopro``.
-            num_extra_blocks: Learnt blocks behind both, of the same architecture.
+            num_extra_blocks: Learnt blocks behind both, like the first block from there on that keeps the shape.
             lag: Steps by which the EMA's source is older than need be.
         """
 
@@ -140,8 +140,9 @@ class MAN(Method):
         config = self.config
         learnable = None if config.blocks == "ema" else fresh(block)
         ema = None if config.blocks == "learnable" else EMA(fresh(block), block.name, config.decay, config.lag)
-        extra = partition.blocks_from(block, config.num_extra_blocks)
-        return MomentumBlocks(learnable, ema, [fresh(unit) for unit in extra], is_scaled=config.fusion == "scaled")
+        like = repeatable(partition.backbone, block) or block
+        extra = [fitted(partition.backbone, like, block.output)[0] for _ in range(config.num_extra_blocks)]
+        return MomentumBlocks(learnable, ema, extra, is_scaled=config.fusion == "scaled")
 
     def _ratio(self, partition: Partition, index: int, block: Unit) -> float:
         if self.config.coefficients == "depth" or partition.named_num_modules <= 2:

@@ -41,6 +41,18 @@ def input_of(backbone: Backbone, unit: Unit) -> Feature:
     return backbone.units[backbone.index(unit.name) - 1].output
 
 
+def repeatable(backbone: Backbone, unit: Unit) -> Unit | None:
+    """Returns the first block from ``unit`` on that takes and returns features of the shape of ``unit``'s output.
+
+    Where there is none, that is ``unit`` itself, which :func:`fitted` adapts; None where ``unit`` is the stem.
+    """
+    start = backbone.index(unit.name)
+    for later in backbone.units[max(start, 1) : -1]:
+        if later.output == unit.output == input_of(backbone, later):
+            return later
+    return unit if start else None
+
+
 def fitted(backbone: Backbone, unit: Unit, given: Feature) -> tuple[nn.Module, Feature]:
     """Returns a fresh block like a unit for another input, and what leaves it.
 

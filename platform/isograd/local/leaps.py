@@ -48,7 +48,7 @@ def leaps(
     if names:
         return [backbone.units[backbone.index(name)] for name in names]
     end_unit = partition.units(index)[-1]
-    return chosen(end_unit, partition.blocks_from(end_unit, len(backbone.units)), count)
+    return chosen(end_unit, partition.blocks_after(end_unit), count)
 
 
 def chosen(end: Unit, later: Sequence[Unit], count: int) -> list[Unit]:

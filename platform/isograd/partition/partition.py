@@ -51,10 +51,9 @@ class Partition:
         end = self.ends[module]
         return self.backbone.units[end] if end < len(self.backbone.units) - 1 else None
 
-    def blocks_from(self, unit: Unit, count: int) -> tuple[Unit, ...]:
-        """Returns up to ``count`` blocks after ``unit``, the head not among them."""
-        start = self.backbone.index(unit.name) + 1
-        return self.backbone.units[start : min(start + count, len(self.backbone.units) - 1)]
+    def blocks_after(self, unit: Unit) -> tuple[Unit, ...]:
+        """Returns the blocks after ``unit``, the head not among them."""
+        return self.backbone.units[self.backbone.index(unit.name) + 1 : -1]
 
     def units(self, module: int) -> tuple[Unit, ...]:
         """Returns the units of local module ``module`` (from 0)."""
