@@ -86,14 +86,30 @@ class Patching:
     def reconstruction(
         self, feature: Feature, image_shape: ImageShape, build: Callable[[Feature, ImageShape], nn.Module]
     ) -> nn.Module:
-        """Returns the reconstruction loss with the decoders that ``build`` makes for a feature and an image shape."""
+        """Returns the reconstruction loss with the decoders that ``build`` makes for a feature and an image shape.
+
+        Raises:
+            ConfigError: The map or the image cannot be split so.
+        """
         if self.mode == "none":
             return Reconstruction(build(feature, image_shape))
+        parts = self._parts(image_shape)
+        if self.mode == "quadrants":
+            decoders = [build(self._patch(feature), part) for part in parts]
+            return PatchReconstruction(feature, decoders, self.count, summed=True)
+        if len(set(parts)) > 1:
+            raise ConfigError(
+                f"method.num_patches={self.count} does not divide images of {image_shape[1]}x{image_shape[2]} pixels",
+                "All patches share one decoder, which reproduces images of one size",
+                "Use a number that divides both sides for method.num_patches, or method.patches=quadrants.",
+            )
+        return PatchReconstruction(feature, [build(self._patch(feature), parts[0])], self.count, summed=False)
+
+    def _parts(self, image_shape: ImageShape) -> list[ImageShape]:
+        """Returns the shapes of an image's patches, as :func:`split` cuts them."""
         channels, height, width = image_shape
-        shape = (channels, height // self.count, width // self.count)
-        quadrants = self.mode == "quadrants"
-        decoders = [build(self._patch(feature), shape) for _ in range(self.count**2 if quadrants else 1)]
-        return PatchReconstruction(feature, decoders, self.count, summed=quadrants)
+        rows, columns = _sides(height, self.count), _sides(width, self.count)
+        return [(channels, row, column) for row in rows for column in columns]
 
     def _patch(self, feature: Feature) -> Feature:
         height, width = feature.size[0] // self.count, feature.size[1] // self.count
