@@ -19,7 +19,7 @@ from isograd.errors import ConfigError, PartitionError
 from isograd.local.blocks import blocks_of
 from isograd.local.method import METHODS
 from isograd.options import check_declared, choice, number
-from isograd.partition.partition import Partition
+from isograd.partition.partition import Even, Partition
 from isograd.replacement.replaced import Always, EveryNth, Replaced
 from isograd.replacement.sites import Gap, gaps
 from isograd.replacement.surrogate import SurrogateConfig, surrogate
@@ -143,10 +143,10 @@ class RepL(Wrapping):
         )
 
     def _nothing_to_replace(self, partition: Partition) -> PartitionError:
-        interval, total = self.config.interval, len(partition.backbone.units)
-        whole = dataclasses.replace(partition, ends=(total,), name_k=None)
-        if self._replaceable(whole, interval):
-            mend = f"Use partition.num_modules<{partition.num_modules}."
+        interval = self.config.interval
+        fewer = self._largest(partition, interval)
+        if fewer:
+            mend = f"Use partition=even partition.num_modules={fewer}."
         elif self._replaceable(partition, 2):
             mend = "Use method.interval=2."
         else:
@@ -158,6 +158,13 @@ class RepL(Wrapping):
             + ("" if self.config.mode == "surrogate" else " and have weights of the same shapes"),
             mend,
         )
+
+    def _largest(self, partition: Partition, interval: int) -> int | None:
+        """Returns the most modules of an even partition that have a block to replace, fewer than there are."""
+        for num_modules in range(partition.num_modules - 1, 0, -1):
+            if self._replaceable(Even().cut(partition.backbone, num_modules), interval):
+                return num_modules
+        return None
 
 
 def _check(config: RepL.Config) -> None:

@@ -126,7 +126,11 @@ def test_a_block_that_another_module_averages_is_kept() -> None:
     [
         (("method.interval=1",), ConfigError, "neighbours of each other"),
         (("method.interval=7",), PartitionError, "none of the 9 blocks.*interval=7.*Use method.interval=2"),
-        (("method.wraps=dgl", "partition.num_modules=6"), PartitionError, "in 6 local modules.*num_modules<6"),
+        (
+            ("method.wraps=dgl", "partition.num_modules=6"),
+            PartitionError,
+            "in 6 local modules.*partition=even partition.num_modules=3",
+        ),
         (("model.depth=8",), PartitionError, "none of the 3 blocks.*deeper backbone"),
         (("method.wraps=repl",), ConfigError, "itself wraps"),
         (("method.wraps=dlg",), UnknownNameError, "Did you mean 'dgl'"),
