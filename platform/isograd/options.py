@@ -74,3 +74,10 @@ def _check_field(option: str, item: "Field[Any]", value: Any) -> None:
         check_choice(option, value, item.metadata["choices"])
     if "range" in item.metadata and value is not None:
         check_number(option, value, item.metadata["range"])
+    for number in value if isinstance(value, list) else [value]:
+        if isinstance(number, float) and not math.isfinite(number):
+            raise ConfigError(
+                f"{option} holds {number}, which is no finite number",
+                "Every loss and weight that it reaches would become NaN",
+                f"Leave {option} out for its default, or use finite numbers.",
+            )

@@ -94,6 +94,11 @@ BAD = {
         "from a feature of shape",
     ),
     "a list of an unknown unit": (("method=mlaan", "method.lists={layer9.0:[layer3.1]}"), "no unit 'layer9.0'"),
+    "patches that do not divide the image": (
+        ("method=hpff", "method.base=infopro", "method.num_patches=3"),
+        "num_patches=3 does not divide images of 32x32 pixels",
+    ),
+    "a weight that is no number": (("method=infopro", "method.lambda1=[nan,1]"), "method.lambda1 holds nan"),
     "neighbours replaced": (("method=repl", "method.interval=1"), "neighbours of each other"),
     "no module left before the last": (
         ("method=auglocal", "method.merges_last=true", "method.depth=9"),
