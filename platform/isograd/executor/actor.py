@@ -47,11 +47,9 @@ class StageActor:
         self._peers: list[Any] = []
         self._stage = build(self._device)
 
-    def prepare(self, peers: list[Any], state: dict[str, Tensor] | None) -> None:
-        """Tells the stage the actors of all stages, in order, and which state to start from."""
+    def meet(self, peers: list[Any]) -> None:
+        """Tells the stage the actors of all stages, in order."""
         self._peers = peers
-        if state is not None:
-            self._stage.load_state(state)
 
     def run(self, program: Program | None, evaluation: bool, records_steps: bool) -> Iterator[Event]:
         """Works through a program (the first stage), or through what arrives; yields what happens."""
@@ -82,6 +80,14 @@ class StageActor:
     def state(self) -> dict[str, Tensor]:
         """Returns the state of all its modules."""
         return self._stage.state()
+
+    def check_state(self, state: dict[str, Tensor]) -> set[str]:
+        """Returns the names that are its modules'. Raises CheckpointError where they do not fit."""
+        return self._stage.check_state(state)
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Puts its modules into a state that has been checked."""
+        self._stage.load_state(state)
 
     def process_id(self) -> int:
         """Returns the actor's process."""

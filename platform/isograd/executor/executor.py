@@ -34,7 +34,11 @@ class Executor(Protocol):
         ...
 
     def load_state(self, state: dict[str, Tensor]) -> None:
-        """Puts all modules into a saved state. Raises CheckpointError where it does not fit."""
+        """Puts all modules into exactly this state, optimizer included: what is not in it begins anew.
+
+        Raises:
+            CheckpointError: A tensor is missing, unknown or of another shape; nothing is loaded then.
+        """
         ...
 
 

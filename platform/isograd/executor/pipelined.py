@@ -23,6 +23,7 @@ from isograd.executor.cluster import connected
 from isograd.executor.outbox import Nowhere
 from isograd.executor.program import Program
 from isograd.executor.stage import Stage
+from isograd.local.state import check_known
 from isograd.report.events import Event
 
 SERVED = frozenset({"input", "up_weights", "up_gradient"})
@@ -78,7 +79,7 @@ class Pipeline:
             group = stack.enter_context(placement.reserved(len(self._builders), need))
             stack.callback(self._kill)
             self._actors = [self._actor(index, group, need) for index in range(len(self._builders))]
-            self._prepare(None)
+            failure.raise_cause([actor.meet.remote(self._actors) for actor in self._actors])
             self._resources = stack.pop_all()
         return self
 
@@ -103,8 +104,11 @@ class Pipeline:
         return merged
 
     def load_state(self, state: dict[str, Tensor]) -> None:
-        """Hands each stage the state of its modules. Raises CheckpointError."""
-        self._prepare(state)
+        """Hands each stage the state of its modules. Raises CheckpointError; nothing is loaded then."""
+        shared = ray.put(state)
+        found = failure.raise_cause([actor.check_state.remote(shared) for actor in self._actors])
+        check_known(state, set().union(*found))
+        failure.raise_cause([actor.load_state.remote(shared) for actor in self._actors])
 
     def loop(self, duration_s: float) -> list[float]:
         """Lets all stages train side by side, each on the last batch that it got, with no communication.
@@ -132,10 +136,6 @@ class Pipeline:
         options = {"num_cpus": need["CPU"], "num_gpus": need.get("GPU", 0), "scheduling_strategy": strategy}
         depth = self._config.queue_depth
         return remote_class(depth).options(**options).remote(self._builders[index], self._config.threads, depth)
-
-    def _prepare(self, state: dict[str, Tensor] | None) -> None:
-        shared = None if state is None else ray.put(state)
-        failure.raise_cause([actor.prepare.remote(self._actors, shared) for actor in self._actors])
 
     def _kill(self) -> None:
         for actor in self._actors:

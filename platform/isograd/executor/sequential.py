@@ -12,6 +12,7 @@ from isograd.executor.blueprint import Blueprint
 from isograd.executor.outbox import Nowhere
 from isograd.executor.program import Program
 from isograd.executor.stage import Stage
+from isograd.local.state import check_known
 from isograd.report.events import Event
 
 SERVED = frozenset({"input", "up_weights", "up_gradient"})
@@ -61,7 +62,8 @@ class SequentialExecutor:
         return self.stage.state()
 
     def load_state(self, state: dict[str, Tensor]) -> None:
-        """Puts all modules into a saved state. Raises CheckpointError."""
+        """Puts all modules into a saved state. Raises CheckpointError; nothing is loaded then."""
+        check_known(state, self.stage.check_state(state))
         self.stage.load_state(state)
 
 

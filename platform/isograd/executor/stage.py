@@ -17,7 +17,7 @@ from isograd.executor.outbox import Outbox
 from isograd.executor.upward import Routes, UpwardExchange
 from isograd.local.learner import Learner
 from isograd.local.message import Kind, Message
-from isograd.local.state import load_state, state_of
+from isograd.local.state import check_state, load_state, state_of
 from isograd.local.step import Step, predict_head, predict_step
 from isograd.report.events import Event, ModuleMetrics, Position, Progress, Snapshot, StageReport
 from isograd.report.metrics import Meter
@@ -131,14 +131,22 @@ class Stage:
             state |= self._state_of(learner, meter)
         return state
 
+    def check_state(self, state: dict[str, Tensor]) -> set[str]:
+        """Returns the names in ``state`` that are this stage's. Raises CheckpointError where they do not fit."""
+        own = {_metrics_key(learner) for learner in self.learners}
+        for learner in self.learners:
+            own |= check_state(learner, state) | self.upward.pending_names(learner.module, state)
+        return own
+
     def load_state(self, state: dict[str, Tensor]) -> None:
-        """Puts all modules into a saved state. Raises CheckpointError where it does not fit."""
-        for learner, meter in zip(self.learners, self._meters, strict=True):
+        """Puts all modules into a state that has been checked. What it lacks of optimizer and metrics begins anew."""
+        for position, learner in enumerate(self.learners):
             load_state(learner, state)
             self.upward.load_pending(learner.module, state)
-            metrics = state.get(f"metrics.{learner.module.name}")
+            self._meters[position] = Meter(self.device)
+            metrics = state.get(_metrics_key(learner))
             if metrics is not None:
-                meter.load_state(metrics)
+                self._meters[position].load_state(metrics)
 
     def _train(self, message: Message) -> None:
         self._set_training(True)
@@ -214,7 +222,7 @@ class Stage:
             meter.add(size, None, _num_correct(learner, prediction, message))
 
     def _state_of(self, learner: Learner, meter: Meter) -> dict[str, Tensor]:
-        metrics = {f"metrics.{learner.module.name}": meter.state()}
+        metrics = {_metrics_key(learner): meter.state()}
         return state_of(learner) | self.upward.pending(learner.module) | metrics
 
     def _set_training(self, training: bool) -> None:
@@ -294,3 +302,7 @@ def peak_bytes(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _metrics_key(learner: Learner) -> str:
+    return f"metrics.{learner.module.name}"

@@ -82,6 +82,15 @@ class Mailbox:
         with self._changed:
             return {step: found for (name, step, who), found in self._found.items() if (name, who) == (key, reader)}
 
+    def drop(self, key: str, reader: int) -> None:
+        """Throws away what is there under a key."""
+        with self._changed:
+            self._found = {
+                (name, step, who): found
+                for (name, step, who), found in self._found.items()
+                if (name, who) != (key, reader)
+            }
+
     def keep(self, is_wanted: Callable[[Upward], bool]) -> None:
         """Throws away what is not wanted."""
         with self._changed:
@@ -181,9 +190,15 @@ class UpwardExchange:
                 found |= {f"{prefix}{name}": tensor for name, tensor in message.tensors.items()}
         return {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in found.items()}
 
+    def pending_names(self, module: LocalModule, state: Mapping[str, Tensor]) -> set[str]:
+        """Returns the names in ``state`` that :meth:`load_pending` takes up for a module."""
+        prefixes = tuple(_prefix(module, ema) for ema in module.followers)
+        return {name for name in state if name.startswith(prefixes)}
+
     def load_pending(self, module: LocalModule, state: Mapping[str, Tensor]) -> None:
-        """Takes up what :meth:`pending` returned."""
+        """Takes up what :meth:`pending` returned, in place of what is there."""
         for ema in module.followers:
+            self.mailbox.drop(weights_key(ema.source), module.index)
             versions: dict[int, dict[str, Tensor]] = {}
             for version, name, tensor in _entries(_prefix(module, ema), state):
                 versions.setdefault(version, {})[name] = tensor.to(self._device)

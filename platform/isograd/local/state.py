@@ -4,13 +4,14 @@ Names depend neither on K, nor on the number of stages, nor on the executor: ``b
 ``auxiliary.layer1.0.head.1.weight``, ``optimizer.backbone.layer1.0.conv1.weight.momentum_buffer``.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor
 
 from isograd.errors import CheckpointError
 from isograd.local.learner import Learner
+from isograd.registry import suggestion
 
 OPTIMIZER = "optimizer."
 
@@ -25,21 +26,53 @@ def state_of(learner: Learner) -> dict[str, Tensor]:
     return {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in state.items()}
 
 
-@torch.no_grad()
-def load_state(learner: Learner, state: Mapping[str, Tensor]) -> None:
-    """Puts a learner into a saved state; entries of other modules are left alone.
+def check_state(learner: Learner, state: Mapping[str, Tensor]) -> set[str]:
+    """Returns the names in ``state`` that are a learner's own.
 
     Raises:
         CheckpointError: A tensor is missing or has another shape.
     """
+    own, weights = learner.module.named_state(), learner.module.named_weights()
+    for name, tensor in own.items():
+        _check_fitting(state, name, tensor)
+    moments = {name for name in state if name.startswith(OPTIMIZER) and _moment(name)[0] in weights}
+    return moments | own.keys()
+
+
+def check_known(names: Iterable[str], known: set[str]) -> None:
+    """Raises CheckpointError for names in a state that no local module has."""
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        others = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
+        raise CheckpointError(
+            f"the state does not fit: '{unknown[0]}'{others} is no tensor of any local module."
+            f"{suggestion(unknown[0], sorted(known))}",
+            "It would be ignored; it is misspelt, or of another backbone, partition or method",
+            "Use the names that the executor's state() returns.",
+        )
+
+
+@torch.no_grad()
+def load_state(learner: Learner, state: Mapping[str, Tensor]) -> None:
+    """Puts a learner into a state that :func:`check_state` has found to fit; entries of other modules are left alone.
+
+    A weight without entries of the optimizer has none afterwards: its optimizer begins anew.
+    """
     for name, tensor in learner.module.named_state().items():
-        tensor.copy_(_fitting(state, name, tensor))
-    for name, weight in learner.module.named_weights().items():
-        prefix = f"{OPTIMIZER}{name}."
-        saved = {key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}
-        saved = {key: value for key, value in saved.items() if "." not in key}
-        if saved:
-            learner.optimizer.state[weight] = {key: _placed(value, weight) for key, value in saved.items()}
+        tensor.copy_(state[name])
+    learner.optimizer.state.clear()
+    weights = learner.module.named_weights()
+    for name, value in state.items():
+        weight_name, key = _moment(name)
+        if name.startswith(OPTIMIZER) and weight_name in weights:
+            weight = weights[weight_name]
+            learner.optimizer.state[weight][key] = _placed(value, weight)
+
+
+def _moment(name: str) -> tuple[str, str]:
+    """Splits ``optimizer.WEIGHT.KEY`` into weight and key."""
+    weight, _, key = name.removeprefix(OPTIMIZER).rpartition(".")
+    return weight, key
 
 
 def _placed(value: Tensor, weight: Tensor) -> Tensor:
@@ -49,13 +82,12 @@ def _placed(value: Tensor, weight: Tensor) -> Tensor:
     return torch.empty_like(weight, dtype=value.dtype).copy_(value)
 
 
-def _fitting(state: Mapping[str, Tensor], name: str, tensor: Tensor) -> Tensor:
+def _check_fitting(state: Mapping[str, Tensor], name: str, tensor: Tensor) -> None:
     found = state.get(name)
     if found is None or found.shape != tensor.shape:
         what = "is missing" if found is None else f"has shape {tuple(found.shape)}, not {tuple(tensor.shape)}"
         raise CheckpointError(
-            f"the checkpoint does not fit: '{name}' {what}",
-            "It was written by a run with another backbone, partition or method",
-            "Use the configuration in the checkpoint's run folder, or start without it.",
+            f"the state does not fit: '{name}' {what}",
+            "It is of another backbone, partition or method",
+            "Use the configuration of the run that it comes from, and the names that the executor's state() returns.",
         )
-    return found
