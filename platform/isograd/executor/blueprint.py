@@ -6,6 +6,7 @@ from functools import cached_property
 
 import torch
 
+from isograd.config.check import check
 from isograd.config.schema import RunConfig
 from isograd.data.transforms import Normalize
 from isograd.errors import PartitionError
@@ -20,9 +21,16 @@ from isograd.tasks.task import TASKS
 
 @dataclass(frozen=True)
 class Blueprint:
-    """Builds backbone, partition and learners from a configuration. Picklable; what it builds is not sent."""
+    """Builds backbone, partition and learners from a configuration. Picklable; what it builds is not sent.
+
+    Raises:
+        ConfigError: An option has a value that no run can have.
+    """
 
     config: RunConfig
+
+    def __post_init__(self) -> None:
+        check(self.config)
 
     @cached_property
     def backbone(self) -> Backbone:

@@ -13,7 +13,6 @@ from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from isograd.config.check import check
 from isograd.config.load import fingerprint, from_dict
 from isograd.config.schema import RunConfig
 from isograd.data.batch import Source
@@ -60,10 +59,9 @@ def prepare(config: RunConfig) -> Prepared:
     Raises:
         IsogradError: In three parts, what is wrong; nothing has been written.
     """
-    check(config)
+    blueprint = Blueprint(config)
     run_folder = folder.choose(config)
     folder.check_writable(run_folder)
-    blueprint = Blueprint(config)
     source = _checked_source(blueprint)
     program = _program(blueprint, source, Position())
     return Prepared(blueprint, program, run_folder)
@@ -78,10 +76,9 @@ def prepare_resumed(path: Path, overrides: Sequence[str] = ()) -> Prepared:
             refused by the checkpoint's fingerprint.
     """
     run_folder = RunFolder(path.expanduser().absolute())
-    config = _stored_config(run_folder, overrides)
-    check(config)
-    found = checkpoint.read(checkpoint.newest(run_folder.checkpoints), fingerprint(config))
+    config = stored_config(run_folder, overrides)
     blueprint = Blueprint(config)
+    found = checkpoint.read(checkpoint.newest(run_folder.checkpoints), fingerprint(config))
     program = _program(blueprint, _checked_source(blueprint), found.position)
     earlier = tuple(_earlier_metrics(run_folder.events, found.position.step))
     return Prepared(blueprint, program, run_folder, found, earlier)
@@ -209,7 +206,13 @@ def _extra_cpus(prepared: Prepared) -> int:
     return 1 if prepared.config.data.loading == "stream" else 0
 
 
-def _stored_config(run_folder: RunFolder, overrides: Sequence[str]) -> RunConfig:
+def stored_config(run_folder: RunFolder, overrides: Sequence[str] = ()) -> RunConfig:
+    """Returns the configuration of a run folder, with overrides.
+
+    Raises:
+        CheckpointError: It is no run folder.
+        ConfigError: The configuration cannot be read, or an override does not fit.
+    """
     if not run_folder.config.exists():
         raise CheckpointError(
             f"{run_folder.path} is not a run folder: it has no config.yaml",
