@@ -25,6 +25,13 @@ def test_setting_weights_by_name(capsys: pytest.CaptureFixture[str]) -> None:
     assert said.count("loss ") == 12 and "backbone.stem.conv1.weight: (4, 3, 3, 3)" in said
 
 
+def test_a_network_from_a_run_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    example = runpy.run_path(str(ROOT / "examples" / "use_network.py"))
+    example["main"](["model.width=4", "train.epochs=2", "executor.device=cpu", f"folder={tmp_path}"])
+    errors = re.search(r"test error (.*) %, in the run (.*) %\n17,\d\d\d parameters", capsys.readouterr().out)
+    assert errors is not None and abs(float(errors[1]) - float(errors[2])) < 0.6  # another memory order, two images
+
+
 def test_the_method_in_the_readme_trains(tmp_path: Path) -> None:
     code = re.search(r"`methods/mine.py`:\n\n```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     assert code is not None

@@ -1,0 +1,38 @@
+"""From a run folder to a network for inference: replaced blocks folded, auxiliary networks left behind.
+
+Run it with ``python examples/use_network.py [OPTION=VALUE ...]``, for example ``method=mlaan``.
+"""
+
+import sys
+from pathlib import Path
+
+import torch
+from isograd.config.load import load
+from isograd.data.datasets import open_source
+from isograd.data.transforms import Normalize
+from isograd.run.experiment import run
+from isograd.run.trained import trained_network
+from torch import nn
+
+
+def main(overrides: list[str]) -> None:
+    """Trains a little, loads the network from the run folder, and tests it without isograd."""
+    options = ["method=repl", "partition.num_modules=1", "executor=sequential", "train.epochs=5", "run_name=network"]
+    config = load([*options, *overrides])
+    result = run(config)
+    backbone = trained_network(Path(config.folder) / str(config.run_name))
+    network = nn.Sequential(*(unit.module for unit in backbone.units))
+
+    normalize = Normalize(config.data.mean, config.data.std)
+    num_wrong = num_images = 0
+    with torch.inference_mode():
+        for batch in open_source(config.data, config.seed).on(torch.device("cpu")).test():
+            prediction = network(normalize(batch.input)).argmax(dim=1)
+            num_wrong += int((prediction != batch.target).sum())
+            num_images += len(prediction)
+    print(f"test error {100 * num_wrong / num_images:.2f} %, in the run {100 * (result.test_error or 0):.2f} %")
+    print(f"{sum(weight.numel() for weight in network.parameters()):,} parameters")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,39 @@
+"""The trained network of a run folder, for inference and for other code."""
+
+from pathlib import Path
+
+import torch
+
+from isograd.config.load import fingerprint
+from isograd.executor.blueprint import Blueprint
+from isograd.models.backbone import Backbone
+from isograd.replacement.replaced import fold
+from isograd.run import checkpoint
+from isograd.run.experiment import stored_config
+from isograd.run.folder import RunFolder
+
+
+def trained_network(path: Path) -> Backbone:
+    """Returns the backbone of a run with the weights of its newest checkpoint, in evaluation mode, on the CPU.
+
+    Blocks that replacement learning replaced are ordinary ones with the synthesised weights. Auxiliary networks are not
+    needed for inference and not there. It takes images normalised by the run's ``data.mean`` and ``data.std``; for an
+    ``nn.Module``, put the units' modules into an ``nn.Sequential``.
+
+    Args:
+        path: The run folder.
+
+    Raises:
+        CheckpointError: It holds no checkpoint, or a damaged one.
+        ConfigError: Its configuration cannot be read.
+    """
+    run_folder = RunFolder(path.expanduser().absolute())
+    config = stored_config(run_folder)
+    state = checkpoint.read(checkpoint.newest(run_folder.checkpoints), fingerprint(config)).state
+    backbone = Blueprint(config).partition.backbone
+    with torch.no_grad():
+        for unit in backbone.units:
+            for name, tensor in unit.module.state_dict(keep_vars=True).items():
+                tensor.copy_(state[f"backbone.{unit.name}.{name}"])
+            unit.module.eval()
+    return fold(backbone)
