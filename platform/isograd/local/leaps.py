@@ -70,8 +70,14 @@ def chosen(end: Unit, later: Sequence[Unit], count: int) -> list[Unit]:
 
 
 def check_leaps(partition: Partition, lists: Mapping[str, Sequence[str]]) -> None:
-    """Raises ConfigError where a list of the user's leaps backwards, past the last unit, or over a change of shape."""
+    """Checks lists of the user's.
+
+    Raises:
+        ConfigError: One leaps backwards, past the last unit or over a change of shape, or stands where no local module
+            ends.
+    """
     backbone = partition.backbone
+    ends = [partition.units(index)[-1].name for index in range(partition.num_modules - 1)]
     blocks = [unit.name for unit in blocks_of(backbone)]
     for end, names in lists.items():
         given = backbone.units[backbone.index(end)].output
@@ -91,6 +97,12 @@ def check_leaps(partition: Partition, lists: Mapping[str, Sequence[str]]) -> Non
                     "Use a list with the first block of each later stage.",
                 )
             given = unit.output
+        if end not in ends:
+            raise ConfigError(
+                f"method.lists has leaps from {end}, where no local module ends",
+                f"Local modules with an auxiliary network end in {', '.join(ends) or 'no unit'}",
+                f"Leave {end} out of method.lists, or cut there with partition=explicit partition.ends=[...].",
+            )
 
 
 def _released(partition: Partition, end: str) -> list[str]:
