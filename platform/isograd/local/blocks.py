@@ -16,7 +16,9 @@ def fresh(unit: Unit) -> nn.Module:
     """Returns a block of a unit's architecture with initial weights of its own, independent of the unit's.
 
     Convolutions are left for :func:`~isograd.models.resnet_cifar.draw_convolutions`; normalisations start at one and
-    zero; linear layers as PyTorch draws them, or as vision transformers do where the block has a LayerNorm.
+    zero; linear layers as PyTorch draws them, or as vision transformers do where the block has a LayerNorm. Parameters
+    that a block holds itself are drawn as transformers do, too (attention's projections, tables of positions); vectors
+    among them, such as layer scales, which start as constants, keep the unit's values.
     """
     block = copy.deepcopy(unit.module)
     has_layer_norm = any(isinstance(part, nn.LayerNorm) for part in block.modules())
@@ -24,11 +26,19 @@ def fresh(unit: Unit) -> nn.Module:
         reset = getattr(part, "reset_parameters", None)
         if callable(reset):
             reset()
+        else:
+            _draw_tables(part)
         if has_layer_norm and isinstance(part, nn.Linear):
             nn.init.trunc_normal_(part.weight, std=0.02)
             if part.bias is not None:
                 nn.init.zeros_(part.bias)
     return block
+
+
+def _draw_tables(part: nn.Module) -> None:
+    for parameter in part.parameters(recurse=False):
+        if parameter.squeeze().dim() > 1:
+            nn.init.trunc_normal_(parameter, std=0.02)
 
 
 def copy_weights(block: nn.Module, unit: Unit) -> None:

@@ -3,8 +3,9 @@
 import pytest
 import torch
 from isograd.executor.blueprint import Blueprint
-from isograd.local.blocks import repeatable
+from isograd.local.blocks import fresh, repeatable
 from isograd.local.module import Through
+from isograd.models.resnet_cifar import draw_convolutions
 
 from tests.runs import config, trained
 
@@ -37,3 +38,16 @@ def test_extra_blocks_of_man_keep_the_shape_at_every_cut(num_modules: int) -> No
         assert objective.network(value).shape[1:] == block.output.shape
         assert len(objective.network.extra) == 2  # pyright: ignore[reportArgumentType]
     assert trained(*options, max_steps=1)
+
+
+@pytest.mark.parametrize(
+    "model", ["torchvision/vit_b_16", "torchvision/swin_t", "timm/cait_xxs24_224", "timm/convnext_atto", "resnet20"]
+)
+def test_a_fresh_block_has_weights_of_its_own(model: str) -> None:
+    backbone = Blueprint(config(f"model={model}", "data.image_shape=[3,32,32]", "method=dgl")).partition.backbone
+    unit = backbone.units[2]
+    theirs = dict(unit.module.named_parameters())
+    block = fresh(unit)
+    draw_convolutions(block)
+    for name, weight in block.named_parameters():
+        assert weight.squeeze().dim() < 2 or (weight != theirs[name]).any(), name
