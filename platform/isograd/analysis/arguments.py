@@ -16,6 +16,7 @@ from isograd.registry import suggestion
 Rule = Literal["epochs", "device-seconds"]
 
 DEFAULT_SEEDS = "0,1,2"
+_SLUG_LENGTH = 100  # with seed and checkpoints' files, well within what file systems take
 _SET_HERE = {"seed": "--seeds 0,1,2", "folder": "--output DIR", "run_name": "--output DIR"}
 
 
@@ -34,7 +35,7 @@ class Asked:
     @property
     def slug(self) -> str:
         """The label as part of a folder's name."""
-        return re.sub(r"[^a-z0-9._]+", "-", self.label.lower()).strip("-.")
+        return re.sub(r"[^a-z0-9._]+", "-", self.label.lower()).strip("-.")[:_SLUG_LENGTH]
 
 
 @dataclass(frozen=True)
@@ -185,7 +186,8 @@ def _check_labels(asked: Sequence[Asked]) -> None:
             problem = "has neither letter nor digit" if not entry.slug else f"is taken: '{other.label}'"
             raise ConfigError(
                 f"the label '{entry.label}' {problem}",
-                "Labels name rows of the table and folders of runs, so they must differ in letters or digits",
+                "Labels name rows of the table and folders of runs, so they must differ in letters or digits, "
+                f"and within the first {_SLUG_LENGTH}",
                 f"Use another label, such as '{other.label or 'mine'} 2: {' '.join(entry.overrides)}'.",
             )
 
@@ -223,4 +225,4 @@ def _command(items: Sequence[str], flags: dict[str, object]) -> str:
 
 
 def _number(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)

@@ -73,9 +73,10 @@ def _stages(comparison: Comparison) -> Iterator[str]:
 def _conditions(comparison: Comparison) -> Iterator[str]:
     """Yields what a reader would not expect of the training."""
     configs = [entry.config for entry in comparison.entries]
-    cut_short = sorted({config.train.max_steps for config in configs if config.train.max_steps})
-    if cut_short:
-        yield f"Training was cut short after {' or '.join(map(str, cut_short))} steps (train.max_steps)."
+    cut_short = {entry.label: entry.config.train.max_steps for entry in comparison.entries}
+    if any(cut_short.values()):
+        said = ", ".join(f"{label} after {steps} steps" for label, steps in cut_short.items() if steps)
+        yield f"Training was cut short (train.max_steps): {said}."
     names = [name for name in differing(configs) if not name.startswith(_SHOWN)]
     if names:
         yield f"Beyond method and partition, the entries differ in: {', '.join(names)}."

@@ -106,8 +106,9 @@ def escape_markdown(text: str) -> str:
 
 
 def escape_latex(text: str) -> str:
-    """Returns ``text`` such that LaTeX sets it as it is."""
-    return "".join(_LATEX.get(character, character) for character in text)
+    """Returns ``text`` such that LaTeX sets it as it is, also after a line break, which takes ``[`` and ``*``."""
+    guard = "{}" if text.startswith(("[", "*")) else ""
+    return guard + "".join(_LATEX.get(character, character) for character in text)
 
 
 def _row(entry: Entry, summary: Summary, num_seeds: int, baseline: str) -> tuple[str, ...]:

@@ -44,6 +44,17 @@ def test_an_override_may_be_longer_than_a_name_of_a_file(tmp_path: Path) -> None
     assert parse(["dgl", long], output=tmp_path).overrides == (long,)
 
 
+def test_the_command_is_the_one_given(tmp_path: Path) -> None:
+    request = parse(["dgl"], output=tmp_path, rule="device-seconds", device_s=1234567.0)
+    assert "--device-seconds 1234567 " in request.command
+    assert "--device-seconds 0.25 " in parse(["dgl"], output=tmp_path, rule="device-seconds", device_s=0.25).command
+
+
+def test_a_long_label_names_a_folder(tmp_path: Path) -> None:
+    (asked,) = parse([f"{'a' * 300}: method=dgl"], output=tmp_path).asked
+    assert len(asked.label) == 300 and len(asked.slug) == 100
+
+
 def test_seeds_are_whole_numbers_each_once() -> None:
     assert parse_seeds("0, 12,5") == (0, 12, 5)
 

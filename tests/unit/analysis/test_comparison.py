@@ -77,7 +77,7 @@ def test_notes_say_what_the_figures_count() -> None:
         "Timed: a machine.",
         "libraries included, on the CPU, memory allocated by torch on a GPU",
         "each holding a device: e2e 1, dgl 2",
-        "cut short after 4 steps",
+        "cut short (train.max_steps): dgl after 4 steps.",
         "differ in: optimizer.lr, train.max_steps",
         "e2e: one module, partition options not used.",
         "dgl, seed 1, failed: it stopped.",

@@ -54,6 +54,7 @@ def test_escaping() -> None:
     assert escape_latex(r"50% of a_b & {c} \d $e#~^") == (
         r"50\% of a\_b \& \{c\} \textbackslash{}d \$e\#\textasciitilde{}\textasciicircum{}"
     )
+    assert escape_latex("[a]*") == "{}[a]*" and escape_latex("*") == "{}*"  # after \\, both would be read as its own
     assert escape_latex("\N{MINUS SIGN}1 ± 2\N{MULTIPLICATION SIGN}") == r"$-$1 $\pm$ 2$\times$"
 
 
