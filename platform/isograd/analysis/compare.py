@@ -12,6 +12,7 @@ from isograd.analysis.budget import Budget, budgeted
 from isograd.analysis.comparison import Comparison, Entry, Failure
 from isograd.analysis.isolated import apart
 from isograd.analysis.load import Record
+from isograd.analysis.lock import held
 from isograd.analysis.notes import notes
 from isograd.analysis.planning import Planned
 from isograd.bench.methods import saved_bytes_per_image
@@ -108,9 +109,11 @@ def _run_all(request: Request, budget: Budget, console: Console) -> dict[str, li
 
 def _run(config: RunConfig) -> str | None:
     """Makes a run. Returns why it failed, or None."""
-    shutil.rmtree(planning.run_folder(config), ignore_errors=True)  # what an interrupted comparison left
+    folder = planning.run_folder(config)
     try:
-        apart(train, config)
+        with held(folder):
+            shutil.rmtree(folder, ignore_errors=True)  # what an interrupted comparison left
+            apart(train, config)
     except IsogradError as error:
         return error.what
     return None

@@ -2,7 +2,8 @@
 
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,13 +73,24 @@ def read(path: Path) -> Record:
         RunFolderError: A file is missing, damaged or of another version.
         UnknownNameError: The run used a plug-in that is not here.
     """
-    folder = RunFolder(path)
+    config = read_config(path)
+    with _reading(path):
+        return _record(path, config, json.loads(RunFolder(path).result.read_text()))
+
+
+def read_config(path: Path) -> RunConfig:
+    """Reads the configuration of a run, finished or not; raises what :func:`read` does."""
+    with _reading(path):
+        return from_dict(OmegaConf.to_container(OmegaConf.load(RunFolder(path).config)))  # pyright: ignore[reportArgumentType]
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
     try:
-        config = from_dict(OmegaConf.to_container(OmegaConf.load(folder.config)))  # pyright: ignore[reportArgumentType]
-        return _record(path, config, json.loads(folder.result.read_text()))
+        yield
     except (OSError, ValueError, LookupError, TypeError, AttributeError, YAMLError, OmegaConfBaseException) as error:
         raise RunFolderError(
-            f"{path} cannot be read as a finished run ({type(error).__name__}: {str(error).partition(chr(10))[0]})",
+            f"{path} cannot be read as a run ({type(error).__name__}: {str(error).partition(chr(10))[0]})",
             "A comparison takes its numbers from config.yaml and result.json as this version of isograd writes them",
             "Use `isograd train` to make the run again, or leave its folder out.",
         ) from error

@@ -9,7 +9,7 @@ from pathlib import Path
 from isograd.analysis import load
 from isograd.analysis.arguments import Asked, Request
 from isograd.analysis.comparison import AuxiliaryParameters
-from isograd.config.check import check
+from isograd.analysis.lock import held
 from isograd.config.load import fingerprint
 from isograd.config.load import load as composed
 from isograd.config.schema import RunConfig
@@ -86,10 +86,16 @@ def run_folder(config: RunConfig) -> Path:
 
 
 def check_folders(entries: Sequence[Planned]) -> None:
-    """Raises RunFolderError where a finished run of another comparison is in the way."""
+    """Raises RunFolderError where a run of another comparison is in the way: finished, left behind or under way."""
     for config in (config for entry in entries for config in entry.configs.values()):
-        if load.is_finished(run_folder(config)):
-            _check_same(load.read(run_folder(config)), config)
+        folder = run_folder(config)
+        if load.is_finished(folder):
+            record = load.read(folder)
+            _check_same(folder, record.config, record.fingerprint, config)
+        elif folder.exists():
+            with held(folder):
+                found = load.read_config(folder)
+                _check_same(folder, found, fingerprint(found), config)
 
 
 def auxiliary_parameters(modules: Sequence[LocalModule]) -> AuxiliaryParameters:
@@ -164,20 +170,19 @@ def _checked(configs: Sequence[RunConfig]) -> list[LocalModule]:
     """Checks the runs of an entry; data and executor, which no seed changes, once. Returns modules without memory."""
     first, *others = configs
     for config in others:
-        check(config)
         Blueprint(config).check()
     blueprint = prepare(dataclasses.replace(first, run_name=None)).blueprint
     make_executor(blueprint)
     return blueprint.check()
 
 
-def _check_same(record: load.Record, config: RunConfig) -> None:
-    names = load.differing([record.config, config])
-    if record.fingerprint == fingerprint(config) and not names:
+def _check_same(folder: Path, found: RunConfig, found_fingerprint: str, config: RunConfig) -> None:
+    names = load.differing([found, config])
+    if found_fingerprint == fingerprint(config) and not names:
         return
     raise RunFolderError(
-        f"{record.folder} holds a run of another configuration: it differs in "
-        f"{', '.join(names) or f'its fingerprint, {record.fingerprint}'}",
+        f"{folder} holds a run of another configuration: it differs in "
+        f"{', '.join(names) or f'its fingerprint, {found_fingerprint}'}",
         "The two would be mixed in one table",
         "Use another --output, or delete that folder to train it again.",
     )

@@ -39,5 +39,5 @@ def test_a_seed_counts_once() -> None:
 def test_a_damaged_folder_is_explained(tmp_path: Path, content: str) -> None:
     for name in ("config.yaml", "result.json"):
         (tmp_path / name).write_text(content)
-    with pytest.raises(RunFolderError, match="cannot be read as a finished run"):
+    with pytest.raises(RunFolderError, match="cannot be read as a run"):
         read(tmp_path)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from isograd.analysis.arguments import parse
+from isograd.analysis.lock import held
 from isograd.analysis.planning import check_folders, plan
 from isograd.config.load import fingerprint
 from isograd.errors import ConfigError, PartitionError, RunFolderError
@@ -22,6 +23,20 @@ def test_every_seed_gets_a_folder_and_the_entry_its_overrides(tmp_path: Path) ->
     assert first.config.checkpoint.every_epochs == 0
     assert first.num_modules == 4 and first.auxiliary.num_trainable > 0 and first.auxiliary.num_frozen == 0
     assert not (tmp_path / "out").exists()
+
+
+def test_an_unfinished_run_is_made_again_unless_it_is_another_or_under_way(tmp_path: Path) -> None:
+    (ours,) = plan(parse(["dgl", *SMALL], output=tmp_path, seeds="0"))
+    (other,) = plan(parse(["dgl", *SMALL, "optimizer.lr=0.3"], output=tmp_path, seeds="0"))
+    folder = RunFolder(tmp_path / "runs" / "dgl-seed0")
+    folder.path.mkdir(parents=True)
+    folder.write_config(ours.config)
+    check_folders([ours])
+    with pytest.raises(RunFolderError, match=r"it differs in optimizer\.lr"):
+        check_folders([other])
+    with held(folder.path), pytest.raises(RunFolderError, match="another comparison is making now"):
+        check_folders([ours])
+    assert [path.name for path in folder.path.parent.iterdir()] == ["dgl-seed0"]
 
 
 def test_a_method_without_cuts_is_spared_the_others_cuts(tmp_path: Path) -> None:
