@@ -7,6 +7,7 @@ The groups of Hydra's configuration are the registries: a plug-in that registers
 import dataclasses
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -159,8 +160,16 @@ def _is_open(key: str, known: dict[str, Mapping[str, Any]]) -> bool:
 def _explained(error: Exception, known: dict[str, Mapping[str, Any]]) -> ConfigError:
     causes = [error] if error.__cause__ is None else [error, error.__cause__]
     lines = [str(cause).splitlines()[0].strip(" .") for cause in causes if str(cause)]
-    key = lines[0].split("'")[1] if lines and "'" in lines[0] else ""
     text = ": ".join(dict.fromkeys(lines))
+    if lines and lines[0].startswith("In 'experiment/"):
+        found = re.search(r"full_key: (\S+)", str(error))
+        return ConfigError(
+            f"the configuration cannot be composed: {lines[0].split(':')[0].replace('In ', '')} sets "
+            f"{found[1] if found else 'an option'}, which is not there",
+            "The preset sets an option that another choice on the command line does not have",
+            "Use the preset with its own method, model and data, or the options without the preset.",
+        )
+    key = lines[0].split("'")[1] if lines and "'" in lines[0] else ""
     hint = _owner(key, known) or suggestion(key, _option_names(known))
     return ConfigError(
         f"the configuration cannot be composed: {text}.{hint}",

@@ -40,6 +40,11 @@ def test_what_nothing_reads_is_refused_with_a_suggestion(override: str, error: t
         load([override])
 
 
+def test_a_preset_says_what_does_not_go_with_it() -> None:
+    with pytest.raises(ConfigError, match=r"man_cifar10_resnet32' sets method\.\w+, which is not there"):
+        load(["experiment=man_cifar10_resnet32", "method=dgl"])
+
+
 def test_the_recipe_is_the_papers() -> None:
     config = load(["experiment=cifar10_resnet32"])
     assert dataclasses.asdict(config.optimizer) == {
