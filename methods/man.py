@@ -11,13 +11,12 @@ reaches earlier ones without a gradient:
 The local loss, DGL's or InfoPro's, is that of y.
 """
 
-import warnings
 from dataclasses import dataclass
 
 import torch
 from isograd.errors import ConfigError
-from isograd.local.base import BASES, BaseConfig, BaseLoss, Site, depth_ratio, interpolated
-from isograd.local.blocks import copy_weights, fitted, fresh, repeatable, stage_number
+from isograd.local.base import BASES, BaseLoss, RuleConfig, Site, depth_ratio, loss_ratio
+from isograd.local.blocks import copy_weights, fitted, fresh, repeatable
 from isograd.local.ema import EMA
 from isograd.local.exchange import Exchange
 from isograd.local.method import METHODS, Method
@@ -71,23 +70,21 @@ class MAN(Method):
 
         In the released code the learnable bias is a whole block, and both blocks start from random draws of their own
         (``init=random``); MLAAN's re-implementation starts from copies (``init=copy``). ``coefficients=stage`` is the
-        released interpolation of InfoPro's lambdas: by the stage number of the next block (1, 2, 3) over K - 2, K as
-        the paper names it. It extrapolates: at K = 3 and K = 4 it gives negative weights, about which we warn. The
-        default, ``depth``, interpolates over the module index as InfoPro does.
+        released interpolation of InfoPro's lambdas (:func:`~isograd.local.base.loss_ratio`), which gives negative
+        weights at K = 3 and K = 4; the default, ``depth``, interpolates over the module index as InfoPro does.
 
         Where the next module holds no block (only the head), the local loss stands on h_k itself.
     """
 
     @dataclass
-    class Config(BaseConfig):
-        """MAN's options, and those of the base loss (:class:`~isograd.local.base.BaseConfig`).
+    class Config(RuleConfig):
+        """MAN's options, and those of the base loss (:class:`~isograd.local.base.RuleConfig`).
 
         Attributes:
             decay: m of the EMA, in [0, 1).
             blocks: ``both``; ``ema`` (no learnable bias); ``learnable`` (the bias alone).
             fusion: ``sum``, or ``scaled`` (MAN++).
             init: ``random`` or ``copy``.
-            coefficients: ``depth`` or ``stage`` (released); for ``base=infopro``.
             num_extra_blocks: Learnt blocks behind both, like the first block from there on that keeps the shape.
             lag: Steps by which the EMA's source is older than need be.
         """
@@ -98,7 +95,6 @@ class MAN(Method):
         blocks: str = choice("both", "ema", "learnable")
         fusion: str = choice("sum", "scaled")
         init: str = choice("random", "copy")
-        coefficients: str = choice("depth", "stage")
         num_extra_blocks: int = number(0, least=0)
         lag: int = number(0, least=0)
 
@@ -119,7 +115,7 @@ class MAN(Method):
         if block is None:
             feature = partition.units(index)[-1].output
             return self._base.objective(Site(partition, feature, depth_ratio(index, partition.num_modules)))
-        loss = self._base.objective(Site(partition, block.output, self._ratio(partition, index, block)))
+        loss = self._base.objective(Site(partition, block.output, loss_ratio(self.config, partition, index)))
         return Through(self._blocks(partition, block), loss)
 
     def initialise(self, objective: nn.Module, partition: Partition, index: int) -> None:
@@ -143,24 +139,6 @@ class MAN(Method):
         like = repeatable(partition.backbone, block) or block
         extra = [fitted(partition.backbone, like, block.output)[0] for _ in range(config.num_extra_blocks)]
         return MomentumBlocks(learnable, ema, extra, is_scaled=config.fusion == "scaled")
-
-    def _ratio(self, partition: Partition, index: int, block: Unit) -> float:
-        if self.config.coefficients == "depth" or partition.named_num_modules <= 2:
-            return depth_ratio(index, partition.num_modules)
-        ratio = stage_number(partition.backbone, block) / (partition.named_num_modules - 2)
-        if self._base.needs_image:
-            _warn_negative(self.config, ratio, index)
-        return ratio
-
-
-def _warn_negative(config: MAN.Config, ratio: float, index: int) -> None:
-    weights = [interpolated(ends, ratio) for ends in (config.lambda1, config.lambda2)]
-    if min(weights) < 0:
-        warnings.warn(
-            f"method.coefficients=stage gives local module {index} the loss weights {weights[0]:.3g} and "
-            f"{weights[1]:.3g}: it will train against a loss. method.coefficients=depth does not extrapolate.",
-            stacklevel=2,
-        )
 
 
 def _check(config: MAN.Config) -> None:

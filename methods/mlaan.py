@@ -10,7 +10,7 @@ network, copies of a few later blocks; beside the first copy stands the exponent
 
 from dataclasses import dataclass, field
 
-from isograd.local.base import BASES, BaseConfig, BaseLoss, Site, depth_ratio
+from isograd.local.base import BASES, BaseLoss, RuleConfig, Site, loss_ratio
 from isograd.local.blocks import copy_weights, fresh
 from isograd.local.ema import EMA
 from isograd.local.exchange import Exchange
@@ -62,13 +62,13 @@ class MLAAN(Method):
         see :class:`methods.hpff.HPFF`. An EMA absorbs weights from the beginning of the step before, so it waits for
         the module that owns them to have begun that step; ``lag`` lets it use older ones, in both executors alike.
 
-        With ``base=infopro``, coefficients are interpolated over the module index (the released file, by stage number
-        over K - 2).
+        The released InfoPro file interpolates coefficients by stage number: ``coefficients=stage``. It and the ImageNet
+        files, which also differ in windows and in the last loss, are not reproduced beyond these options.
     """
 
     @dataclass
-    class Config(BaseConfig):
-        """MLAAN's options, and those of the base loss (:class:`~isograd.local.base.BaseConfig`).
+    class Config(RuleConfig):
+        """MLAAN's options, and those of the base loss (:class:`~isograd.local.base.RuleConfig`).
 
         Attributes:
             auxiliary: The head behind the leaps, and the independent one; the release has ``linear``.
@@ -126,7 +126,7 @@ class MLAAN(Method):
             return self._leaping(partition, index)
         if index < self.config.window - 1:
             return Silent()
-        site = Site(partition, partition.units(index)[-1].output, depth_ratio(index, partition.num_modules))
+        site = Site(partition, partition.units(index)[-1].output, loss_ratio(self.config, partition, index))
         return Weighted(self.config.level_weights[0], self._base.objective(site))
 
     def last_objective(self, partition: Partition) -> Objective:
@@ -154,7 +154,7 @@ class MLAAN(Method):
         return BASES.get(self.config.base)(self.config, self.task, self.normalize)
 
     def _leaping(self, partition: Partition, index: int) -> Objective:
-        units, ratio = self._leaps(partition, index), depth_ratio(index, partition.num_modules)
+        units, ratio = self._leaps(partition, index), loss_ratio(self.config, partition, index)
         if not units:
             return self._base.objective(Site(partition, partition.units(index)[-1].output, ratio))
         objective = self._base.objective(Site(partition, units[-1].output, ratio))

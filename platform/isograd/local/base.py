@@ -1,5 +1,6 @@
 """The local loss that other methods build on: DGL's, or InfoPro's. MAN, HPFF and MLAAN each wrap one of them."""
 
+import warnings
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 
@@ -9,6 +10,7 @@ from isograd.data.transforms import Normalize
 from isograd.errors import ConfigError
 from isograd.local import infopro
 from isograd.local.auxiliary import AUXILIARY
+from isograd.local.blocks import stage_number
 from isograd.local.infopro import ContrastObjective, InfoProObjective
 from isograd.local.module import Objective, TaskObjective
 from isograd.local.patches import ImageShape, Patching
@@ -61,6 +63,18 @@ class BaseConfig(InfoProConfig, DGLConfig):
     """
 
     base: str = choice("dgl", "infopro")
+
+
+@dataclass
+class RuleConfig(BaseConfig):
+    """The options of both bases, and which rule gives the coefficients.
+
+    Attributes:
+        coefficients: For ``base=infopro``: ``depth``, by the module's position, or ``stage``, as the code of MAN and
+            MLAAN was released; see :func:`loss_ratio`.
+    """
+
+    coefficients: str = choice("depth", "stage")
 
 
 @dataclass(frozen=True)
@@ -176,6 +190,27 @@ class InfoProBase(BaseLoss):
 def depth_ratio(index: int, num_modules: int) -> float:
     """Returns index / (K - 2): 0 for the first local module, 1 for the last but one; 0 for K = 2."""
     return index / (num_modules - 2) if num_modules > 2 else 0.0
+
+
+def loss_ratio(config: RuleConfig, partition: Partition, index: int) -> float:
+    """Returns where a module's coefficients lie between the first and the last.
+
+    ``depth`` is :func:`depth_ratio`. ``stage`` is the stage number of the next block (1, 2, 3) over K - 2, K as the
+    paper names it. It extrapolates: at K = 3 and K = 4 it gives negative weights, about which we warn. Where no block
+    follows, and for K = 2, both are the same.
+    """
+    block = partition.block_after(index)
+    if config.coefficients == "depth" or partition.named_num_modules <= 2 or block is None:
+        return depth_ratio(index, partition.num_modules)
+    ratio = stage_number(partition.backbone, block) / (partition.named_num_modules - 2)
+    weights = [interpolated(ends, ratio) for ends in (config.lambda1, config.lambda2)]
+    if config.base == "infopro" and min(weights) < 0:
+        warnings.warn(
+            f"method.coefficients=stage gives local module {index} the loss weights {weights[0]:.3g} and "
+            f"{weights[1]:.3g}: it will train against a loss. method.coefficients=depth does not extrapolate.",
+            stacklevel=2,
+        )
+    return ratio
 
 
 def interpolated(ends: list[float], ratio: float) -> float:
