@@ -74,8 +74,8 @@ class GLCAN(Method):
         resolution. The global branch has a fresh block for each later change of shape and one like the network's last
         block, ``global_depth`` in all where the changes leave room; where the backbone keeps one shape (a vision
         transformer), they are evenly spaced later blocks. The local branch is pooled and projected to the global one's
-        shape. ``branches`` leaves out one of the two, the ablation that the name asks for. The head has the task's own
-        form: a global pool and a linear layer for classification; another task has another.
+        shape. ``branches`` leaves out one of the two, the ablation that the name asks for. The head is the task's
+        own: for classification one of the auxiliary networks, by default a global pool and a linear layer.
     """
 
     @dataclass

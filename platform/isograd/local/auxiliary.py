@@ -26,7 +26,7 @@ class AsMap(nn.Module):
         self.feature = feature
 
     def forward(self, value: Tensor) -> Tensor:
-        """Returns the map, or the pooled token; see the class."""
+        """Returns the map."""
         if self.feature.layout == "NHWC":
             return value.permute(0, 3, 1, 2)
         if self.feature.layout == "NLC":
@@ -56,7 +56,7 @@ class TokenPool(nn.Module):
         self.has_class_token = feature.num_prefix_tokens > 0
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Returns the map, or the pooled token; see the class."""
+        """Returns the class token, or the mean of the patches."""
         tokens = self.norm(tokens)
         return tokens[:, 0] if self.has_class_token else tokens.mean(dim=1)
 
