@@ -1,5 +1,6 @@
+"""Replacement learning: which blocks are replaced, by what, and that folding and wrapping change nothing else."""
+
 import copy
-import functools
 import itertools
 from typing import Any, cast
 
@@ -8,19 +9,28 @@ import torch
 from isograd.errors import BackboneError, ConfigError, IsogradError, PartitionError, UnknownNameError
 from isograd.executor.blueprint import Blueprint
 from isograd.local.method import METHODS
-from isograd.replacement.constant import constant_kernels
-from isograd.replacement.replaced import EveryNth, Replaced, fold
+from isograd.replacement.replaced import Replaced, fold
 from isograd.replacement.synthesis import ChannelMixing
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from tests.runs import config, trained
+from tests.runs import trained
+from tests.unit.replacement.replacements import (
+    BOTTLENECKS,
+    DEEP_VIT,
+    RESNET,
+    RESNET32,
+    VIT,
+    block,
+    blueprint,
+    composed,
+    num_weights,
+    replaced,
+    value,
+    weights,
+)
 
-RESNET = ("model=resnet20", "model.width=4")
-VIT = ("model=vit_ti", "model.width=24", "model.depth=6", "model.patch_size=8")
-BOTTLENECKS = ("model=timm", "model.architecture=resnet26")
-RESNET32, DEEP_VIT = ("model=resnet32", "model.width=4"), (*VIT, "model.depth=12")
 MODES = {
     "scalar": ("method.mode=scalar",),
     "one pair a tensor": ("method.per_tensor=true",),
@@ -37,44 +47,6 @@ MODES = {
 # Parameters of the whole network and with interval 2, 3 and 4; then numbers of replaced blocks.
 SPECIFICATION = {32: (466_906, 365_026, 369_696, 369_696), 110: (1_730_714, 1_045_574, 1_244_664, 1_341_874)}
 NUM_REPLACED = {32: (0, 4, 3, 3), 110: (0, 22, 15, 12)}
-
-composed = functools.cache(config)  # composing takes longer than most of these tests
-
-
-def blueprint(*overrides: str) -> Blueprint:
-    return Blueprint(composed("method=repl", *overrides))
-
-
-def weights(plan: Blueprint) -> dict[str, Tensor]:
-    modules = plan.method.local_modules(plan.partition, plan.config.seed)
-    return {name: weight.clone() for module in modules for name, weight in module.named_weights().items()}
-
-
-def num_weights(plan: Blueprint) -> int:
-    return sum(weight.numel() for weight in weights(plan).values())
-
-
-def replaced(plan: Blueprint) -> list[str]:
-    """Names of the units that are not those of the given backbone."""
-    pairs = zip(plan.backbone.units, plan.partition.backbone.units, strict=True)
-    assert [unit.name for unit in plan.backbone.units] == [unit.name for unit in plan.partition.backbone.units]
-    return [before.name for before, after in pairs if before.module is not after.module]
-
-
-def block(*overrides: str) -> Replaced:
-    """The first replaced block, with weights that all differ, biases and normalisations included."""
-    plan = blueprint(*overrides)
-    found = next(unit.module for unit in plan.partition.backbone.units if isinstance(unit.module, Replaced))
-    torch.manual_seed(0)
-    for part in (found, *found.neighbours):
-        part.double()
-        for weight in part.parameters():
-            weight.data += 0.1 * torch.randn_like(weight)
-    return found
-
-
-def value(*shape: int) -> Tensor:
-    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1)).requires_grad_()
 
 
 @pytest.mark.parametrize("interval", [1, 2, 3, 4])
@@ -296,81 +268,6 @@ def test_surrogates_of_a_transformer_block() -> None:
         attn = cast(Any, neighbour).attn
         expected = expected + scale * (normed @ attn.qkv.weight[48:].T @ attn.proj.weight.T)
     torch.testing.assert_close(linear(given), expected)
-
-
-def learns(found: Replaced, given: Tensor) -> bool:
-    for weight in found.parameters():
-        weight.grad = None
-    found(given).sum().backward()
-    return cast(Any, found.synthesis).scales.a.grad is not None
-
-
-def test_lazy_scales_learn_in_every_fourth_step() -> None:
-    found = block(*RESNET, "method.mode=lazy").train()
-    given = value(3, 4, 8, 8)
-    assert [learns(found, given) for _ in range(5)] == [False, False, False, True, False]
-    found.eval()
-    assert not learns(found, given)  # and is no step
-    assert [learns(found.train(), given) for _ in range(3)] == [False, False, True]
-
-
-def test_lazy_steps_survive_checkpoints_and_copies() -> None:
-    found = block(*RESNET, "method.mode=lazy").train()
-    given = value(3, 4, 8, 8)
-    fresh = copy.deepcopy(found)
-    assert [learns(found, given) for _ in range(2)] == [False, False]
-    learns(fresh, given)
-    fresh.load_state_dict(found.state_dict())
-    copied = copy.deepcopy(found)
-    for module in (found, fresh, copied):
-        assert [learns(module, given) for _ in range(3)] == [False, True, False]
-
-
-def test_lazy_steps_are_read_only_after_others_wrote_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    pace = EveryNth(3)
-    pace()
-    monkeypatch.setattr(Tensor, "__int__", lambda tensor: pytest.fail("read from its device"))
-    assert [pace() for _ in range(3)] == [False, True, False]
-
-
-def kept_bytes(found: Replaced, given: Tensor) -> int:
-    """Size of all memory that is kept for the backward pass, the neighbours' weights left out."""
-    others = {weight.data_ptr() for part in found.neighbours for weight in part.parameters()}
-    kept: dict[int, torch.UntypedStorage] = {}
-
-    def pack(tensor: Tensor) -> Tensor:
-        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        found(given)
-    return sum(storage.nbytes() for address, storage in kept.items() if address not in others)
-
-
-@pytest.mark.parametrize(("model", "shape", "inputs"), [(RESNET, (3, 4, 8, 8), 1), (VIT, (3, 17, 24), 6)])
-def test_lazy_steps_keep_no_inputs(model: tuple[str, ...], shape: tuple[int, ...], inputs: int) -> None:
-    found = block(*model, "method.mode=lazy", "method.every=2").train()
-    given = value(*shape)
-    constant, learning = kept_bytes(found, given), kept_bytes(found, given)
-    assert learning - constant == inputs * given.numel() * given.element_size()
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize(
-    "layer", [nn.Conv2d(4, 6, 3, 2, 1), nn.Conv2d(4, 4, 3, 1, 2, 2, groups=4), nn.Conv2d(4, 6, 1, bias=False)]
-)
-def test_constant_convolutions_pass_the_same_gradient(layer: nn.Conv2d, dtype: torch.dtype) -> None:
-    layer = copy.deepcopy(layer).requires_grad_(False)
-    outcomes = []
-    for context in (torch.enable_grad(), constant_kernels(layer.parameters())):
-        given = torch.randn(2, 4, 9, 7, generator=torch.Generator().manual_seed(0)).requires_grad_()
-        with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
-            with context:
-                output = layer(given)
-        output.square().sum().backward()
-        outcomes.append((output, given.grad))
-    for plain, constant in zip(*outcomes, strict=True):
-        torch.testing.assert_close(constant, plain)
 
 
 @pytest.mark.parametrize("mode", ["scalar", "lazy", "learned mixing"])
