@@ -35,7 +35,8 @@ class HPFF(Method):
         network for all patches, heads' outputs averaged; where the base is InfoPro, each patch also reconstructs its
         part of the image. ``patches=quadrants`` is the released one: four decoders whose losses are summed, and heads
         on the whole map. The released ImageNet code does not split at all (``patches=none``), sums four quadrants'
-        means (four times lambda1) and leaves out the independent level (``level_weights=[0,1]``).
+        means (four times lambda1) and leaves out the independent level (``level_weights=[0,1]``); its parts are
+        ``decoder=imagenet_hpff`` and ``head=imagenet``.
 
         InfoPro's coefficients are interpolated by k / (K - 2), K as the paper names it.
     """

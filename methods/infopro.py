@@ -69,8 +69,8 @@ class InfoPro(Method):
         the release. The image is reconstructed from normalised * std + mean (see ``Normalize``). The release's
         evaluation loss is cross-entropy only; accuracy is what we report.
 
-        ``decoder=imagenet`` and ``head=imagenet`` are the released ImageNet parts for 512x28x28 activations; biases
-        that a following BatchNorm cancels are left out. InfoPro was not published for transformers: there, patch
+        ``decoder=imagenet`` and ``head=imagenet`` are the released ImageNet parts
+        (:mod:`isograd.local.imagenet`). InfoPro was not published for transformers: there, patch
         tokens are laid out as a map.
     """
 

@@ -8,7 +8,7 @@ from torch import nn
 
 from isograd.data.transforms import Normalize
 from isograd.errors import ConfigError
-from isograd.local import infopro
+from isograd.local import imagenet, infopro
 from isograd.local.auxiliary import AUXILIARY
 from isograd.local.blocks import stage_number
 from isograd.local.infopro import ContrastObjective, InfoProObjective
@@ -40,7 +40,7 @@ class InfoProConfig:
     lambda1: Weight of the reconstruction in the first and in the last but one module.
     lambda2: Weight of the task or contrastive loss, likewise.
     head: ``0c1f`` ... ``2c2f`` (convolutions and fully connected layers), or ``imagenet``.
-    decoder: ``plain`` or ``imagenet``.
+    decoder: ``plain``; the released ImageNet code's: ``imagenet`` (InfoPro, MAN) or ``imagenet_hpff``.
     feature_dim: Width of the head's hidden fully connected layer.
     widen: Factor on the widths of decoder and head.
     """
@@ -49,7 +49,7 @@ class InfoProConfig:
     lambda1: list[float] = field(default_factory=lambda: [5.0, 0.0])
     lambda2: list[float] = field(default_factory=lambda: [0.5, 1.0])
     head: str = "1c2f"
-    decoder: str = choice("plain", "imagenet")
+    decoder: str = choice("plain", "imagenet", "imagenet_hpff")
     feature_dim: int = number(128, least=1)
     widen: int = number(1, least=1)
 
@@ -168,15 +168,16 @@ class InfoProBase(BaseLoss):
         return ContrastObjective(head) if self._config.loss == "contrast" else TaskObjective(self._task, head)
 
     def _decoder(self, feature: Feature, image_shape: ImageShape) -> nn.Module:
-        if self._config.decoder == "imagenet":
-            return infopro.imagenet_decoder(feature, image_shape)
+        if self._config.decoder != "plain":
+            build = imagenet.decoder if self._config.decoder == "imagenet" else imagenet.hpff_decoder
+            return build(feature, image_shape)
         return infopro.image_decoder(feature, image_shape, self._config.widen)
 
     def _head(self, feature: Feature, last_channels: int) -> nn.Module:
         config = self._config
         num_outputs = CONTRAST_WIDTH if config.loss == "contrast" else self._task.num_outputs
         if config.head == "imagenet":
-            return infopro.imagenet_head(feature, num_outputs)
+            return imagenet.head(feature, num_outputs)
         return infopro.head(
             config.head,
             feature,

@@ -12,7 +12,7 @@ from isograd.data.transforms import Normalize
 from isograd.errors import ConfigError
 from isograd.local.auxiliary import GlobalPool, as_map
 from isograd.local.module import Objective, Outcome
-from isograd.local.resize import Resize, ResizedConv2d
+from isograd.local.resize import ResizedConv2d
 from isograd.models.backbone import Feature
 
 
@@ -32,23 +32,8 @@ def image_decoder(feature: Feature, image_shape: tuple[int, int, int], widen: in
     return as_map(feature, decoder)
 
 
-def imagenet_decoder(feature: Feature, image_shape: tuple[int, int, int]) -> nn.Module:
-    """The released ImageNet decoder for 512x28x28 activations: 1x1 to 128, three times x2, 3x3 to 32, 12, C."""
-    channels, height, width = image_shape
-    decoder = nn.Sequential(
-        *_conv(feature.channels, 128, 1),
-        Resize((height // 4, width // 4)),
-        *_conv(128, 32, 3),
-        Resize((height // 2, width // 2)),
-        *_conv(32, 12, 3),
-        Resize((height, width)),
-        nn.Conv2d(12, channels, 3, padding=1),
-        nn.Sigmoid(),
-    )
-    return as_map(feature, decoder)
-
-
-def _conv(in_channels: int, out_channels: int, kernel: int, stride: int = 1) -> list[nn.Module]:
+def conv(in_channels: int, out_channels: int, kernel: int, stride: int = 1) -> list[nn.Module]:
+    """Returns a convolution without bias, BatchNorm and ReLU."""
     return [
         nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, bias=False),
         nn.BatchNorm2d(out_channels),
@@ -95,15 +80,9 @@ def _head_convolutions(channels: int, last_channels: int, count: int, widen: int
     layers: list[nn.Module] = []
     for position in range(count):
         stride = 2 if grows and position == 0 else 1
-        layers += _conv(channels, inner, 3, stride)
+        layers += conv(channels, inner, 3, stride)
         channels = inner
     return layers, channels
-
-
-def imagenet_head(feature: Feature, num_outputs: int) -> nn.Module:
-    """The released ImageNet head: 1x1 to 128, 3x3 stride 2 to 256 and 512, 1x1 to 2048, global pool, linear."""
-    layers = [*_conv(feature.channels, 128, 1), *_conv(128, 256, 3, 2), *_conv(256, 512, 3, 2), *_conv(512, 2048, 1)]
-    return as_map(feature, nn.Sequential(*layers, GlobalPool(), nn.Flatten(), nn.Linear(2048, num_outputs)))
 
 
 class Reconstruction(nn.Module):
