@@ -87,7 +87,7 @@ def _verb(
     if first is not None:
         parser.add_argument(first)
     if overridden:
-        parser.add_argument("overrides", nargs="*", metavar="OPTION=VALUE")
+        parser.add_argument("overrides", nargs="*", default=[], metavar="OPTION=VALUE")
     return parser
 
 
