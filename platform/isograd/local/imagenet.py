@@ -8,10 +8,10 @@ from torch import nn
 
 from isograd.local.auxiliary import GlobalPool, as_map
 from isograd.local.infopro import conv
+from isograd.local.patches import ImageShape
 from isograd.local.resize import Resize
 from isograd.models.backbone import Feature
 
-ImageShape = tuple[int, int, int]
 Steps = tuple[tuple[int, int, int], ...]
 
 # Width of the 1x1 convolution that comes first; then (share of the image's side, kernel, width) of each enlargement
