@@ -18,7 +18,7 @@ from typing import Any
 from isograd.errors import ConfigError, PartitionError
 from isograd.local.blocks import blocks_of
 from isograd.local.method import METHODS
-from isograd.options import check_declared, choice, number
+from isograd.options import choice, number
 from isograd.partition.partition import Even, Partition
 from isograd.replacement.replaced import Always, EveryNth, Replaced
 from isograd.replacement.sites import Gap, gaps
@@ -168,7 +168,6 @@ class RepL(Wrapping):
 
 
 def _check(config: RepL.Config) -> None:
-    check_declared("method", config)
     if config.interval < 2:
         raise ConfigError(
             f"method.interval={config.interval} replaces blocks that are neighbours of each other",
