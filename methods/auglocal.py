@@ -32,6 +32,8 @@ class AugLocal(Method):
         trains 49 with d = 6: ``merges_last=true``. By default the partition stays as it was asked for.
     """
 
+    default_table = "auglocal"
+
     @dataclass
     class Config:
         """Attributes:

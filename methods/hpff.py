@@ -41,6 +41,8 @@ class HPFF(Method):
         InfoPro's coefficients are interpolated by k / (K - 2), K as the paper names it.
     """
 
+    default_table = "hpff"
+
     @dataclass
     class Config(BaseConfig):
         """HPFF's options, and those of the base loss (:class:`~isograd.local.base.BaseConfig`).

@@ -76,6 +76,8 @@ class MAN(Method):
         Where the next module holds no block (only the head), the local loss stands on h_k itself.
     """
 
+    default_table = "man"
+
     @dataclass
     class Config(RuleConfig):
         """MAN's options, and those of the base loss (:class:`~isograd.local.base.RuleConfig`).

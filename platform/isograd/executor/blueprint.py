@@ -1,7 +1,7 @@
 """The recipe by which any process builds its local modules: the same ones, whichever process builds them."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -15,7 +15,7 @@ from isograd.local.learner import Learner, check_precision, make_learner
 from isograd.local.method import METHODS, Method
 from isograd.local.module import LocalModule
 from isograd.models.backbone import MODELS, Backbone
-from isograd.partition.partition import Partition
+from isograd.partition.partition import Partition, PartitionRule, Published
 from isograd.tasks.task import TASKS
 
 
@@ -50,7 +50,15 @@ class Blueprint:
     @cached_property
     def partition(self) -> Partition:
         """The cuts, and what is cut: a method may change both."""
-        return self.method.arrange(self.config.partition.cut(self.backbone, self.num_modules))
+        return self.method.arrange(self.rule.cut(self.backbone, self.num_modules))
+
+    @property
+    def rule(self) -> PartitionRule:
+        """What chooses the cuts; a published table, where none is named, is the method's."""
+        rule = self.config.partition
+        if isinstance(rule, Published) and rule.table is None:
+            return replace(rule, table=self.method.default_table)
+        return rule
 
     @property
     def num_modules(self) -> int:

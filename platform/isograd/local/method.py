@@ -52,11 +52,13 @@ class Method(ABC):
 
     Attributes (a class's, or properties where they depend on its configuration):
         default_num_modules: K where the user names none.
+        default_table: The published cut table where the user names none.
         max_num_modules: Greatest K, or None.
     """
 
     Config: ClassVar[type] = MethodConfig
     default_num_modules: int = 4
+    default_table: str = "infopro"
     max_num_modules: int | None = None
 
     def __init__(self, config: Any, task: Task, normalize: Normalize) -> None:

@@ -143,14 +143,14 @@ class Published:
     """A table from a paper's released code.
 
     Attributes:
-        table: ``infopro``, ``infopro_star``, ``infopro_star_stl10``, ``man``, ``hpff``, ``manpp``, ``auglocal`` or
-            ``dgl``.
+        table: ``infopro``, ``infopro_star``, ``infopro_star_stl10``, ``man``, ``hpff``, ``mlaan``, ``manpp``,
+            ``auglocal`` or ``dgl``. None is the method's own, which a run fills in.
         num_modules: K as the paper names it. It can differ from the number of pieces: MAN's "K=16" has 15.
     """
 
     name: str = "published"
     num_modules: int | None = None
-    table: str = "infopro"
+    table: str | None = None
 
     def cut(self, backbone: Backbone, num_modules: int) -> Partition:
         """Returns the partition. Raises PartitionError."""

@@ -5,7 +5,8 @@ entry, which takes what is left, is written out. ImageNet rows are the unit that
 
 Note:
     K is the paper's name, not always the number of pieces: MAN's and HPFF's "K=16" has 15, "K=55" has 54; MAN++ cuts
-    once more, after the stem. Sources: the repositories InfoPro-Pytorch, MAN, HPFF, MAN_PlusPlus, AugLocal, DGL.
+    once more, after the stem. MLAAN's code says 15 and 54. Sources: the repositories InfoPro-Pytorch, MAN, HPFF, MLAAN,
+    MAN_PlusPlus, AugLocal, DGL.
 """
 
 import itertools
@@ -36,11 +37,24 @@ _MAN = {
     },
 }
 
+_MLAAN = {name: {len(counts): counts for counts in rows.values()} for name, rows in _MAN.items()}
+
 _MANPP = {name: {k: [0, *counts] for k, counts in rows.items()} for name, rows in _MAN.items()}
 
-_AUGLOCAL = {"resnet32": {16: [0, *[1] * 15]}, "resnet110": {55: [0, *[1] * 54]}}
+# One unit a module, the stem the first, and what is left in the last.
+_AUGLOCAL = {
+    "resnet32": {k: [0, *[1] * (k - 2), 17 - k] for k in (*range(2, 14), 16)},
+    "resnet110": {k: [0, *[1] * (k - 2), 56 - k] for k in range(47, 56)},
+}
 
-_BLOCK_COUNTS = {"infopro": _INFOPRO, "man": _MAN, "hpff": _MAN, "manpp": _MANPP, "auglocal": _AUGLOCAL}
+_BLOCK_COUNTS = {
+    "infopro": _INFOPRO,
+    "man": _MAN,
+    "hpff": _MAN,
+    "mlaan": _MLAAN,
+    "manpp": _MANPP,
+    "auglocal": _AUGLOCAL,
+}
 
 _HPFF_IMAGENET = {
     4: ["layer3.0", "layer3.9", "layer3.17"],
@@ -100,17 +114,23 @@ def rows(table: str) -> dict[tuple[str, int], list[str]]:
     return found
 
 
-def ends(table: str, backbone_name: str, num_modules: int) -> list[str]:
+def ends(table: str | None, backbone_name: str, num_modules: int) -> list[str]:
     """Returns the last unit of every local module but the last.
 
     Args:
-        table: One of :data:`TABLES`.
+        table: One of :data:`TABLES`. None is refused: which one is for the method to say.
         backbone_name: With or without the library in front (``timm/resnet101``).
         num_modules: K as the paper names it.
 
     Raises:
         PartitionError: The table does not exist or has no such row.
     """
+    if table is None:
+        raise PartitionError(
+            "partition=published names no table",
+            "Only a run's method has a table of its own, and there is none here",
+            f"Use table= one of {', '.join(TABLES)}.",
+        )
     found = rows(table)
     key = (backbone_name.rpartition("/")[2], num_modules)
     if key in found:
@@ -119,7 +139,7 @@ def ends(table: str, backbone_name: str, num_modules: int) -> list[str]:
     raise PartitionError(
         f"no published partition '{table}' of {backbone_name} into {num_modules} local modules",
         f"A published table cannot be extrapolated; known are: {known}",
-        "Use one of these, or partition=even.",
+        "Use one of these, or cuts of your own: partition=explicit partition.ends=[UNIT,...].",
     )
 
 

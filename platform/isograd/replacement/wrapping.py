@@ -27,6 +27,11 @@ class Wrapping(Method):
         return self._wrapped.default_num_modules
 
     @property
+    def default_table(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The published cut table where the user names none: the wrapped method's."""
+        return self._wrapped.default_table
+
+    @property
     def max_num_modules(self) -> int | None:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Greatest K, or None: the wrapped method's."""
         return self._wrapped.max_num_modules

@@ -6,6 +6,7 @@ from rich.table import Table
 from isograd.executor.blueprint import Blueprint
 from isograd.local.module import LocalModule
 from isograd.partition.cost import Cost, costs
+from isograd.partition.partition import Published
 
 
 def plan(blueprint: Blueprint) -> RenderableType:
@@ -20,12 +21,18 @@ def plan(blueprint: Blueprint) -> RenderableType:
     num_backbone = sum(cost.num_parameters - cost.num_auxiliary_parameters for cost in found)
     title = (
         f"{config.method.name} on {partition.backbone.name}: {len(partition.backbone.units)} units in "
-        f"{partition.num_modules} local modules (partition={config.partition.name}), {num_backbone:,} parameters "
-        f"and {sum(cost.num_auxiliary_parameters for cost in found):,} in auxiliary networks"
+        f"{partition.num_modules} local modules ({_rule(blueprint)}), {num_backbone:,} parameters and "
+        f" {sum(cost.num_auxiliary_parameters for cost in found):,} in auxiliary networks"
     )
     batch_size = config.data.batch_size
     note = f"Counted, not timed. FLOPs: one training step of one image. Bytes: a batch of {batch_size}."
     return Group(title, _table(modules, found, batch_size), note)
+
+
+def _rule(blueprint: Blueprint) -> str:
+    rule = blueprint.rule
+    table = f" partition.table={rule.table}" if isinstance(rule, Published) else ""
+    return f"partition={rule.name}{table}"
 
 
 def _table(modules: list[LocalModule], found: list[Cost], batch_size: int) -> Table:

@@ -2,10 +2,12 @@
 
 import pytest
 from isograd.errors import BackboneError, PartitionError
-from isograd.executor.blueprint import spread
+from isograd.executor.blueprint import Blueprint, spread
 from isograd.models.backbone import MODELS, Backbone
 from isograd.partition import published
 from isograd.partition.partition import Even, Explicit, Published
+
+from tests.runs import config
 
 
 def backbone(name: str = "resnet32") -> Backbone:
@@ -34,6 +36,8 @@ def test_parameters_are_the_published_numbers() -> None:
         ("infopro", "resnet32", 16, [0, *[1] * 15]),
         ("man", "resnet32", 16, [1] * 15),
         ("hpff", "resnet32", 8, [1, *[2] * 7]),
+        ("mlaan", "resnet32", 15, [1] * 15),
+        ("mlaan", "resnet110", 54, [1] * 54),
         ("manpp", "resnet32", 8, [0, 1, *[2] * 7]),
         ("infopro", "resnet110", 16, [2, *[3] * 8, *[4] * 7]),
         ("man", "resnet110", 55, [1] * 54),
@@ -80,6 +84,25 @@ def test_a_cut_after_an_unknown_unit_lists_the_units() -> None:
 def test_a_table_without_the_row_lists_its_rows() -> None:
     with pytest.raises(PartitionError, match=r"known are: .*resnet32 K=16"):
         Published(table="infopro").cut(backbone(), 5)
+
+
+@pytest.mark.parametrize(
+    ("method", "k", "num_modules"), [("infopro", 16, 16), ("man", 16, 15), ("mlaan", 15, 15), ("auglocal", 16, 16)]
+)
+def test_a_published_partition_without_a_table_takes_the_methods(method: str, k: int, num_modules: int) -> None:
+    found = config("model=resnet32", f"method={method}", "partition=published", f"partition.num_modules={k}")
+    partition = Blueprint(found).partition
+    assert (partition.num_modules, partition.named_num_modules) == (num_modules, k)
+
+
+def test_a_wrapping_method_has_the_table_of_the_method_that_it_wraps() -> None:
+    plan = Blueprint(config("method=repl", "method.wraps=mlaan", "partition=published"))
+    assert plan.rule == Published(table="mlaan")
+
+
+def test_a_published_partition_without_table_or_method_is_refused() -> None:
+    with pytest.raises(PartitionError, match="names no table"):
+        Published().cut(backbone(), 4)
 
 
 def test_modules_are_spread_over_stages_without_gaps() -> None:
