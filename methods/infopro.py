@@ -8,7 +8,7 @@ about the image, and make the activation useful for the task. L_y is cross-entro
 from dataclasses import dataclass, replace
 
 from isograd.errors import ConfigError
-from isograd.local.base import InfoProBase, InfoProConfig, Site, depth_ratio
+from isograd.local.base import InfoProBase, InfoProConfig, Site, check_unread, depth_ratio
 from isograd.local.exchange import Exchange
 from isograd.local.method import METHODS, Method
 from isograd.local.module import Objective
@@ -102,6 +102,7 @@ def _with_coefficients(config: InfoPro.Config, partition: Partition) -> InfoPro.
     """Puts the table's row in. Raises ConfigError where the table has none."""
     if config.coefficients == "given":
         return config
+    check_unread(config, ("lambda1", "lambda2"), f"method.coefficients={config.coefficients}")
     backbone, k = partition.backbone.name.rpartition("/")[2], partition.named_num_modules
     rows = COEFFICIENTS[config.coefficients]
     if k not in rows.get(backbone, {}):

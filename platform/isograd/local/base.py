@@ -2,7 +2,9 @@
 
 import warnings
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 from torch import nn
 
@@ -20,7 +22,6 @@ from isograd.partition.partition import Partition
 from isograd.registry import Registry
 from isograd.tasks.task import Task
 
-CONTRAST_WIDTH = 128
 WHOLE = Patching()
 
 
@@ -39,10 +40,10 @@ class InfoProConfig:
     loss: ``softmax`` (the task's loss) or ``contrast``.
     lambda1: Weight of the reconstruction in the first and in the last but one module.
     lambda2: Weight of the task or contrastive loss, likewise.
-    head: ``0c1f`` ... ``2c2f`` (convolutions and fully connected layers), or ``imagenet``.
+    head: ``0c1f`` ... ``2c3f`` (convolutions and fully connected layers), or ``imagenet``.
     decoder: ``plain``; the released ImageNet code's: ``imagenet`` (InfoPro, MAN) or ``imagenet_hpff``.
-    feature_dim: Width of the head's hidden fully connected layer.
-    widen: Factor on the widths of decoder and head.
+    feature_dim: Width of the head's hidden fully connected layers before ``widen``, and of what ``contrast`` compares.
+    widen: Factor on the inner widths of decoder and head.
     """
 
     loss: str = choice("softmax", "contrast")
@@ -51,7 +52,7 @@ class InfoProConfig:
     head: str = "1c2f"
     decoder: str = choice("plain", "imagenet", "imagenet_hpff")
     feature_dim: int = number(128, least=1)
-    widen: int = number(1, least=1)
+    widen: float = number(1.0, least=0.1)
 
 
 @dataclass
@@ -119,6 +120,7 @@ class DGLBase(BaseLoss):
     """The task's loss of an auxiliary network on the activation."""
 
     def __init__(self, config: DGLConfig, task: Task, normalize: Normalize) -> None:
+        check_unread(config, [*_names(InfoProConfig), "coefficients"], "method.base=dgl")
         self._config, self._task = config, task
 
     def objective(self, site: Site, patching: Patching = WHOLE) -> Objective:
@@ -145,6 +147,7 @@ class InfoProBase(BaseLoss):
 
     def __init__(self, config: InfoProConfig, task: Task, normalize: Normalize) -> None:
         _check(config)
+        check_unread(config, _names(DGLConfig), "InfoPro's losses")
         self._config, self._task, self._normalize = config, task, normalize
 
     def objective(self, site: Site, patching: Patching = WHOLE) -> Objective:
@@ -175,7 +178,7 @@ class InfoProBase(BaseLoss):
 
     def _head(self, feature: Feature, last_channels: int) -> nn.Module:
         config = self._config
-        num_outputs = CONTRAST_WIDTH if config.loss == "contrast" else self._task.num_outputs
+        num_outputs = config.feature_dim if config.loss == "contrast" else self._task.num_outputs
         if config.head == "imagenet":
             return imagenet.head(feature, num_outputs)
         return infopro.head(
@@ -217,6 +220,31 @@ def loss_ratio(config: RuleConfig, partition: Partition, index: int) -> float:
 def interpolated(ends: list[float], ratio: float) -> float:
     """Returns (1 - r) first + r last."""
     return (1 - ratio) * ends[0] + ratio * ends[1]
+
+
+def check_unread(config: Any, names: Iterable[str], why: str) -> None:
+    """Refuses options that are set but that nothing would read.
+
+    Args:
+        config: A method's.
+        names: The options in question; those that the method does not have are passed over.
+        why: With what they have no meaning.
+
+    Raises:
+        ConfigError: One of them differs from its default.
+    """
+    default = type(config)()
+    for name in names:
+        if hasattr(config, name) and getattr(config, name) != getattr(default, name):
+            raise ConfigError(
+                f"method.{name}={getattr(config, name)} would change nothing",
+                f"Nothing reads method.{name} with {why}",
+                f"Leave method.{name} out.",
+            )
+
+
+def _names(section: type) -> list[str]:
+    return [item.name for item in fields(section)]
 
 
 def _check(config: InfoProConfig) -> None:

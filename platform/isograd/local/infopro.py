@@ -16,17 +16,17 @@ from isograd.local.resize import ResizedConv2d
 from isograd.models.backbone import Feature
 
 
-def image_decoder(feature: Feature, image_shape: tuple[int, int, int], widen: int = 1) -> nn.Module:
+def image_decoder(feature: Feature, image_shape: tuple[int, int, int], widen: float = 1) -> nn.Module:
     """Reproduces the image from an activation: resize, conv3x3 to 12, BatchNorm, ReLU, conv3x3, sigmoid.
 
     Shapes: feature -> (B, C, H, W) in (0, 1), C, H, W the image's.
     """
-    channels, height, width = image_shape
+    (channels, height, width), inner = image_shape, int(12 * widen)
     decoder = nn.Sequential(
-        ResizedConv2d(feature.channels, 12 * widen, (height, width)),
-        nn.BatchNorm2d(12 * widen),
+        ResizedConv2d(feature.channels, inner, (height, width)),
+        nn.BatchNorm2d(inner),
         nn.ReLU(),
-        nn.Conv2d(12 * widen, channels, 3, padding=1),
+        nn.Conv2d(inner, channels, 3, padding=1),
         nn.Sigmoid(),
     )
     return as_map(feature, decoder)
@@ -42,41 +42,41 @@ def conv(in_channels: int, out_channels: int, kernel: int, stride: int = 1) -> l
 
 
 def head(
-    layout: str, feature: Feature, num_outputs: int, *, last_channels: int, feature_dim: int = 128, widen: int = 1
+    layout: str, feature: Feature, num_outputs: int, *, last_channels: int, feature_dim: int = 128, widen: float = 1
 ) -> nn.Module:
     """Builds the head "XcYf": X 3x3 convolutions, global pool, Y fully connected layers.
 
     Args:
-        layout: ``0c1f`` to ``2c2f``.
+        layout: ``0c1f`` to ``2c3f``.
         feature: Input of the head.
         num_outputs: Width of the output.
         last_channels: Channels of the backbone's last map; below it the first convolution doubles them at stride 2,
             at it (64 of a CIFAR ResNet) it keeps both.
-        feature_dim: Width of the hidden fully connected layer, before ``widen``.
-        widen: Factor on all widths inside.
+        feature_dim: Width of the hidden fully connected layers, before ``widen``.
+        widen: Factor on all widths inside, which are rounded down.
 
     Raises:
         ConfigError: ``layout`` is not of this form.
     """
-    match = re.fullmatch(r"([012])c([12])f", layout)
+    match = re.fullmatch(r"([012])c([123])f", layout)
     if match is None:
         raise ConfigError(
             f"method.head='{layout}' names no InfoPro head",
-            "A head is X convolutions and Y fully connected layers, with X of 0, 1, 2 and Y of 1, 2",
+            "A head is X convolutions and Y fully connected layers, with X of 0, 1, 2 and Y of 1, 2, 3",
             "Use method.head=1c2f, the paper's default.",
         )
     num_convolutions, num_linear = int(match[1]), int(match[2])
     layers, channels = _head_convolutions(feature.channels, last_channels, num_convolutions, widen)
     layers += [GlobalPool(), nn.Flatten()]
-    if num_linear == 2:
-        layers += [nn.Linear(channels, feature_dim * widen), nn.ReLU()]
-        channels = feature_dim * widen
+    for _ in range(num_linear - 1):
+        layers += [nn.Linear(channels, int(feature_dim * widen)), nn.ReLU()]
+        channels = int(feature_dim * widen)
     return as_map(feature, nn.Sequential(*layers, nn.Linear(channels, num_outputs)))
 
 
-def _head_convolutions(channels: int, last_channels: int, count: int, widen: int) -> tuple[list[nn.Module], int]:
+def _head_convolutions(channels: int, last_channels: int, count: int, widen: float) -> tuple[list[nn.Module], int]:
     grows = channels < last_channels
-    inner = widen * (2 * channels if grows else channels)
+    inner = int((2 * channels if grows else channels) * widen)
     layers: list[nn.Module] = []
     for position in range(count):
         stride = 2 if grows and position == 0 else 1
