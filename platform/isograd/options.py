@@ -13,12 +13,16 @@ from isograd.errors import ConfigError
 
 @dataclass(frozen=True)
 class Range:
-    """What a number may be: from ``least`` to ``most``, both included unless ``open`` or ``below`` excludes them."""
+    """What a number may be: from ``least`` to ``most``, both included unless ``open`` or ``below`` excludes them.
+
+    ``example`` is one that it may be, to name to the user.
+    """
 
     least: float
     most: float = math.inf
     open: bool = False
     below: bool = False
+    example: float | None = None
 
     def holds(self, value: float) -> bool:
         """Whether ``value`` is a number in the range."""
@@ -42,16 +46,17 @@ def choice(*known: str) -> Any:
 
 def number(default: float, least: float, most: float = math.inf, *, below: bool = False) -> Any:
     """Declares a number from ``least`` to ``most``, less than ``most`` where ``below`` says so."""
-    return field(default=default, metadata={"range": Range(least, most, below=below)})
+    return field(default=default, metadata={"range": Range(least, most, below=below, example=default)})
 
 
 def check_number(option: str, value: float, allowed: Range) -> None:
     """Raises ConfigError for a number out of range."""
     if not allowed.holds(value):
+        least = max(allowed.least, 1 if allowed.open else allowed.least)
         raise ConfigError(
             f"{option}={value:g} is out of range",
             f"It has to be {allowed}",
-            f"Use {option}={max(allowed.least, 1 if allowed.open else allowed.least):g}, for example.",
+            f"Use {option}={least if allowed.example is None else allowed.example:g}, for example.",
         )
 
 

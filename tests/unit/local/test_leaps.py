@@ -13,12 +13,9 @@ def names(plan: Blueprint, index: int, **options: object) -> list[str]:
     return [unit.name.removeprefix("layer") for unit in leaps(plan.partition, index, **options)]  # pyright: ignore[reportArgumentType]
 
 
-def resnet(depth: int, named_k: int, table: str = "hpff") -> Blueprint:
+def resnet(depth: int, named_k: int) -> Blueprint:
     return Blueprint(
-        config(
-            *(f"model=resnet{depth}", "partition=published", f"partition.table={table}"),
-            *(f"partition.num_modules={named_k}", "method=mlaan"),
-        )
+        config(*(f"model=resnet{depth}", "partition=published", f"partition.num_modules={named_k}", "method=mlaan"))
     )
 
 
@@ -32,7 +29,7 @@ def test_released_lists_of_resnet32() -> None:
         "3.3 3.4",
         "",
     ]
-    plan = resnet(32, 16)  # 15 modules
+    plan = resnet(32, 15)
     early, late = "2.0 3.0 3.2 3.4", "2.0 3.0 3.3 3.4"
     assert [" ".join(names(plan, index)) for index in range(14)] == [
         *(early, early, late, early, late),
@@ -50,7 +47,7 @@ def test_released_lists_of_resnet110() -> None:
         *("3.0 3.3 3.4 3.17", *["3.8 3.17"] * 4, *["3.14 3.17"] * 2),
         *("3.15 3.17", "3.16 3.17", "3.17"),
     ]
-    plan = resnet(110, 55)  # 54 modules
+    plan = resnet(110, 54)
     found = [" ".join(names(plan, index)) for index in range(53)]
     assert found[35] == "3.0 3.3 3.4 3.17"
     assert found[36:] == [
@@ -76,7 +73,7 @@ def test_lists_of_the_users_go_first() -> None:
 BAD = {
     "a window of five in four modules": (("method=hpff", "method.window=5"), "method.window=5"),
     "a window of one": (("method=mlaan", "method.window=1"), "method.window=1"),
-    "a decay of one": (("method=man", "method.decay=1"), "method.decay=1"),
+    "a decay of one": (("method=man", "method.decay=1"), "Use method.decay=0.995, for example"),
     "a negative decay": (("method=mlaan", "method.decay=-0.1"), "method.decay=-0.1"),
     "a negative lag": (("method=man", "method.lag=-1"), "method.lag=-1"),
     "an unknown fusion": (("method=man", "method.fusion=product"), "method.fusion='product'"),
@@ -107,6 +104,18 @@ BAD = {
     "no module left before the last": (
         ("method=auglocal", "method.merges_last=true", "method.depth=9"),
         "leaves one local module of 4",
+    ),
+    "an option of the other base": (
+        ("method=man", "method.base=infopro", "method.auxiliary=manpp"),
+        "method.auxiliary=manpp would change nothing",
+    ),
+    "coefficients without a decoder": (
+        ("method=hpff", "method.lambda1=[4,0]"),
+        "Nothing reads method.lambda1 with method.base=dgl",
+    ),
+    "a row of the table and weights beside it": (
+        ("method=infopro", "method.coefficients=cifar10", "method.lambda2=[1,1]"),
+        "Nothing reads method.lambda2 with method.coefficients=cifar10",
     ),
     "an unknown base": (("method=man", "method.base=e2e"), "method.base='e2e'"),
 }
