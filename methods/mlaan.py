@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from isograd.local.base import BASES, BaseLoss, RuleConfig, Site, loss_ratio
 from isograd.local.blocks import copy_weights, fresh
-from isograd.local.ema import EMA
+from isograd.local.ema import EMA, Frozen
 from isograd.local.exchange import Exchange
 from isograd.local.leaps import check_leaps, leaps
 from isograd.local.method import METHODS, Method
@@ -29,10 +29,10 @@ class LeapNetwork(nn.Module):
 
     Args:
         learnable: The learnt blocks.
-        average: Beside the first: an :class:`EMA`, or a block that stays as it is.
+        average: Beside the first: an :class:`EMA`, or one that does not move.
     """
 
-    def __init__(self, learnable: list[nn.Module], average: nn.Module) -> None:
+    def __init__(self, learnable: list[nn.Module], average: Frozen) -> None:
         super().__init__()
         self.learnable, self.average = nn.ModuleList(learnable), average
 
@@ -52,10 +52,15 @@ class MLAAN(Method):
     module has one loss of its own, with weight 1, and no window.
 
     Note:
-        The released CIFAR class moves the averages of the last local module only (``ema=last``), which leaves the
-        others at their start; the paper describes all of them (``ema=all``, the default). It computes the last module's
-        independent loss and throws it away, so the network's own loss has weight 1; so do we. Its lists also hold
-        averages of the later blocks that are never run; we do not keep them, nor its unused heads.
+        The released CIFAR class moves one average only (``ema=last``), which leaves the others at their start; the
+        paper describes all of them (``ema=all``, the default). The released LAM alone moves all, and the last one twice
+        (``ema=last_twice``, equal to a decay of m squared). The class computes the last module's independent loss and
+        throws it away, so the network's own loss has weight 1; so do we. The released MLM alone keeps it
+        (``last_loss=levels``). Its lists also hold averages of later blocks that are never run; we do not keep them,
+        nor its unused heads.
+
+        The released lists are of ResNet-32 with K of 8 and 15 and ResNet-110 with 32 and 54; for another K of these two
+        networks, a module has the leaps that they give for the same end.
 
         Blocks are copies of the backbone's initial weights (``init=copy``), as released. Where no block follows a
         module, the base loss stands on h_k. We run each module once where the released code runs it up to three times;
@@ -63,8 +68,10 @@ class MLAAN(Method):
         the module that owns them to have begun that step; ``lag`` lets it use older ones, in both executors alike.
 
         The released InfoPro file interpolates coefficients by stage number: ``coefficients=stage``. It and the ImageNet
-        files, which also differ in windows and in the last loss, are not reproduced beyond these options.
+        files, which also differ in windows, are not reproduced beyond these options.
     """
+
+    default_table = "mlaan"
 
     @dataclass
     class Config(RuleConfig):
@@ -76,8 +83,10 @@ class MLAAN(Method):
             lam: Whether there are leaps.
             window: Modules that a cascade loss trains.
             level_weights: Of the independent and of the cascade losses.
-            decay: m of the EMA, in [0, 1).
-            ema: ``all`` averages move, only the ``last`` local module's, or ``none``.
+            decay: m of the EMA, in [0, 1). The released command line's default, 1, is ``ema=none``.
+            ema: ``all`` averages move; only the ``last`` one, of the last local module but one; all, and that one twice
+                a step (``last_twice``); or ``none``.
+            last_loss: The network's own: the ``cascade`` of weight 1, or both ``levels`` with their weights.
             init: ``copy`` or ``random``.
             leaps: ``auto``: the released lists where there are any for the backbone, else the rule; ``rule``.
             num_leaps: Blocks that the rule leaps to, at most.
@@ -92,7 +101,8 @@ class MLAAN(Method):
         window: int = 2
         level_weights: list[float] = field(default_factory=lambda: [0.001, 0.999])
         decay: float = number(0.995, least=0, most=1, below=True)
-        ema: str = choice("all", "last", "none")
+        ema: str = choice("all", "last", "last_twice", "none")
+        last_loss: str = choice("cascade", "levels")
         init: str = choice("copy", "random")
         leaps: str = choice("auto", "rule")
         num_leaps: int = number(4, least=1)
@@ -131,14 +141,19 @@ class MLAAN(Method):
 
     def last_objective(self, partition: Partition) -> Objective:
         """Builds the network's own loss, unless it is the last window's."""
-        return Silent() if self._ends_window(partition, partition.num_modules - 1) else TaskObjective(self.task)
+        if not self._ends_window(partition, partition.num_modules - 1):
+            return TaskObjective(self.task)
+        if self.config.last_loss == "cascade":
+            return Silent()
+        return Weighted(self.config.level_weights[0], TaskObjective(self.task))
 
     def cascade(self, partition: Partition, index: int) -> Objective | None:
-        """Builds the cascade level; for the last module the network's own loss, with weight 1."""
+        """Builds the cascade level; for the last module the network's own loss."""
         if not self._ends_window(partition, index):
             return None
         if partition.is_last(index):
-            return TaskObjective(self.task)
+            loss = TaskObjective(self.task)
+            return loss if self.config.last_loss == "cascade" else Weighted(self.config.level_weights[1], loss)
         return Weighted(self.config.level_weights[1], self._leaping(partition, index))
 
     def initialise(self, objective: nn.Module, partition: Partition, index: int) -> None:
@@ -160,16 +175,22 @@ class MLAAN(Method):
         objective = self._base.objective(Site(partition, units[-1].output, ratio))
         return Through(LeapNetwork([fresh(unit) for unit in units], self._average(partition, index)), objective)
 
-    def _average(self, partition: Partition, index: int) -> nn.Module:
+    def _average(self, partition: Partition, index: int) -> Frozen:
         unit, config = self._leaps(partition, index)[0], self.config
         if self._moves(partition, index):
-            return EMA(fresh(unit), unit.name, config.decay, config.lag)
-        return fresh(unit).requires_grad_(False)
+            twice = config.ema == "last_twice" and self._is_last_average(partition, index)
+            return EMA(fresh(unit), unit.name, config.decay**2 if twice else config.decay, config.lag)
+        return Frozen(fresh(unit))
 
     def _moves(self, partition: Partition, index: int) -> bool:
         if not self.config.lam or (self.config.mlm and not self._ends_window(partition, index)):
             return False
-        return self.config.ema == "all" or (self.config.ema == "last" and index == partition.num_modules - 2)
+        if self.config.ema == "last":
+            return self._is_last_average(partition, index)
+        return self.config.ema != "none"
+
+    def _is_last_average(self, partition: Partition, index: int) -> bool:
+        return index == partition.num_modules - 2
 
     def _leaps(self, partition: Partition, index: int) -> list[Unit]:
         if not self.config.lam or partition.is_last(index):
@@ -190,5 +211,4 @@ class MLAAN(Method):
 def _copy_weights(network: LeapNetwork, units: list[Unit]) -> None:
     for block, unit in zip(network.learnable, units, strict=True):
         copy_weights(block, unit)
-    average = network.average
-    copy_weights(average.block if isinstance(average, EMA) else average, units[0])
+    copy_weights(network.average.block, units[0])

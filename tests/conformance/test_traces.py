@@ -158,7 +158,7 @@ def _mlaan(name: str, block: str, index: int) -> str:
     name = name.removeprefix("objective.")
     if name.startswith("head."):
         return f"aux_classifier_{block}_{index}.{_fc(name)}"
-    name = name.replace("network.average.block", f"EMA_Net.{index}.0").replace("network.average", f"EMA_Net.{index}.0")
+    name = name.replace("network.average.block", f"EMA_Net.{index}.0")
     return name.replace("network.learnable", f"Aug_Net.{index}")
 
 

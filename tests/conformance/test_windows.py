@@ -21,6 +21,7 @@ CASES = {
     "hpff last alone": ("method=hpff", "method.window=3", "method.last_window=false", "method.patches=none"),
     "mlaan 2": ("method=mlaan", "method.window=2", "method.base=infopro"),
     "mlaan 3": ("method=mlaan", "method.window=3"),
+    "mlaan 3, both levels last": ("method=mlaan", "method.window=3", "method.lam=false", "method.last_loss=levels"),
     "mlaan without leaps": ("method=mlaan", "method.lam=false"),
     "mlaan without windows": ("method=mlaan", "method.mlm=false"),
 }

@@ -6,11 +6,27 @@ import torch
 from torch import Tensor, nn
 
 
-class EMA(nn.Module):
-    """A block with the weights' average of a unit: ema <- m ema + (1 - m) weights, m the decay.
+class Frozen(nn.Module):
+    """A block whose weights no gradient changes; the activation's gradient flows through it.
 
-    Its weights are frozen, but the activation's gradient flows through it. In step t it has absorbed the weights that
-    the unit had at the beginning of the steps 0 .. t - 1 (less ``lag``), so the newest are one update old.
+    Args:
+        block: Whose weights are frozen.
+    """
+
+    def __init__(self, block: nn.Module) -> None:
+        super().__init__()
+        self.block = block.requires_grad_(False)
+
+    def forward(self, value: Tensor) -> Tensor:
+        """Returns the block's output."""
+        return self.block(value)
+
+
+class EMA(Frozen):
+    """A frozen block with the weights' average of a unit: ema <- m ema + (1 - m) weights, m the decay.
+
+    In step t it has absorbed the weights that the unit had at the beginning of the steps 0 .. t - 1 (less ``lag``), so
+    the newest are one update old.
 
     Args:
         block: Has the unit's architecture.
@@ -24,13 +40,8 @@ class EMA(nn.Module):
     """
 
     def __init__(self, block: nn.Module, source: str, decay: float, lag: int = 0) -> None:
-        super().__init__()
-        self.block = block.requires_grad_(False)
+        super().__init__(block)
         self.source, self.decay, self.lag = source, decay, lag
-
-    def forward(self, value: Tensor) -> Tensor:
-        """Returns the block's output."""
-        return self.block(value)
 
     @torch.no_grad()
     def absorb(self, weights: Mapping[str, Tensor]) -> None:
