@@ -61,8 +61,6 @@ SAMPLE = [
     ("mlaan, infopro, window 3, lag", "resnet K=8", 3),
     ("mlaan, last average", "vit K=4", 3),
     ("mlaan, no windows", "resnet K=4", 2),
-    ("glcan", "resnet K=4", 2),
-    ("auglocal", "resnet K=8", 2),
     ("repl, man", "resnet K=3", 2),
 ]
 NUMERICS = {

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -39,12 +40,13 @@ class EveryNth(nn.Module):
         self.every = every
         self.register_buffer("num_steps", torch.zeros((), dtype=torch.int64))
         self._known = (0, self.num_steps, -1)
+        # Here and not as a decorator: it imports the compiler, which takes a second that only this mode has to spend.
+        self._uncompiled_tick = cast("Callable[[EveryNth], bool]", torch.compiler.disable(EveryNth._tick))
 
     def forward(self) -> bool:
         """Counts a pass in training mode; returns whether the scales learn in it."""
-        return self.training and self._tick()  # pyright: ignore[reportCallIssue, reportReturnType]
+        return self.training and self._uncompiled_tick(self)
 
-    @torch.compiler.disable
     def _tick(self) -> bool:
         count = self._count() + 1
         self.num_steps.add_(1)
