@@ -139,8 +139,13 @@ def ends(table: str | None, backbone_name: str, num_modules: int) -> list[str]:
     raise PartitionError(
         f"no published partition '{table}' of {backbone_name} into {num_modules} local modules",
         f"A published table cannot be extrapolated; known are: {known}",
-        "Use one of these, or cuts of your own: partition=explicit partition.ends=[UNIT,...].",
+        f"Use {_another(key)}one of these, or cuts of your own: partition=explicit partition.ends=[UNIT,...].",
     )
+
+
+def _another(key: tuple[str, int]) -> str:
+    tables = [table for table in TABLES if key in rows(table)]
+    return f"partition.table={' or '.join(tables)}, " if tables else ""
 
 
 def _block_ends(name: str, counts: list[int]) -> list[str]:

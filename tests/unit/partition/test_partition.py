@@ -86,6 +86,11 @@ def test_a_table_without_the_row_lists_its_rows() -> None:
         Published(table="infopro").cut(backbone(), 5)
 
 
+def test_a_table_that_has_the_row_is_named() -> None:
+    with pytest.raises(PartitionError, match=r"Use partition.table=mlaan, one of these"):
+        Published(table="infopro").cut(backbone(), 15)
+
+
 @pytest.mark.parametrize(
     ("method", "k", "num_modules"), [("infopro", 16, 16), ("man", 16, 15), ("mlaan", 15, 15), ("auglocal", 16, 16)]
 )
