@@ -45,7 +45,7 @@ def main(overrides: list[str]) -> None:
     carries_pixels = blueprint.method.exchange.input
     program = Program(OwnBatches(), num_epochs=NUM_STEPS, carries_pixels=carries_pixels, tests=False)
     with make_executor(blueprint) as executor:
-        state = executor.state()  # name -> tensor: weights, buffers, metrics
+        state = executor.state()  # name -> tensor: weights, buffers, metrics; after training optimizer.*, too
         for name in state:
             if name.endswith("conv1.weight"):
                 state[name] = torch.full_like(state[name], 0.01)
