@@ -56,7 +56,7 @@ class MLAAN(Method):
         paper describes all of them (``ema=all``, the default). The released LAM alone moves all, and the last one twice
         (``ema=last_twice``, equal to a decay of m squared). The class computes the last module's independent loss and
         throws it away, so the network's own loss has weight 1; so do we. The released MLM alone keeps it
-        (``last_loss=levels``). Its lists also hold averages of later blocks that are never run; we do not keep them,
+        (``last_loss=levels``). The lists also hold averages of later blocks that are never run; we do not keep them,
         nor its unused heads.
 
         The released lists are of ResNet-32 with K of 8 and 15 and ResNet-110 with 32 and 54; for another K of these two
