@@ -22,7 +22,7 @@ def plan(blueprint: Blueprint) -> RenderableType:
     title = (
         f"{config.method.name} on {partition.backbone.name}: {len(partition.backbone.units)} units in "
         f"{partition.num_modules} local modules ({_rule(blueprint)}), {num_backbone:,} parameters and "
-        f" {sum(cost.num_auxiliary_parameters for cost in found):,} in auxiliary networks"
+        f"{sum(cost.num_auxiliary_parameters for cost in found):,} in auxiliary networks"
     )
     batch_size = config.data.batch_size
     note = f"Counted, not timed. FLOPs: one training step of one image. Bytes: a batch of {batch_size}."
