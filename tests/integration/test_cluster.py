@@ -17,7 +17,7 @@ from isograd.executor.blueprint import Blueprint
 from isograd.executor.pipelined import pipelined
 from isograd.executor.executor import make_executor
 from isograd.executor.program import Program
-from isograd.bench.synthetic import source
+from isograd.data.synthetic import source
 import ray, torch
 
 head = {"num_cpus": 1, "object_store_memory": 2**28}

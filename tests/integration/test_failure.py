@@ -6,8 +6,8 @@ import time
 
 import pytest
 from isograd.bench.emulated import EmulatedBuilder
-from isograd.bench.synthetic import source
 from isograd.config.schema import ClusterConfig, ExecutorConfig
+from isograd.data.synthetic import source
 from isograd.errors import NonFiniteLossError, PlacementError, StageFailedError
 from isograd.executor.blueprint import Blueprint
 from isograd.executor.pipelined import Pipeline

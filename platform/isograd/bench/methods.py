@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from isograd.bench.rows import Row
-from isograd.bench.synthetic import source
 from isograd.config.load import load
 from isograd.config.schema import RunConfig
+from isograd.data.synthetic import source
 from isograd.executor.blueprint import Blueprint
 from isograd.executor.program import Program
 from isograd.executor.sequential import SequentialExecutor

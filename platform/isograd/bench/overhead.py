@@ -14,9 +14,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from isograd.bench.rows import Row
-from isograd.bench.synthetic import source
 from isograd.config.load import load
 from isograd.data.memory import MemorySource
+from isograd.data.synthetic import source
 from isograd.executor.blueprint import Blueprint
 from isograd.executor.program import Program
 from isograd.executor.sequential import SequentialExecutor, resolve_device

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 from isograd.bench.emulated import EmulatedBuilder
 from isograd.bench.rows import Kind, Row
-from isograd.bench.synthetic import source
 from isograd.config.load import load
 from isograd.config.schema import ClusterConfig, ExecutorConfig
+from isograd.data.synthetic import source
 from isograd.executor.blueprint import Blueprint
 from isograd.executor.pipelined import Pipeline, pipelined
 from isograd.executor.program import Program

@@ -1,4 +1,4 @@
-"""Batches for benchmarks: random images, held in memory, of any shape and number."""
+"""Batches for measurements: random images, held in memory, of any shape and number."""
 
 import numpy as np
 
