@@ -23,6 +23,7 @@ from isograd.executor.cluster import connected
 from isograd.executor.outbox import Nowhere
 from isograd.executor.program import Program
 from isograd.executor.stage import Stage
+from isograd.local.action import make_recorder
 from isograd.local.state import check_known
 from isograd.report.events import Event
 
@@ -40,9 +41,16 @@ class BlueprintStage:
     def __call__(self, device: torch.device) -> Stage:
         """Builds the stage."""
         learners = self.blueprint.learners(self.modules, device)
-        interval_s = self.blueprint.config.executor.event_interval_s
-        routes = self.blueprint.routes
-        return Stage(self.index, learners, Nowhere(), device=device, routes=routes, event_interval_s=interval_s)
+        config = self.blueprint.config.executor
+        return Stage(
+            self.index,
+            learners,
+            Nowhere(),
+            device=device,
+            routes=self.blueprint.routes,
+            event_interval_s=config.event_interval_s,
+            recorder=make_recorder(config.timeline, device),
+        )
 
 
 class Pipeline:

@@ -12,6 +12,7 @@ from isograd.executor.blueprint import Blueprint
 from isograd.executor.outbox import Nowhere
 from isograd.executor.program import Program
 from isograd.executor.stage import Stage
+from isograd.local.action import make_recorder
 from isograd.local.state import check_known
 from isograd.report.events import Event
 
@@ -41,6 +42,7 @@ class SequentialExecutor:
             device=self._device,
             routes=self._blueprint.routes,
             event_interval_s=self._blueprint.config.executor.event_interval_s,
+            recorder=make_recorder(self._blueprint.config.executor.timeline, self._device),
         )
         return self
 

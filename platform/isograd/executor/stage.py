@@ -7,7 +7,7 @@ a stage.
 import resource
 import time
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,11 +15,20 @@ from torch import Tensor
 
 from isograd.executor.outbox import Outbox
 from isograd.executor.upward import Routes, UpwardExchange
+from isograd.local.action import UNRECORDED, Recorder, Work
 from isograd.local.learner import Learner
 from isograd.local.message import Kind, Message
 from isograd.local.state import check_state, load_state, state_of
 from isograd.local.step import Step, predict_head, predict_step
-from isograd.report.events import Event, ModuleMetrics, Position, Progress, Snapshot, StageReport
+from isograd.report.events import (
+    Event,
+    ModuleMetrics,
+    Position,
+    Progress,
+    Snapshot,
+    StageReport,
+    StageTimeline,
+)
 from isograd.report.metrics import Meter
 
 
@@ -65,6 +74,7 @@ class Stage:
         routes: Where weights go that later modules share with earlier ones.
         event_interval_s: Least time between two progress events.
         records_steps: Whether the report lists when each step ended.
+        recorder: Times what the stage does.
     """
 
     def __init__(
@@ -77,10 +87,12 @@ class Stage:
         routes: Routes = Routes(),  # noqa: B008
         event_interval_s: float = 0.5,
         records_steps: bool = False,
+        recorder: Recorder = UNRECORDED,
     ) -> None:
         self.index, self.learners, self.outbox = index, list(learners), outbox
         self.device, self.upward = device, UpwardExchange(index, routes, device)
         self._event_interval_s, self.records_steps = event_interval_s, records_steps
+        self.recorder = recorder
         self._meters = [Meter(self.device) for _ in learners]
         self._training: bool | None = None
         self._last: Message | None = None
@@ -93,7 +105,8 @@ class Stage:
         self._clock, self._num_images, self._num_steps = Clock(), 0, 0
         self._step_ends_s, last_event_s, self._has_started = array("d"), 0.0, False
         self.upward.mailbox.wait_s = 0.0
-        for message in self._clock.waiting(messages):
+        self.recorder.clear()
+        for message in self._clock.waiting(self._received(messages)):
             message = message.to(self.device)
             if message.kind is Kind.TRAIN:
                 self._train(message)
@@ -108,7 +121,33 @@ class Stage:
         self.outbox.close()
         for outbox in self.upward.links.values():
             outbox.close()
+        yield from self._timeline()
         yield self._report()
+
+    def _received(self, messages: Iterable[Message]) -> Iterator[Message]:
+        """Yields the messages, and records how long each batch took to come: to be made, or to arrive."""
+        work, module = (Work.RECEIVE if self.index else Work.INPUT), self._first_module
+        iterator, start = iter(messages), self.recorder.mark()
+        for message in iterator:
+            if message.kind is Kind.TRAIN:
+                self.recorder.note(start, work, module, message.step)
+            yield message
+            start = self.recorder.mark()
+
+    @property
+    def _first_module(self) -> int:
+        return self.learners[0].module.index if self.learners else self.index
+
+    def prime(self, message: Message, gradients: Mapping[int, Tensor]) -> None:
+        """Gives the stage a batch to :meth:`loop` on without having run.
+
+        Args:
+            message: A training batch with the stage's input.
+            gradients: For each module of later stages whose cascade loss reaches this stage, the gradient with respect
+                to its output.
+        """
+        self._last = message
+        self.upward.assume(gradients)
 
     def loop(self, duration_s: float) -> float:
         """Trains on the last batch again and again, sending to the outbox; returns steps a second.
@@ -157,16 +196,21 @@ class Stage:
         batch = _Batch(message, {})
         for position, learner in enumerate(self.learners):
             self.upward.publish(learner.module, step_number)
-            step = batch.steps[position] = Step(learner, message)
-            message = self._handed_on(position, message.carrying(step.forward()))
-            self.upward.absorb(learner.module, step_number)
+            step = batch.steps[position] = Step(learner, message, self.recorder)
+            message = message.carrying(step.forward())
+            if position == len(self.learners) - 1:
+                with self.recorder.recording(Work.SEND, learner.module.index, step_number):
+                    self._send(message)
+            with self.recorder.recording(Work.AWAIT, learner.module.index, step_number):
+                self.upward.absorb(learner.module, step_number)
             gradient = step.cascade()
             if gradient is not None:
                 self._pass_up(batch, position - 1, learner.module.index, gradient)
             step.local()
             self._update_complete(batch, position)
         for origin in self._awaited_origins():
-            gradient = self.upward.gradient(origin, step_number)
+            with self.recorder.recording(Work.AWAIT, self.learners[-1].module.index, step_number, origin):
+                gradient = self.upward.gradient(origin, step_number)
             self._pass_up(batch, len(self.learners) - 1, origin, gradient)
         self._stepped(size)
 
@@ -182,19 +226,19 @@ class Stage:
     def _update_complete(self, batch: "_Batch", position: int) -> None:
         """Updates a module that has all its gradients, and lets go of its graph."""
         if batch.steps[position].is_complete:
-            outcome, message = batch.steps.pop(position).update(), batch.message
+            learner, message = self.learners[position], batch.message
             assert message.target is not None
-            correct = _num_correct(self.learners[position], outcome.prediction, message)
-            self._meters[position].add(message.target.shape[0], outcome.loss, correct)
+            with self.recorder.recording(Work.UPDATE, learner.module.index, message.step):
+                outcome = batch.steps.pop(position).update()
+                correct = _num_correct(learner, outcome.prediction, message)
+                self._meters[position].add(message.target.shape[0], outcome.loss, correct)
 
     def _awaited_origins(self) -> list[int]:
         """The later stages' modules whose cascade losses train this stage's last module, in order."""
         return list(self.learners[-1].module.window.passes)
 
-    def _handed_on(self, position: int, message: Message) -> Message:
-        if position == len(self.learners) - 1:
-            self._clock.blocking(self.outbox.send, message)
-        return message
+    def _send(self, message: Message) -> None:
+        self._clock.blocking(self.outbox.send, message)
 
     def _remember(self, message: Message) -> None:
         if self.records_steps:
@@ -217,7 +261,9 @@ class Stage:
         size = message.target.shape[0]
         for position, (learner, meter) in enumerate(zip(self.learners, self._meters, strict=True)):
             feature = predict_step(learner, message)
-            message = self._handed_on(position, message.carrying(feature))
+            message = message.carrying(feature)
+            if position == len(self.learners) - 1:
+                self._send(message)
             prediction = predict_head(learner, feature)
             meter.add(size, None, _num_correct(learner, prediction, message))
 
@@ -262,6 +308,11 @@ class Stage:
     def _progress(self, message: Message) -> Progress:
         elapsed_s = time.perf_counter() - self._clock.started_s
         return Progress(self.index, message.epoch, message.step + 1, self._num_images, elapsed_s)
+
+    def _timeline(self) -> Iterator[StageTimeline]:
+        spans = self.recorder.spans()
+        if spans:
+            yield StageTimeline(self.index, spans, time.time() - time.perf_counter())
 
     def _report(self) -> StageReport:
         elapsed_s = time.perf_counter() - self._clock.started_s

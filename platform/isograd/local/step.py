@@ -5,10 +5,13 @@ activation as soon as it exists, the one before the gradient of a cascade loss. 
 every loss that trains it sweeps backward through that one graph.
 """
 
+from contextlib import AbstractContextManager
+
 import torch
 from torch import Tensor
 
 from isograd.errors import ContractError
+from isograd.local.action import UNRECORDED, Recorder, Work
 from isograd.local.learner import Learner
 from isograd.local.message import Message
 from isograd.local.module import LocalModule, Objective, Outcome, Silent
@@ -21,14 +24,16 @@ class Step:
     Args:
         learner: The module and its optimizer.
         message: A batch, on the learner's device.
+        recorder: Times what is done.
 
     Note:
         Gradients add up in this order: cascade, local, then those taken from later modules. The released code of HPFF
         and MLAAN runs a module once for each of them and adds up in the same order, so parameters agree to the bit.
     """
 
-    def __init__(self, learner: Learner, message: Message) -> None:
+    def __init__(self, learner: Learner, message: Message, recorder: Recorder = UNRECORDED) -> None:
         assert message.target is not None
+        self._recorder = recorder
         self._learner, self._message, self._target = learner, message, message.target
         self._window = learner.module.window
         self._awaited = list(self._window.passes)
@@ -51,6 +56,10 @@ class Step:
         The caller may hand it on at once: the next module sees the activation of the weights before this step's
         update, in every executor. It may read it until the step's end, hence the guard in :meth:`update`.
         """
+        with self._recording(Work.FORWARD):
+            return self._forward()
+
+    def _forward(self) -> Tensor:
         learner, message = self._learner, self._message
         _set_lr(learner, message.epoch)
         reseed(learner.device, learner.seed, "noise", message.step, self.module.name)
@@ -70,17 +79,25 @@ class Step:
         Returns:
             Its gradient with respect to the module's input, (B, ...), where it reaches the module before.
         """
-        gradient = self._gradient_of(self.module.cascade)
+        if isinstance(self.module.cascade, Silent):
+            return None
+        with self._recording(Work.CASCADE):
+            gradient = self._gradient_of(self.module.cascade)
         if gradient is None:
             return None
         is_last = self.is_complete and isinstance(self.module.objective, Silent)
-        return self._sweep(gradient, to_input=self._window.sends, is_last=is_last)
+        with self._recording(Work.CASCADE_BACKWARD, self.module.index):
+            return self._sweep(gradient, to_input=self._window.sends, is_last=is_last)
 
     def local(self) -> None:
         """Learns from the module's own loss."""
-        gradient = self._gradient_of(self.module.objective)
+        if isinstance(self.module.objective, Silent):
+            return
+        with self._recording(Work.LOSS):
+            gradient = self._gradient_of(self.module.objective)
         if gradient is not None:
-            self._sweep(gradient, to_input=False, is_last=self.is_complete)
+            with self._recording(Work.BACKWARD):
+                self._sweep(gradient, to_input=False, is_last=self.is_complete)
 
     def take(self, origin: int, gradient: Tensor) -> Tensor | None:
         """Learns from the cascade loss of a later module.
@@ -93,7 +110,8 @@ class Step:
             The gradient with respect to the module's input, where that loss reaches the module before.
         """
         self._awaited.remove(origin)
-        return self._sweep(gradient, to_input=self._window.passes[origin], is_last=self.is_complete)
+        with self._recording(Work.CASCADE_BACKWARD, origin):
+            return self._sweep(gradient, to_input=self._window.passes[origin], is_last=self.is_complete)
 
     def update(self) -> Outcome:
         """Updates the weights; returns the sum of the module's losses, detached, and its prediction.
@@ -113,6 +131,9 @@ class Step:
         learner.optimizer.step()
         learner.optimizer.zero_grad(set_to_none=True)
         return Outcome(loss, self._prediction)
+
+    def _recording(self, work: Work, part: int = 0) -> AbstractContextManager[None]:
+        return self._recorder.recording(work, self.module.index, self._message.step, part)
 
     def _gradient_of(self, objective: Objective) -> Tensor | None:
         """Trains an objective's own weights; returns the gradient of its loss with respect to h_k."""

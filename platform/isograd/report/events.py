@@ -5,6 +5,8 @@ from typing import Any
 
 from torch import Tensor
 
+from isograd.local.action import Span
+
 
 @dataclass(frozen=True)
 class Position:
@@ -102,13 +104,28 @@ class StageReport:
         return self.busy_s / self.elapsed_s if self.elapsed_s else 0.0
 
 
-Event = Progress | ModuleMetrics | Snapshot | StageReport
+@dataclass(frozen=True)
+class StageTimeline:
+    """What a stage did in its newest steps, if the run records it.
+
+    Attributes:
+        clock_offset_s: What turns the spans' times into seconds since the epoch, which stages on several hosts share.
+    """
+
+    stage: int
+    spans: tuple[Span, ...]
+    clock_offset_s: float
+
+
+Event = Progress | ModuleMetrics | Snapshot | StageReport | StageTimeline
 
 
 def to_record(event: Event) -> dict[str, Any]:
-    """Returns an event as a JSON object; a snapshot without its tensors."""
+    """Returns an event as a JSON object; a snapshot without its tensors, a timeline without its spans."""
     if isinstance(event, Snapshot):
         return {"event": "Snapshot", "module": event.module, **asdict(event.position)}
+    if isinstance(event, StageTimeline):
+        return {"event": "StageTimeline", "stage": event.stage, "num_spans": len(event.spans)}
     record = {"event": type(event).__name__, **asdict(event)}
     record.pop("step_ends_s", None)
     return record
