@@ -9,8 +9,12 @@ os.environ.setdefault("RAY_memory_monitor_refresh_ms", "0")
 os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # listen on the loopback interface only
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import pytest
-import torch
+# Measurements of other sessions would hide that this one measures.
+_CACHE = tempfile.TemporaryDirectory(prefix="isograd-cache-")
+os.environ["XDG_CACHE_HOME"] = _CACHE.name
+
+import pytest  # noqa: E402
+import torch  # noqa: E402
 
 torch.set_num_threads(1)
 

@@ -51,7 +51,10 @@ def _parser() -> argparse.ArgumentParser:
     train = _verb(verbs, "train", _train, "train; with no options, a small ResNet on scanned digits", overridden=True)
     train.add_argument("--config", action="store_true", help="print every option with its value, and stop")
     _verb(verbs, "resume", _resume, "go on from a run folder's newest checkpoint", overridden=True, first="folder")
-    _verb(verbs, "plan", _plan, "print the partition with its costs, without training", overridden=True)
+    plan = _verb(
+        verbs, "plan", _plan, "print the partition, its costs and forecasts, without training", overridden=True
+    )
+    plan.add_argument("--counted", action="store_true", help="only what can be counted: no timing, no forecast")
     prepare = _verb(verbs, "prepare", _prepare, "turn a data set into Parquet files")
     prepare.add_argument("dataset", help="cifar10, cifar100, svhn, stl10, imagenet or imagefolder")
     prepare.add_argument("--root", type=Path, required=True, help="where the data set's own files are, or go to")
@@ -125,9 +128,11 @@ def _execute(prepared: "Prepared") -> int:
 def _plan(options: argparse.Namespace) -> int:
     from isograd.config.load import load
     from isograd.executor.blueprint import Blueprint
-    from isograd.report.plan import plan
+    from isograd.planning.plan import make_plan
+    from isograd.report.plan import counted, planned
 
-    wide_console().print(plan(Blueprint(load(options.overrides))))
+    config = load(options.overrides)
+    wide_console().print(counted(Blueprint(config)) if options.counted else planned(make_plan(config)))
     return 0
 
 

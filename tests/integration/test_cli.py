@@ -199,10 +199,19 @@ def processes_of_session(session: int) -> list[str]:
 
 def test_the_plan_shows_costs_without_training(capsys: pytest.CaptureFixture[str]) -> None:
     overrides = ("model=resnet32", "data=cifar10", "partition=published", "partition.num_modules=16")
-    assert main(["plan", "method=infopro", *overrides]) == 0
+    assert main(["plan", "--counted", "method=infopro", *overrides]) == 0
     shown = capsys.readouterr().out
     assert "17 units in 16 local modules" in shown and "466,906 parameters" in shown
     assert "layer3.4 .. head (2)" in shown and "share of cost" in shown
+
+
+def test_the_plan_forecasts_all_schedules(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "partition=balanced", "partition.num_modules=3", "executor.num_stages=2"]) == 0
+    shown = capsys.readouterr().out
+    assert "3 local modules (partition=balanced)" in shown
+    for schedule in ("sequential", "PPLL", "1f1b, M=4", "gpipe, M=16", "interleaved, M=8", "zero_bubble, M=4"):
+        assert f"\n{schedule} " in shown
+    assert "Link: " in shown and "Stages share this machine's cores" in shown
 
 
 def test_every_option_can_be_listed(capsys: pytest.CaptureFixture[str]) -> None:

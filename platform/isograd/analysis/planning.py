@@ -18,6 +18,7 @@ from isograd.executor.blueprint import Blueprint
 from isograd.executor.executor import make_executor
 from isograd.local.module import LocalModule
 from isograd.partition.partition import RULES
+from isograd.planning.choose import with_cuts
 from isograd.run.experiment import prepare
 from isograd.run.folder import RunFolder, check_writable
 
@@ -131,7 +132,8 @@ def _composed(request: Request, asked: Asked) -> tuple[RunConfig, tuple[str, ...
             "The budget is spent in whole epochs; runs cut short would not spend it",
             "Use train.max_steps=0, or --rule epochs.",
         )
-    return _uncut(config, asked)
+    config, remarks = _uncut(config, asked)
+    return with_cuts(config), remarks
 
 
 def _uncut(config: RunConfig, asked: Asked) -> tuple[RunConfig, tuple[str, ...]]:

@@ -25,6 +25,8 @@ RANGES: dict[str, Range] = {
     "executor.cpus_per_stage": _POSITIVE,
     "executor.gpus_per_stage": _POSITIVE,
     "executor.event_interval_s": _NOT_NEGATIVE,
+    "executor.timeline": _NOT_NEGATIVE,
+    "partition.memory_mib": _POSITIVE,
     "cluster.num_cpus": _COUNT,
     "cluster.object_store_bytes": Range(75 * 2**20),
     "data.batch_size": _COUNT,
@@ -54,6 +56,7 @@ RANGES: dict[str, Range] = {
 CHOICES: dict[str, tuple[str, ...]] = {
     "executor.name": ("pipelined", "sequential"),
     "executor.device": ("auto", "cpu", "cuda"),
+    "executor.spread": ("even", "balanced"),
     "data.loading": ("memory", "stream"),
     "data.crop": ("exact", "random"),
     "data.padding_mode": ("reflect", "constant"),

@@ -25,6 +25,9 @@ class ExecutorConfig:
         name: ``sequential`` or ``pipelined``.
         num_stages: S, the processes that the K local modules are spread over; null: 2, or 1 where K is 1 or the
             machine has a single GPU.
+        modules_per_stage: How many consecutive local modules each stage hosts; null: as ``spread`` says.
+        spread: ``even`` (as many modules on every stage) or ``balanced`` (by their measured costs).
+        speeds: Of the stages' devices, relative to each other, for balancing; null: all the same.
         queue_depth: Activations that may wait between two stages.
         device: ``auto`` (a GPU where there is one), ``cpu`` or ``cuda``.
         threads: Threads of torch in each process on the CPU. Sums are split among threads, so another number rounds
@@ -32,16 +35,21 @@ class ExecutorConfig:
         cpus_per_stage: CPUs that a stage reserves.
         gpus_per_stage: GPUs that a stage reserves where ``device`` is a GPU.
         event_interval_s: Least time between two progress reports of a stage.
+        timeline: How many of the newest steps each stage records, action by action; 0: none.
     """
 
     name: str = "pipelined"
     num_stages: int | None = None
+    modules_per_stage: list[int] | None = None
+    spread: str = "even"
+    speeds: list[float] | None = None
     queue_depth: int = 2
     device: str = "auto"
     threads: int = 1
     cpus_per_stage: float = 1.0
     gpus_per_stage: float = 1.0
     event_interval_s: float = 0.5
+    timeline: int = 0
 
 
 @dataclass

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import accumulate, pairwise
 
 import torch
 
@@ -101,7 +102,17 @@ class Blueprint:
     @property
     def stages(self) -> list[range]:
         """Which consecutive local modules each stage hosts."""
-        return spread(self.partition.num_modules, self.num_stages)
+        asked = self.config.executor.modules_per_stage
+        if asked is None or self.num_stages == 1:
+            return spread(self.partition.num_modules, self.num_stages)
+        if len(asked) != self.num_stages or sum(asked) != self.partition.num_modules or min(asked) < 1:
+            raise PartitionError(
+                f"executor.modules_per_stage={asked} does not spread {self.partition.num_modules} local modules over "
+                f"{self.num_stages} stages",
+                "It names for each stage how many modules it hosts, at least one, and all of them together",
+                "Use as many numbers as executor.num_stages, which add up to K; or leave it out.",
+            )
+        return consecutive(asked)
 
     @property
     def routes(self) -> Routes:
@@ -157,9 +168,10 @@ class Blueprint:
 def spread(num_modules: int, num_stages: int) -> list[range]:
     """Returns which consecutive local modules each stage hosts: as many as every other, the first ones one more."""
     share, rest = divmod(num_modules, num_stages)
-    stages, start = [], 0
-    for stage in range(num_stages):
-        end = start + share + (stage < rest)
-        stages.append(range(start, end))
-        start = end
-    return stages
+    return consecutive([share + (stage < rest) for stage in range(num_stages)])
+
+
+def consecutive(sizes: Iterable[int]) -> list[range]:
+    """Returns the ranges of these sizes, one after the other from 0."""
+    ends = list(accumulate(sizes, initial=0))
+    return [range(start, end) for start, end in pairwise(ends)]

@@ -137,6 +137,36 @@ class Explicit:
         return cut_after(backbone, self.ends)
 
 
+@RULES.register("balanced")
+@dataclass
+class Balanced:
+    """Cuts that let a pipeline's slowest stage be as fast as can be, by costs measured before the run.
+
+    ``isograd.planning.choose`` fills in what is left open, once, and the run folder keeps it: cuts are part of what a
+    run computes, so they do not change when it is resumed elsewhere.
+
+    Attributes:
+        num_modules: K; null: as many as stages, since every further cut costs an auxiliary network.
+        ends: Last unit of every local module but the last, in order; empty: to be chosen.
+        memory_mib: What a stage may hold: weights, gradients, optimizer state, activations, queue; null: no limit.
+    """
+
+    name: str = "balanced"
+    num_modules: int | None = None
+    ends: list[str] = field(default_factory=list)
+    memory_mib: float | None = None
+
+    def cut(self, backbone: Backbone, num_modules: int) -> Partition:
+        """Returns the partition. Raises PartitionError."""
+        if len(self.ends) != num_modules - 1:
+            raise PartitionError(
+                f"partition=balanced has {len(self.ends)} cuts for {num_modules} local modules of {backbone.name}",
+                "Its cuts are chosen by measured costs, before anything is built",
+                "Use isograd.planning.choose.resolved(config), as `isograd train` and `isograd plan` do.",
+            )
+        return cut_after(backbone, self.ends)
+
+
 @RULES.register("published")
 @dataclass
 class Published:

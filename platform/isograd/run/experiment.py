@@ -4,7 +4,7 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from isograd.executor.blueprint import Blueprint
 from isograd.executor.executor import make_executor
 from isograd.executor.loopback import prefer_loopback
 from isograd.executor.program import Program
+from isograd.planning.choose import resolved
 from isograd.report.events import Event, ModuleMetrics, Position, Snapshot
 from isograd.report.sinks import JsonLines, Sink, Terminal
 from isograd.run import checkpoint, folder
@@ -36,11 +37,13 @@ class Prepared:
     """A run that has been checked and may start.
 
     Attributes:
+        asked: The configuration as it came; ``config`` has everything decided.
         program: What it does.
         resumed: The checkpoint that it goes on from.
         earlier: Events of the run before that checkpoint.
     """
 
+    asked: RunConfig
     blueprint: Blueprint
     program: Program
     folder: RunFolder
@@ -52,6 +55,11 @@ class Prepared:
         """The run's configuration."""
         return self.blueprint.config
 
+    @property
+    def kept(self) -> RunConfig:
+        """What the run folder keeps: the cuts that were decided, since results depend on them, but not the stages."""
+        return replace(self.config, executor=self.asked.executor)
+
 
 def prepare(config: RunConfig) -> Prepared:
     """Checks a new run: names, cuts, data, folder.
@@ -59,12 +67,12 @@ def prepare(config: RunConfig) -> Prepared:
     Raises:
         IsogradError: In three parts, what is wrong; nothing has been written.
     """
-    blueprint = Blueprint(config)
+    blueprint = Blueprint(resolved(config))
     run_folder = folder.choose(config)
     folder.check_writable(run_folder)
     source = _checked_source(blueprint)
     program = _program(blueprint, source, Position())
-    return Prepared(blueprint, program, run_folder)
+    return Prepared(config, blueprint, program, run_folder)
 
 
 def prepare_resumed(path: Path, overrides: Sequence[str] = ()) -> Prepared:
@@ -77,11 +85,11 @@ def prepare_resumed(path: Path, overrides: Sequence[str] = ()) -> Prepared:
     """
     run_folder = RunFolder(path.expanduser().absolute())
     config = stored_config(run_folder, overrides)
-    blueprint = Blueprint(config)
+    blueprint = Blueprint(resolved(config))
     found = checkpoint.read(checkpoint.newest(run_folder.checkpoints), fingerprint(config))
     program = _program(blueprint, _checked_source(blueprint), found.position)
     earlier = tuple(_earlier_metrics(run_folder.events, found.position.step))
-    return Prepared(blueprint, program, run_folder, found, earlier)
+    return Prepared(config, blueprint, program, run_folder, found, earlier)
 
 
 def execute(prepared: Prepared, console: Console | None = None) -> Result:
@@ -145,7 +153,7 @@ def _collector(prepared: Prepared) -> Collector:
 def _open_folder(prepared: Prepared) -> None:
     if prepared.resumed is None:
         folder.make(prepared.folder)
-        prepared.folder.write_config(prepared.config)
+        prepared.folder.write_config(prepared.kept)
         prepared.folder.write_json("provenance.json", provenance(prepared.config.seed))
     else:
         _drop_events_after(prepared.folder.events, prepared.resumed.position.step)

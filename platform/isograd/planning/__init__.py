@@ -1,0 +1,1 @@
+"""Forecasts: what a run would cost, and where to cut it, before it starts."""

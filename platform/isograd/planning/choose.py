@@ -1,0 +1,139 @@
+"""Decides by measured costs what a configuration leaves open: cuts, number of stages, modules of each stage."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from isograd.config.schema import RunConfig
+from isograd.executor.blueprint import Blueprint
+from isograd.executor.simulate import Link
+from isograd.partition.balance import Assignment, Limits, Piece, balanced
+from isograd.partition.partition import Balanced, Even
+from isograd.planning.profile import ModuleProfile, Profile, profile
+
+_WORTHWHILE = 0.98  # another stage has to shorten the period to this share
+
+
+def resolved(config: RunConfig, link: Link = Link(), cache: Path | None = None) -> RunConfig:  # noqa: B008
+    """Returns the configuration with everything decided that ``partition=balanced`` and ``executor.spread=balanced``
+    leave to measured costs; another one is returned as it is.
+
+    Args:
+        config: As asked for.
+        link: Between stages.
+        cache: Of profiles.
+
+    Raises:
+        PartitionError: Nothing fits into the memory limit.
+    """
+    rule = config.partition
+    if isinstance(rule, Balanced) and not rule.ends and rule.num_modules != 1 and _has_cuts(config):
+        return _cut(config, rule, link, cache)
+    needs_spread = config.executor.spread == "balanced" or isinstance(rule, Balanced)
+    if needs_spread and config.executor.modules_per_stage is None and config.executor.name == "pipelined":
+        return _spread(config, link, cache)
+    return config
+
+
+def with_cuts(config: RunConfig, cache: Path | None = None) -> RunConfig:
+    """Returns the configuration with its cuts decided, and the executor as asked for: all that results depend on."""
+    return replace(resolved(config, cache=cache), executor=config.executor)
+
+
+def _has_cuts(config: RunConfig) -> bool:
+    return Blueprint(config).method.max_num_modules != 1
+
+
+def pieces_of_units(blueprint: Blueprint, cache: Path | None = None) -> list[Piece]:
+    """Returns the costs of a backbone's units, and of cuts after them, by a partition that cuts everywhere."""
+    config = blueprint.config
+    num_units = len(blueprint.backbone.units)
+    finest = replace(config, partition=Even(num_modules=num_units))
+    return [unit_piece(module) for module in profile(Blueprint(finest), cache=cache).modules]
+
+
+def unit_piece(module: ModuleProfile) -> Piece:
+    """Returns what a local module of a single unit costs, its auxiliary network apart."""
+    cut_s = sum(seconds for name, seconds in module.seconds.items() if "loss" in name)
+    share = module.num_auxiliary_parameters / max(module.num_parameters, 1)
+    return Piece(
+        module.step_s - cut_s,
+        cut_s,
+        module.output_bytes,
+        state_bytes=int(module.state_bytes * (1 - share)),
+        cut_state_bytes=int(module.state_bytes * share),
+        activation_bytes=module.activation_bytes,
+    )
+
+
+def module_pieces(found: Profile) -> list[Piece]:
+    """Returns local modules as pieces that are not divided."""
+    return [
+        Piece(
+            module.step_s,
+            output_bytes=module.output_bytes,
+            state_bytes=module.state_bytes,
+            activation_bytes=module.activation_bytes,
+        )
+        for module in found.modules
+    ]
+
+
+def spread_by_cost(pieces: Sequence[Piece], limits: Limits) -> Assignment:
+    """Returns the stages that whole modules are best spread over."""
+    return balanced(pieces, len(pieces), limits)
+
+
+def _cut(config: RunConfig, rule: Balanced, link: Link, cache: Path | None) -> RunConfig:
+    blueprint = Blueprint(replace(config, partition=Even(num_modules=2)))
+    pieces = pieces_of_units(blueprint, cache)
+    found = _best(config, pieces, rule.num_modules, link)
+    names = [unit.name for unit in blueprint.backbone.units]
+    ends = [names[end - 1] for end in found.ends[:-1]]
+    cut = replace(config, partition=replace(rule, num_modules=len(found.ends), ends=ends))
+    return _on_stages(cut, found)
+
+
+def _spread(config: RunConfig, link: Link, cache: Path | None) -> RunConfig:
+    pieces = module_pieces(profile(Blueprint(config), cache=cache))
+    return _on_stages(config, _best(config, pieces, len(pieces), link))
+
+
+def _best(config: RunConfig, pieces: Sequence[Piece], num_modules: int | None, link: Link) -> Assignment:
+    """Returns the best assignment over the numbers of stages: the fewest of those that are about as fast."""
+    counts = _stage_counts(config, num_modules or len(pieces))
+    best, *others = [balanced(pieces, num_modules or count, _limits(config, count, link)) for count in counts]
+    for other in others:
+        if other.period_s <= _WORTHWHILE * best.period_s:
+            best = other
+    return best
+
+
+def _on_stages(config: RunConfig, found: Assignment) -> RunConfig:
+    sizes = [len(stage) for stage in found.stages]
+    return replace(config, executor=replace(config.executor, num_stages=len(sizes), modules_per_stage=sizes))
+
+
+def _limits(config: RunConfig, num_stages: int, link: Link) -> Limits:
+    memory_mib = getattr(config.partition, "memory_mib", None)
+    return Limits(
+        tuple(config.executor.speeds or (1.0,) * num_stages),
+        link.bytes_per_s,
+        float("inf") if memory_mib is None else memory_mib * 2**20,
+        config.executor.queue_depth + 2,
+    )
+
+
+def _stage_counts(config: RunConfig, most: int) -> list[int]:
+    """The numbers of stages to choose among: the one asked for, or up to one a device of this machine."""
+    executor = config.executor
+    if executor.num_stages is not None:
+        return [executor.num_stages]
+    if executor.name == "sequential":
+        return [min(Blueprint(config).method.default_num_modules, most)]  # cuts for as many stages, all in one process
+    uses_gpus = executor.device != "cpu" and torch.cuda.is_available()
+    devices = torch.cuda.device_count() / executor.gpus_per_stage if uses_gpus else len(os.sched_getaffinity(0))
+    return list(range(1, max(min(int(devices), most), 1) + 1))

@@ -1,0 +1,54 @@
+"""What a link between two stages can do: its latency and its bandwidth, measured with the pipeline's own channel."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+
+from isograd.bench.emulated import EmulatedBuilder
+from isograd.config.schema import ClusterConfig, ExecutorConfig
+from isograd.data.synthetic import source
+from isograd.executor.loopback import prefer_loopback
+from isograd.executor.program import Program
+from isograd.executor.simulate import Link
+from isograd.local.action import Span, Work
+from isograd.planning.cache import kept
+from isograd.report.events import StageTimeline
+
+_SMALL_BYTES, _LARGE_BYTES = 2**12, 2**23
+_STEP_S, _NUM_STEPS, _SKIPPED = 0.02, 60, 30  # the first messages touch memory for the first time
+
+
+def link(config: ExecutorConfig, cache: Path | None = None) -> Link:
+    """Returns the link that this machine's stages have, measured once and kept."""
+    key = {"device": config.device, "queue_depth": config.queue_depth}
+    record = kept("link", key, lambda: _measured(config), cache)
+    return Link(record["latency_s"], record["bytes_per_s"])
+
+
+def _measured(config: ExecutorConfig) -> dict[str, float]:
+    """Sends small and large messages from one stage to another, neither of which computes."""
+    prefer_loopback()
+    from isograd.executor.cluster import connected
+
+    with connected(ClusterConfig(), queued_bytes=8 * _LARGE_BYTES):
+        found = {num_bytes: _transfer_s(_timelines(config, num_bytes)) for num_bytes in (_SMALL_BYTES, _LARGE_BYTES)}
+    bytes_per_s = (_LARGE_BYTES - _SMALL_BYTES) / max(found[_LARGE_BYTES] - found[_SMALL_BYTES], 1e-9)
+    return {"latency_s": found[_SMALL_BYTES], "bytes_per_s": bytes_per_s}
+
+
+def _timelines(config: ExecutorConfig, num_bytes: int) -> list[Sequence[Span]]:
+    """Runs two stages that send messages of ``num_bytes``; returns what each did."""
+    from isograd.executor.pipelined import Pipeline
+
+    builders = [EmulatedBuilder(index, _STEP_S, num_bytes, timeline=_NUM_STEPS) for index in range(2)]
+    with Pipeline(builders, config, ClusterConfig(), queued_bytes=8 * num_bytes) as pipeline:
+        program = Program(source(_NUM_STEPS, 1, (1, 8, 8)), num_epochs=1, tests=False)
+        timelines = [event for event in pipeline.fit(program) if isinstance(event, StageTimeline)]
+    return [event.spans for event in sorted(timelines, key=lambda event: event.stage)]
+
+
+def _transfer_s(stages: Sequence[Sequence[Span]]) -> float:
+    """The median time from the beginning of a send to the end of the wait for what was sent."""
+    sent = {span.action.step: span.start_s for span in stages[0] if span.action.work is Work.SEND}
+    came = {span.action.step: span.end_s for span in stages[1] if span.action.work is Work.RECEIVE}
+    return median(came[step] - sent[step] for step in sorted(sent.keys() & came.keys())[_SKIPPED:])

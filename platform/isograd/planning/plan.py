@@ -1,0 +1,112 @@
+"""A run before it starts: partition, costs, forecasts, and what to change for more."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from isograd.config.schema import RunConfig
+from isograd.executor.blueprint import Blueprint
+from isograd.executor.simulate import Contention
+from isograd.partition.balance import Limits
+from isograd.planning.choose import module_pieces, resolved, spread_by_cost
+from isograd.planning.contention import contention
+from isograd.planning.forecast import Forecast, Forecaster, Machine
+from isograd.planning.link import link
+from isograd.planning.profile import Profile, profile
+
+_WORTH_SAYING = 1.1  # a change that shortens the period less than so many times is not advised
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What `isograd plan` prints.
+
+    Attributes:
+        blueprint: With everything decided.
+        profile: What its modules cost.
+        machine: Link and contention, measured here.
+        sequential: One device for all modules.
+        pipelined: PPLL; None for a single stage.
+        traditional: The microbatch schedules over the same stages.
+        advice: What would make it faster, as sentences.
+    """
+
+    blueprint: Blueprint
+    profile: Profile
+    machine: Machine
+    sequential: Forecast
+    pipelined: Forecast | None
+    traditional: tuple[Forecast, ...]
+    advice: tuple[str, ...]
+
+
+def make_plan(config: RunConfig, cache: Path | None = None) -> Plan:
+    """Decides what the configuration leaves open, and forecasts.
+
+    Raises:
+        IsogradError: The backbone cannot be cut so.
+    """
+    blueprint = Blueprint(resolved(config, cache=cache))
+    blueprint.check()
+    found = profile(blueprint, cache=cache)
+    if blueprint.num_stages == 1:
+        forecaster = Forecaster.of(blueprint, found, Machine())
+        return Plan(blueprint, found, Machine(), forecaster.sequential(), None, (), tuple(_advice(forecaster, None)))
+    machine = _machine(blueprint, cache)
+    forecaster = Forecaster.of(blueprint, found, machine)
+    pipelined = forecaster.pipelined(blueprint.stages)
+    return Plan(
+        blueprint,
+        found,
+        machine,
+        forecaster.sequential(),
+        pipelined,
+        tuple(forecaster.traditional(blueprint.stages)),
+        tuple(_advice(forecaster, pipelined)),
+    )
+
+
+def _machine(blueprint: Blueprint, cache: Path | None) -> Machine:
+    """Measures what is between the stages. On GPUs each stage has one, and nothing slows it down."""
+    executor = blueprint.config.executor
+    shares_cores = executor.device == "cpu" or not torch.cuda.is_available()
+    slowed = contention(blueprint, cache) if shares_cores else Contention()
+    return Machine(link(executor, cache), slowed, tuple(executor.speeds or ()))
+
+
+def _advice(forecaster: Forecaster, pipelined: Forecast | None) -> Iterator[str]:
+    """Says what would be faster: other stages for the same modules, other cuts, more devices."""
+    now = forecaster.sequential() if pipelined is None else pipelined
+    num_stages = len(now.schedule.devices)
+    if num_stages > 1:
+        yield from _imbalance(now)
+    for count in (num_stages, 2 * num_stages, 4 * num_stages):
+        if 1 < count <= len(forecaster.profile.modules):
+            yield from _other_stages(forecaster, now, count)
+
+
+def _imbalance(now: Forecast) -> Iterator[str]:
+    busy_s = [now.timeline.busy_s(stage) for stage in range(len(now.schedule.devices))]
+    ratio = max(busy_s) * len(busy_s) / sum(busy_s)
+    if ratio > _WORTH_SAYING:
+        yield (
+            f"stage {busy_s.index(max(busy_s))} works {ratio:.2f} times as long as the mean stage: "
+            f"partition=balanced cuts by cost"
+        )
+
+
+def _other_stages(forecaster: Forecaster, now: Forecast, count: int) -> Iterator[str]:
+    is_same = count == len(now.schedule.devices)
+    speeds = forecaster.machine.speeds if is_same else ()
+    found = spread_by_cost(module_pieces(forecaster.profile), Limits(speeds or (1.0,) * count))
+    machine = forecaster.machine if is_same else Machine(forecaster.machine.link)
+    better = replace(forecaster, machine=machine).pipelined(found.stages)
+    if now.period_s > _WORTH_SAYING * better.period_s:
+        where = "these stages" if is_same else f"{count} stages, each on a device of its own,"
+        sizes = ",".join(str(len(stage)) for stage in found.stages)
+        yield (
+            f"{where} with executor.num_stages={count} executor.modules_per_stage=[{sizes}]: a period of "
+            f"{1e3 * better.period_s:,.1f} ms, {now.period_s / better.period_s:.2f} times as fast"
+        )

@@ -1,0 +1,105 @@
+"""Costs are measured once and kept; cuts and stages follow from them, the same for every executor."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from isograd.errors import PartitionError
+from isograd.executor.blueprint import Blueprint
+from isograd.local.action import Action, Work
+from isograd.partition.partition import Balanced
+from isograd.planning.choose import module_pieces, pieces_of_units, resolved, unit_piece, with_cuts
+from isograd.planning.profile import ModuleProfile, profile
+
+from tests.runs import config
+
+TINY = ("model=resnet20", "model.width=2", "data.batch_size=4")
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("measurements")
+
+
+def test_a_profile_has_every_action_and_is_measured_once(cache: Path) -> None:
+    blueprint = Blueprint(config(*TINY, "method=hpff", "partition.num_modules=3"))
+    found = profile(blueprint, cache=cache)
+    assert [module.name for module in found.modules] == [blueprint.partition.units(k)[-1].name for k in range(3)]
+    assert found.duration_s(Action(Work.CASCADE_BACKWARD, 0, 7, part=1)) > 0 and found.input_s > 0
+    assert found.modules[0].output_bytes == 4 * 4 * blueprint.partition.units(0)[-1].output.numel
+    assert all(module.state_bytes > 8 * module.num_parameters for module in found.modules)  # gradients as well
+    assert profile(blueprint, cache=cache) == found
+    assert profile(Blueprint(config(*TINY, "method=hpff", "partition.num_modules=4")), cache=cache) != found
+    assert len(list(cache.glob("profile-*.json"))) == 2
+
+
+def test_a_kept_profile_says_of_what_it_is(cache: Path) -> None:
+    profile(Blueprint(config(*TINY, "partition.num_modules=2")), cache=cache)
+    keys = [json.loads(path.read_text())["key"] for path in cache.glob("*.json")]
+    assert any(key["model"]["width"] == 2 and key["batch_size"] == 4 and "torch" in key for key in keys)
+
+
+def test_balanced_cuts_are_filled_in_and_stay(cache: Path) -> None:
+    asked = config(*TINY, "partition=balanced", "partition.num_modules=3", "executor.num_stages=2")
+    found = resolved(asked, cache=cache)
+    assert isinstance(found.partition, Balanced) and len(found.partition.ends) == 2
+    assert found.executor.modules_per_stage is not None and sum(found.executor.modules_per_stage) == 3
+    assert Blueprint(found).partition.num_modules == 3
+    again = resolved(replace(found, executor=replace(asked.executor, num_stages=3)), cache=cache)
+    assert again.partition == found.partition and again.executor.modules_per_stage == [1, 1, 1]
+    sequential = resolved(replace(asked, executor=replace(asked.executor, name="sequential")), cache=cache)
+    assert sequential.partition == found.partition
+
+
+def test_without_a_number_of_modules_there_are_as_many_as_stages(cache: Path) -> None:
+    found = resolved(config(*TINY, "partition=balanced", "executor.num_stages=3"), cache=cache)
+    assert Blueprint(found).partition.num_modules == Blueprint(found).num_stages == 3
+
+
+def test_what_is_kept_of_a_run_are_the_cuts(cache: Path) -> None:
+    asked = config(*TINY, "partition=balanced", "executor.num_stages=2")
+    found = with_cuts(asked, cache=cache)
+    assert found.executor == asked.executor and isinstance(found.partition, Balanced) and found.partition.ends
+
+
+def test_stages_can_be_spread_by_cost_without_new_cuts(cache: Path) -> None:
+    asked = config(*TINY, "partition.num_modules=6", "executor.num_stages=2", "executor.spread=balanced")
+    found = resolved(asked, cache=cache)
+    assert found.partition == asked.partition
+    assert found.executor.modules_per_stage is not None and sum(found.executor.modules_per_stage) == 6
+
+
+def test_other_configurations_stay_as_they_are(cache: Path) -> None:
+    asked = config(*TINY, "partition.num_modules=2")
+    assert resolved(asked, cache=cache) is asked
+
+
+def test_unbuilt_cuts_are_refused() -> None:
+    with pytest.raises(PartitionError, match="Its cuts are chosen by measured costs"):
+        Blueprint(config(*TINY, "partition=balanced", "partition.num_modules=3")).partition  # noqa: B018
+
+
+def test_stages_asked_for_have_to_add_up() -> None:
+    blueprint = Blueprint(
+        config(*TINY, "partition.num_modules=4", "executor.num_stages=2", "executor.modules_per_stage=[1,2]")
+    )
+    with pytest.raises(PartitionError, match=r"modules_per_stage=\[1, 2\] does not spread 4 local modules"):
+        blueprint.stages  # noqa: B018
+
+
+def test_pieces_tell_units_from_auxiliary_networks() -> None:
+    seconds = {"forward/0": 1.0, "local loss/0": 0.25, "cascade loss/0": 0.5, "backward/0": 2.0, "update/0": 0.5}
+    module = ModuleProfile("layer1", seconds, 10, 30, 100, num_parameters=8, num_auxiliary_parameters=2, flops=1.0)
+    piece = unit_piece(module)
+    assert (piece.seconds, piece.cut_seconds) == (3.5, 0.75)
+    assert (piece.state_bytes, piece.cut_state_bytes, piece.activation_bytes) == (75, 25, 30)
+
+
+def test_units_are_profiled_with_a_cut_after_each(cache: Path) -> None:
+    blueprint = Blueprint(config(*TINY))
+    pieces = pieces_of_units(blueprint, cache)
+    assert len(pieces) == len(blueprint.backbone.units)
+    assert all(piece.seconds > 0 and piece.cut_seconds > 0 for piece in pieces[:-1])
+    whole = module_pieces(profile(blueprint, cache=cache))
+    assert sum(piece.seconds for piece in whole) > 0
