@@ -57,6 +57,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "executor.name": ("pipelined", "sequential"),
     "executor.device": ("auto", "cpu", "cuda"),
     "executor.spread": ("even", "balanced"),
+    "executor.rebalance": ("off", "auto"),
     "data.loading": ("memory", "stream"),
     "data.crop": ("exact", "random"),
     "data.padding_mode": ("reflect", "constant"),

@@ -27,6 +27,8 @@ class ExecutorConfig:
             machine has a single GPU.
         modules_per_stage: How many consecutive local modules each stage hosts; null: as ``spread`` says.
         spread: ``even`` (as many modules on every stage) or ``balanced`` (by their measured costs).
+        rebalance: ``auto``: where a run shows that modules spread otherwise would make its slowest stage more than
+            10 % faster, they move at an epoch's end; ``off``: never.
         speeds: Of the stages' devices, relative to each other, for balancing; null: all the same.
         queue_depth: Activations that may wait between two stages.
         device: ``auto`` (a GPU where there is one), ``cpu`` or ``cuda``.
@@ -42,6 +44,7 @@ class ExecutorConfig:
     num_stages: int | None = None
     modules_per_stage: list[int] | None = None
     spread: str = "even"
+    rebalance: str = "off"
     speeds: list[float] | None = None
     queue_depth: int = 2
     device: str = "auto"

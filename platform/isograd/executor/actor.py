@@ -89,6 +89,15 @@ class StageActor:
         """Puts its modules into a state that has been checked."""
         self._stage.load_state(state)
 
+    def module_state(self, index: int) -> dict[str, Tensor]:
+        """Returns the state of one of its modules."""
+        return self._stage.module_state(index)
+
+    def rebuild(self, build: StageBuilder, *states: dict[str, Tensor]) -> None:
+        """Takes up another stage, whose modules have these states."""
+        self._stage = build(self._device)
+        self._stage.load_state({name: tensor for state in states for name, tensor in state.items()})
+
     def process_id(self) -> int:
         """Returns the actor's process."""
         return os.getpid()

@@ -57,7 +57,10 @@ def make_executor(blueprint: Blueprint, held_bytes: int = 0, extra_cpus: int = 0
         if blueprint.config.cluster.address is None:
             prefer_loopback()
         from isograd.executor.pipelined import pipelined
+        from isograd.executor.rebalancing import RebalancingPipeline
 
+        if blueprint.config.executor.rebalance == "auto" and blueprint.num_stages > 1:
+            return RebalancingPipeline(blueprint, held_bytes=held_bytes, extra_cpus=extra_cpus)
         return pipelined(blueprint, held_bytes=held_bytes, extra_cpus=extra_cpus)
     from isograd.executor.sequential import SequentialExecutor
 

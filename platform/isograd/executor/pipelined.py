@@ -118,6 +118,20 @@ class Pipeline:
         check_known(state, set().union(*found))
         failure.raise_cause([actor.load_state.remote(shared) for actor in self._actors])
 
+    def rebuild(self, builders: Sequence[StageBuilder], before: Sequence[range], after: Sequence[range]) -> None:
+        """Moves local modules between the actors, with all their state.
+
+        Args:
+            builders: Of the new stages.
+            before: The modules that each actor hosts.
+            after: Those that it is to host.
+        """
+        hosts = [actor for actor, modules in zip(self._actors, before, strict=True) for _ in modules]
+        states = [actor.module_state.remote(module) for module, actor in enumerate(hosts)]
+        moves = zip(self._actors, builders, after, strict=True)
+        failure.raise_cause([actor.rebuild.remote(build, *states[new.start : new.stop]) for actor, build, new in moves])
+        self._builders = list(builders)
+
     def loop(self, duration_s: float) -> list[float]:
         """Lets all stages train side by side, each on the last batch that it got, with no communication.
 

@@ -1,7 +1,7 @@
 """What a run does, as the ordered stream of messages that enters the first local module."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 
@@ -18,6 +18,7 @@ class Program:
         source: Batches.
         num_epochs: Epochs of the whole run; the program starts at ``start``.
         start: Where to begin, after a checkpoint.
+        stop_epoch: The last epoch of this part of the run; 0: the run's last one.
         max_steps: Training steps of the whole run, 0 for no limit.
         snapshot_epochs: A snapshot after so many epochs, and at the end; 0: none.
         snapshot_steps: A snapshot after so many steps as well; 0: none. Each position is saved once, and
@@ -29,6 +30,7 @@ class Program:
     source: Source
     num_epochs: int
     start: Position = field(default_factory=Position)
+    stop_epoch: int = 0
     max_steps: int = 0
     snapshot_epochs: int = 0
     snapshot_steps: int = 0
@@ -46,11 +48,26 @@ class Program:
         total = self.num_epochs * self.steps_per_epoch
         return min(total, self.max_steps) if self.max_steps else total
 
+    @property
+    def last_epoch(self) -> int:
+        """The epoch after which this program ends, by epochs alone."""
+        return min(self.stop_epoch, self.num_epochs) if self.stop_epoch else self.num_epochs
+
+    def parts(self) -> Iterator["Program"]:
+        """Yields the program in parts of 1, 1, 2, 4, ... epochs: as often as is worth stopping to look."""
+        first, position = self.start.epoch, self.start
+        end = first
+        while position.step < self.num_steps and position.epoch <= self.last_epoch:
+            part = replace(self, start=position, stop_epoch=min(end, self.last_epoch))
+            yield part
+            position = Position(part.last_epoch + 1, 0, part.last_epoch * self.steps_per_epoch)
+            end += end - first + 1
+
     def messages(self, device: torch.device) -> Iterator[Message]:
         """Yields everything, from ``start`` to the end, with batches on ``device``."""
         source = self.source.on(device)
         step = self.start.step
-        for epoch in range(self.start.epoch, self.num_epochs + 1):
+        for epoch in range(self.start.epoch, self.last_epoch + 1):
             if step >= self.num_steps:
                 break
             first = self.start.number if epoch == self.start.epoch else 0

@@ -170,6 +170,11 @@ class Stage:
             state |= self._state_of(learner, meter)
         return state
 
+    def module_state(self, index: int) -> dict[str, Tensor]:
+        """Returns the state of local module ``index``, which it hosts, running metrics included."""
+        position = [learner.module.index for learner in self.learners].index(index)
+        return self._state_of(self.learners[position], self._meters[position])
+
     def check_state(self, state: dict[str, Tensor]) -> set[str]:
         """Returns the names in ``state`` that are this stage's. Raises CheckpointError where they do not fit."""
         own = {_metrics_key(learner) for learner in self.learners}

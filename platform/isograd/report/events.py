@@ -1,6 +1,6 @@
 """What happens in a run, as values. Stages make them, executors merge them, the run folder keeps them as JSON lines."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from torch import Tensor
@@ -98,6 +98,13 @@ class StageReport:
     sent_bytes: int
     step_ends_s: tuple[float, ...] = ()
 
+    def followed_by(self, later: "StageReport") -> "StageReport":
+        """Returns one report for two parts of a run, the modules and the device as they are in the later one."""
+        sums = ("num_steps", "num_images", "elapsed_s", "train_s", "wait_s", "blocked_s", "busy_s", "sent_bytes")
+        added: dict[str, Any] = {name: getattr(self, name) + getattr(later, name) for name in sums}
+        peak_bytes = max(self.peak_bytes, later.peak_bytes)
+        return replace(later, peak_bytes=peak_bytes, step_ends_s=self.step_ends_s + later.step_ends_s, **added)
+
     @property
     def utilisation(self) -> float:
         """Share of its time that a stage computed."""
@@ -117,7 +124,26 @@ class StageTimeline:
     clock_offset_s: float
 
 
-Event = Progress | ModuleMetrics | Snapshot | StageReport | StageTimeline
+@dataclass(frozen=True)
+class Rebalanced:
+    """Local modules have moved between stages.
+
+    Attributes:
+        epoch: After which.
+        before: How many consecutive modules each stage hosted.
+        after: How many it hosts now.
+        slowest_before_s: Seconds a step of the slowest stage, measured.
+        slowest_after_s: What it should be now, by the modules' measured times.
+    """
+
+    epoch: int
+    before: tuple[int, ...]
+    after: tuple[int, ...]
+    slowest_before_s: float
+    slowest_after_s: float
+
+
+Event = Progress | ModuleMetrics | Snapshot | StageReport | StageTimeline | Rebalanced
 
 
 def to_record(event: Event) -> dict[str, Any]:

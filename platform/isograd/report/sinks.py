@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 
-from isograd.report.events import Event, ModuleMetrics, Progress, to_record
+from isograd.report.events import Event, ModuleMetrics, Progress, Rebalanced, to_record
 
 _QUIET_S = 15.0  # where there is no bar, nobody waits longer for a sign of life
 
@@ -92,6 +92,16 @@ class Terminal:
             self._progress(event)
         elif isinstance(event, ModuleMetrics) and event.split == "test":
             self._tested(event)
+        elif isinstance(event, Rebalanced):
+            self._rebalanced(event)
+
+    def _rebalanced(self, event: Rebalanced) -> None:
+        before, after = ("+".join(map(str, sizes)) for sizes in (event.before, event.after))
+        self._console.print(
+            f"epoch {event.epoch:>3}/{self._num_epochs}  local modules moved: {before} a stage, now {after}; slowest "
+            f"stage {1e3 * event.slowest_before_s:,.1f} ms a step, now {1e3 * event.slowest_after_s:,.1f} ms by its "
+            "modules' times"
+        )
 
     def _progress(self, event: Progress) -> None:
         self._step = event.step

@@ -56,7 +56,8 @@ class Tally:
             rows, value = (self._tests, event.accuracy) if event.split == "test" else (self._train_losses, event.loss)
             rows.setdefault(event.epoch, {})[event.module] = value
         elif isinstance(event, StageReport):
-            self._reports[event.stage] = event
+            before = self._reports.get(event.stage)
+            self._reports[event.stage] = event if before is None else before.followed_by(event)
 
     def result(self, *, wall_s: float, checkpoint: str | None, fingerprint: str, hardware: str) -> Result:
         """Returns the result of the events so far."""
