@@ -5,7 +5,7 @@ import torch
 from isograd.executor.blueprint import Blueprint
 from isograd.executor.executor import make_executor
 from isograd.executor.program import Program
-from isograd.report.events import ModuleMetrics, Position, Rebalanced, StageReport
+from isograd.report.events import Event, ModuleMetrics, Position, Rebalanced, StageReport
 from isograd.run.result import Tally
 
 from tests.runs import config, differences, program, source, trained
@@ -38,11 +38,11 @@ def test_moving_modules_changes_nothing(method: str) -> None:
     assert not differences(found, alone)
 
 
-def _check_reports(events: list[object], run: Program) -> None:
+def _check_reports(events: list[Event], run: Program) -> None:
     """All parts of the run count: steps, epochs, modules."""
     tally = Tally(5)
     for event in events:
-        tally.take(event)  # pyright: ignore[reportArgumentType]
+        tally.take(event)
     result = tally.result(wall_s=1.0, checkpoint=None, fingerprint="", hardware="")
     assert [stage["num_steps"] for stage in result.stages] == [run.num_steps] * 2
     assert [entry["epoch"] for entry in result.history] == [1, 2, 3]

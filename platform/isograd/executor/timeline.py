@@ -52,6 +52,35 @@ class Timeline:
         steps = {span.action.step for span in spans}
         return sum(span.duration_s for span in spans) / len(steps) if steps else 0.0
 
+    def idle_s(self, device: int) -> float:
+        """Returns the seconds a batch in which a device does not work."""
+        return max(self.period_s - self.busy_s(device), 0.0)
+
+    def waited_s(self, device: int, work: Work) -> float:
+        """Returns the seconds a batch of one kind of recorded wait."""
+        spans = self.devices[device]
+        steps = {span.action.step for span in spans}
+        return sum(span.duration_s for span in spans if span.action.work is work) / max(len(steps), 1)
+
+    def steady(self, num_batches: int) -> list[list[Span]]:
+        """Returns, for each device, the work that falls into ``num_batches`` periods in the middle, from time 0."""
+        ends = sorted(end_s for ends in self.step_ends_s for end_s in ends)
+        start_s = ends[len(ends) // 2] - num_batches * self.period_s / 2
+        return [
+            [
+                Span(
+                    span.action,
+                    max(span.start_s - start_s, 0.0),
+                    min(span.end_s - start_s, num_batches * self.period_s),
+                )
+                for span in spans
+                if not span.action.work.is_wait
+                and span.end_s > start_s
+                and span.start_s < start_s + num_batches * self.period_s
+            ]
+            for spans in self.devices
+        ]
+
     def utilisation(self, device: int) -> float:
         """Returns the share of the period in which a device works."""
         return min(self.busy_s(device) / self.period_s, 1.0) if self.period_s else 0.0

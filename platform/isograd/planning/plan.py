@@ -68,6 +68,14 @@ def make_plan(config: RunConfig, cache: Path | None = None) -> Plan:
     )
 
 
+def forecast(blueprint: Blueprint, cache: Path | None = None) -> Forecast:
+    """Forecasts what the blueprint's own executor will do, all decided."""
+    found = profile(blueprint, cache=cache)
+    if blueprint.num_stages == 1:
+        return Forecaster.of(blueprint, found, Machine()).sequential()
+    return Forecaster.of(blueprint, found, _machine(blueprint, cache)).pipelined(blueprint.stages)
+
+
 def _machine(blueprint: Blueprint, cache: Path | None) -> Machine:
     """Measures what is between the stages. On GPUs each stage has one, and nothing slows it down."""
     executor = blueprint.config.executor

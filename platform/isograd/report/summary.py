@@ -32,8 +32,14 @@ def summary(result: "Result", folder: Path) -> RenderableType:
         f"speed              {result.images_per_s:,.0f} images/s, {result.wall_s:.1f} s, "
         f"{result.device_s:.1f} device seconds",
     ]
+    timeline = [] if result.timeline is None else [f"timeline           {result.timeline}"]
     return Group(
-        "", *lines, _stages(result), f"run folder         {folder}", f"result             {folder / 'result.json'}"
+        "",
+        *lines,
+        _stages(result),
+        *timeline,
+        f"run folder         {folder}",
+        f"result             {folder / 'result.json'}",
     )
 
 

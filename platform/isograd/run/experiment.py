@@ -30,6 +30,7 @@ from isograd.run.checkpoint import Checkpoint, Collector
 from isograd.run.folder import RunFolder
 from isograd.run.provenance import hardware, provenance
 from isograd.run.result import Result, Tally
+from isograd.run.timeline import TimelineKeeper, planned
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,7 @@ def execute(prepared: Prepared, console: Console | None = None) -> Result:
     """
     blueprint, program = prepared.blueprint, prepared.program
     num_modules = blueprint.partition.num_modules
+    keeper = TimelineKeeper(planned(blueprint)) if prepared.config.executor.timeline else None
     with ExitStack() as stack:
         stack.enter_context(_readers(prepared.config))
         executor = stack.enter_context(make_executor(blueprint, program.source.held_bytes, _extra_cpus(prepared)))
@@ -111,6 +113,8 @@ def execute(prepared: Prepared, console: Console | None = None) -> Result:
         for event in prepared.earlier:
             tally.take(event)
         sinks: list[Sink] = [stack.enter_context(JsonLines(prepared.folder.events)), tally]
+        if keeper is not None:
+            sinks.append(keeper)
         if console is not None:
             sinks.append(stack.enter_context(_terminal(console, prepared)))
         started_s = time.perf_counter()
@@ -121,6 +125,7 @@ def execute(prepared: Prepared, console: Console | None = None) -> Result:
         checkpoint=None if newest is None else str(newest),
         fingerprint=fingerprint(prepared.config),
         hardware=hardware(),
+        timeline=None if keeper is None else keeper.write(prepared.folder),
     )
     prepared.folder.write_json("result.json", result.to_json())
     return result

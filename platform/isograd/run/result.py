@@ -17,6 +17,7 @@ class Result:
         images_per_s: Training images of the last stage over its training time.
         wall_s: From the first message to the last report.
         device_s: Sum over stages of the time that each held its device.
+        timeline: What the recorded timeline says beside the planned one; None where none was recorded.
         stages: One report a stage: utilisation, waits, memory, bytes sent to the next stage.
     """
 
@@ -32,6 +33,7 @@ class Result:
     checkpoint: str | None
     fingerprint: str
     hardware: str
+    timeline: str | None = None
     history: list[dict[str, Any]] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
@@ -59,7 +61,9 @@ class Tally:
             before = self._reports.get(event.stage)
             self._reports[event.stage] = event if before is None else before.followed_by(event)
 
-    def result(self, *, wall_s: float, checkpoint: str | None, fingerprint: str, hardware: str) -> Result:
+    def result(
+        self, *, wall_s: float, checkpoint: str | None, fingerprint: str, hardware: str, timeline: str | None = None
+    ) -> Result:
         """Returns the result of the events so far."""
         errors = {epoch: self._errors(row) for epoch, row in sorted(self._tests.items())}
         finals = [row[-1] for row in errors.values() if row[-1] is not None]
@@ -78,6 +82,7 @@ class Tally:
             checkpoint=checkpoint,
             fingerprint=fingerprint,
             hardware=hardware,
+            timeline=timeline,
             history=[self._epoch(epoch, row) for epoch, row in errors.items()],
         )
 
