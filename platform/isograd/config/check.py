@@ -53,6 +53,7 @@ RANGES: dict[str, Range] = {
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "executor.name": ("pipelined", "sequential"),
+    "executor.channel": ("auto", "store", "direct", "collective"),
     "executor.device": ("auto", "cpu", "cuda"),
     "data.loading": ("memory", "stream"),
     "data.crop": ("exact", "random"),

@@ -26,6 +26,8 @@ class ExecutorConfig:
         num_stages: S, the processes that the K local modules are spread over; null: 2, or 1 where K is 1 or the
             machine has a single GPU.
         queue_depth: Activations that may wait between two stages.
+        channel: How they travel: ``store`` (Ray's object store), ``direct`` (Ray's direct transport), ``collective`` (a
+            process group of two a connection: gloo or NCCL), or ``auto``, the best of them where the stages run.
         device: ``auto`` (a GPU where there is one), ``cpu`` or ``cuda``.
         threads: Threads of torch in each process on the CPU. Sums are split among threads, so another number rounds
             differently; it is the same in all executors.
@@ -37,6 +39,7 @@ class ExecutorConfig:
     name: str = "pipelined"
     num_stages: int | None = None
     queue_depth: int = 2
+    channel: str = "auto"
     device: str = "auto"
     threads: int = 1
     cpus_per_stage: float = 1.0
