@@ -60,7 +60,9 @@ def _parser() -> argparse.ArgumentParser:
     prepare.add_argument("--root", type=Path, required=True, help="where the data set's own files are, or go to")
     prepare.add_argument("--output", type=Path, required=True, help="folder for the Parquet files")
     prepare.add_argument("--download", action="store_true", help="let torchvision download the data set into ROOT")
-    bench = _verb(verbs, "bench", _bench, "measure: methods, pipeline or overhead", overridden=True, first="name")
+    bench = _verb(
+        verbs, "bench", _bench, "measure: channels, methods, pipeline or overhead", overridden=True, first="name"
+    )
     bench.add_argument("--json", type=Path, help="write the rows to this file as well")
     bench.add_argument("--quick", action="store_true", help="a minute's version")
     compare = _verb(verbs, "compare", _compare, "compare methods over seeds, or finished runs", overridden=True)

@@ -58,6 +58,10 @@ class PlacementError(IsogradError):
     """The cluster does not have the devices that the stages need."""
 
 
+class ChannelError(IsogradError):
+    """A channel cannot connect the stages where they are."""
+
+
 class ContractError(IsogradError):
     """A plug-in (method, backbone, task) broke a promise that the engine relies on."""
 

@@ -6,7 +6,9 @@ Every weight, buffer, optimizer state and running metric after 22 steps in two e
 from functools import cache
 
 import pytest
+from isograd.errors import ChannelError
 from isograd.executor.blueprint import Blueprint
+from isograd.executor.channels.contract import CHANNELS
 from isograd.executor.executor import make_executor
 from isograd.report.events import ModuleMetrics
 from torch import Tensor
@@ -91,6 +93,16 @@ def test_pipelined_equals_sequential(ray_session: None, method: str, backbone: s
 @pytest.mark.parametrize("case", NUMERICS)
 def test_pipelined_equals_sequential_in_other_numerics(ray_session: None, case: str) -> None:
     check(NUMERICS[case], 2)
+
+
+@pytest.mark.parametrize("channel", sorted(set(CHANNELS) - {"store"}))
+def test_pipelined_equals_sequential_by_every_channel(ray_session: None, channel: str) -> None:
+    overrides = ("method=hpff", "model=resnet20", "partition.num_modules=3", "data.image_shape=[3,16,16]")
+    try:
+        pipelined = trained("executor.num_stages=3", f"executor.channel={channel}", *overrides, max_steps=NUM_STEPS)
+    except ChannelError as error:
+        pytest.skip(str(error))
+    assert differences(sequential(overrides), pipelined) == []
 
 
 @pytest.mark.matrix

@@ -14,6 +14,7 @@ from isograd.executor.pipelined import Pipeline
 from isograd.executor.program import Program
 from isograd.report.events import Progress, StageReport
 
+from tests.processes import nothing_left, wait_until
 from tests.runs import config, program
 
 
@@ -25,28 +26,6 @@ def emulated(*step_s: float, queue_depth: int = 2, activation_bytes: int = 2**16
 
 def steps(count: int) -> Program:
     return Program(source(count, 1, (1, 8, 8)), num_epochs=1, tests=False)
-
-
-def is_running(process_id: int) -> bool:
-    try:
-        with open(f"/proc/{process_id}/stat") as status:
-            return status.read().rpartition(")")[2].split()[0] not in "ZX"
-    except FileNotFoundError:
-        return False
-
-
-def nothing_left(process_ids: list[int]) -> bool:
-    from ray.util import placement_group_table
-
-    groups = placement_group_table().values()
-    return not any(map(is_running, process_ids)) and all(group["state"] == "REMOVED" for group in groups)
-
-
-def wait_until(condition, timeout_s: float = 10.0) -> bool:
-    deadline_s = time.monotonic() + timeout_s
-    while not (met := condition()) and time.monotonic() < deadline_s:
-        time.sleep(0.05)
-    return met
 
 
 @pytest.mark.parametrize("victim", [1, 2])

@@ -55,6 +55,7 @@ RANGES: dict[str, Range] = {
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "executor.name": ("pipelined", "sequential"),
+    "executor.channel": ("auto", "store", "direct", "collective"),
     "executor.device": ("auto", "cpu", "cuda"),
     "executor.spread": ("even", "balanced"),
     "executor.rebalance": ("off", "auto"),

@@ -31,6 +31,8 @@ class ExecutorConfig:
             10 % faster, they move at an epoch's end; ``off``: never.
         speeds: Of the stages' devices, relative to each other, for balancing; null: all the same.
         queue_depth: Activations that may wait between two stages.
+        channel: How they travel: ``store`` (Ray's object store), ``direct`` (Ray's direct transport), ``collective`` (a
+            process group of two a connection: gloo or NCCL), or ``auto``, the best of them where the stages run.
         device: ``auto`` (a GPU where there is one), ``cpu`` or ``cuda``.
         threads: Threads of torch in each process on the CPU. Sums are split among threads, so another number rounds
             differently; it is the same in all executors.
@@ -47,6 +49,7 @@ class ExecutorConfig:
     rebalance: str = "off"
     speeds: list[float] | None = None
     queue_depth: int = 2
+    channel: str = "auto"
     device: str = "auto"
     threads: int = 1
     cpus_per_stage: float = 1.0

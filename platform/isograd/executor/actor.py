@@ -1,26 +1,19 @@
 """A stage as a Ray actor: a thin shell around :class:`~isograd.executor.stage.Stage`."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import ray
 import torch
 from torch import Tensor
 
-from isograd.executor.channel import (
-    ActorLink,
-    Envelope,
-    Inbox,
-    SendingOutbox,
-    UpwardLink,
-    host_copy,
-    open_envelope,
-)
+from isograd.executor.channel import Inbox, SendingOutbox
+from isograd.executor.channels import direct
+from isograd.executor.channels.contract import CHANNELS, Channel, Place, Way
 from isograd.executor.outbox import Nowhere, Outbox
 from isograd.executor.program import Program
 from isograd.executor.stage import Stage
-from isograd.local.message import Message, Upward
 from isograd.report.events import Event
 
 StageBuilder = Callable[[torch.device], Stage]
@@ -45,16 +38,34 @@ class StageActor:
         self._depth = queue_depth
         self._inbox = Inbox()
         self._peers: list[Any] = []
+        self._channel: Channel
         self._stage = build(self._device)
 
-    def meet(self, peers: list[Any]) -> None:
-        """Tells the stage the actors of all stages, in order."""
+    def place(self, probes: bool) -> Place:
+        """Returns where it is; with Ray's direct transports that it could use, if ``probes``."""
+        gpu = ",".join(str(index) for index in ray.get_gpu_ids())
+        offers = direct.offered(self._device) if probes else frozenset()
+        return Place(ray.get_runtime_context().get_node_id(), gpu, offers)
+
+    def meet(self, peers: list[Any], channel: str, places: Sequence[Place]) -> tuple[str, list[Way]]:
+        """Tells the stage the actors of all stages, in order, and how to reach them.
+
+        Returns:
+            The address at which others reach it, and the ways along which it will send.
+        """
         self._peers = peers
+        self._channel = CHANNELS.get(channel)(places, self._device)
+        return self._channel.listen(), [Way(self._stage.index, target) for target in self._targets()]
+
+    def connect(self, ways: Sequence[Way], addresses: Sequence[str]) -> None:
+        """Connects the stage with the others, which are told the same."""
+        self._channel.connect(self._stage.index, ways, addresses)
 
     def run(self, program: Program | None, evaluation: bool, records_steps: bool) -> Iterator[Event]:
         """Works through a program (the first stage), or through what arrives; yields what happens."""
-        self._stage.outbox = self._outbox()
-        self._stage.upward.links = self._upward_links()
+        outboxes = self._outboxes()
+        self._stage.outbox = outboxes.pop(self._stage.index + 1, Nowhere())
+        self._stage.upward.links = outboxes
         self._stage.records_steps = records_steps
         if program is None:
             messages = self._inbox.messages()
@@ -63,14 +74,17 @@ class StageActor:
         yield from self._stage.run(messages)
 
     @ray.method(concurrency_group=RECEIVE)
-    def deliver(self, sequence: int, envelope: Envelope[Message]) -> None:
+    def deliver(self, sequence: int, parcel: Any) -> None:
         """Takes a message from the stage before; returns once the compute thread has it."""
-        self._inbox.deliver(sequence, envelope)
+        self._inbox.deliver(sequence, self._channel.receive(parcel))
 
     @ray.method(concurrency_group=RECEIVE_UPWARD)
-    def deliver_upward(self, envelope: Envelope[Upward]) -> None:
-        """Takes what a later stage says; returns at once."""
-        self._stage.upward.deliver(open_envelope(envelope))
+    def deliver_upward(self, sequence: int, parcel: Any) -> None:
+        """Takes what a later stage says, to be kept until it is needed; so a delivery never waits for its use.
+
+        No more can pile up than this stage itself has asked for: a later stage never is ahead of an earlier one.
+        """
+        self._stage.upward.deliver(self._channel.receive(parcel))
 
     def loop(self, duration_s: float) -> float:
         """Trains on the last batch again and again, without communication; returns steps a second."""
@@ -102,22 +116,30 @@ class StageActor:
         """Returns the actor's process."""
         return os.getpid()
 
-    def _outbox(self) -> Outbox:
-        following = self._peers[self._stage.index + 1 :]
-        if not following:
-            return Nowhere()
-        return SendingOutbox(ActorLink(following[0]), self._depth, host_copy(self._device))
+    def _outboxes(self) -> dict[int, Outbox]:
+        return {target: self._outbox(target) for target in self._targets()}
 
-    def _upward_links(self) -> dict[int, Outbox]:
+    def _outbox(self, target: int) -> Outbox:
+        peer, own = self._peers[target], self._stage.index
+        deliver = peer.deliver if target > own else peer.deliver_upward
+        return SendingOutbox(self._channel.link(Way(own, target), deliver), self._depth, self._channel.staging)
+
+    def _targets(self) -> list[int]:
+        """The stages that this one sends to: the next one, and those before it that need gradients or weights."""
+        own = self._stage.index
         modules = [learner.module for learner in self._stage.learners]
-        return {
-            stage: SendingOutbox(UpwardLink(self._peers[stage]), self._depth, host_copy(self._device))
-            for stage in self._stage.upward.targets(modules)
-        }
+        return [*range(own + 1, len(self._peers))[:1], *self._stage.upward.targets(modules)]
 
 
-def remote_class(queue_depth: int) -> Any:
-    """Returns the actor class with as many receiving threads as messages can be under way."""
+def remote_class(queue_depth: int, *, direct_transport: bool) -> Any:
+    """Returns the actor class with as many receiving threads as messages can be under way.
+
+    Args:
+        queue_depth: Those messages.
+        direct_transport: Whether Ray's direct transport may be used; it costs the actor two threads.
+    """
     groups = {RECEIVE: queue_depth, RECEIVE_UPWARD: 1}
     options: Any = {"max_restarts": 0, "max_task_retries": 0, "concurrency_groups": groups}
+    if direct_transport:
+        options["enable_tensor_transport"] = True
     return ray.remote(**options)(StageActor)

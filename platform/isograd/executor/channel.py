@@ -1,57 +1,56 @@
-"""The link between two stages: messages over Ray's object store, in order, a bounded number at a time.
+"""What all channels share: how a tensor is laid out on the wire, how messages are sent, and how they wait.
 
-A sender thread takes messages from the compute thread and pushes each, by an actor call, into the next stage's inbox.
-Ray copies the arrays into the object store while that stage already runs its backward pass, and the receiver reads
-them there without a copy. A call returns when the receiver's compute thread has taken its message; that is the credit
-for another one. So at most ``queue_depth`` messages wait between two stages, plus the one that is being sent.
+A sender thread takes messages from the compute thread and gives each to a link, which brings it into the next stage's
+inbox while both stages go on computing. A delivery ends when the receiver's compute thread has taken the message; that
+is the credit for another one. So at most ``queue_depth`` messages wait between two stages, plus the one that is being
+sent. How a link moves the tensors is the channel's affair: see :mod:`isograd.executor.channels`.
 
-Nothing in this file needs Ray but :class:`ActorLink`.
+Nothing in this file needs Ray.
 """
 
 import queue
 import threading
 from collections import deque
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol
+from typing import Any, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from isograd.data.shared import as_tensor
 from isograd.local.message import AnyMessage, Kind, Message, Upward
 
 
 @dataclass(frozen=True)
-class Packed:
-    """A tensor as an array that pickles out of band, so that the object store holds its bytes once.
+class Layout:
+    """What a tensor's bytes mean.
 
     Attributes:
-        array: The elements in storage order, (numel,); bfloat16, which NumPy does not know, as int16.
-        bfloat16: Whether the array's bits are bfloat16.
+        dtype: Of the tensor.
         shape: Of the tensor.
         strides: Of the tensor, in elements. Kernels choose by them, so they are part of what has to arrive unchanged.
     """
 
-    array: np.ndarray
-    bfloat16: bool
+    dtype: torch.dtype
     shape: tuple[int, ...]
     strides: tuple[int, ...]
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the tensor; it has no gaps."""
+        return torch.Size(self.shape).numel() * self.dtype.itemsize
 
-def pack(tensor: Tensor) -> Packed:
-    """Packs a CPU tensor, keeping bits, dtype and memory order; copies only what has gaps in memory."""
+    def restore(self, flat: Tensor) -> Tensor:
+        """Returns the tensor over the memory of its bytes."""
+        return flat.view(self.dtype).as_strided(self.shape, self.strides)
+
+
+def flatten(tensor: Tensor) -> tuple[Tensor, Layout]:
+    """Returns a tensor's bytes in memory order, (nbytes,) uint8, and its layout; copies only what has gaps."""
     dense = tensor if _is_dense(tensor) else tensor.contiguous()
-    flat = dense.as_strided((dense.numel(),), (1,))
-    bfloat16 = tensor.dtype == torch.bfloat16
-    return Packed((flat.view(torch.int16) if bfloat16 else flat).numpy(), bfloat16, tuple(dense.shape), dense.stride())
-
-
-def unpack(packed: Packed) -> Tensor:
-    """Returns the tensor over the array's own memory; it must not be written to."""
-    flat = as_tensor(packed.array)
-    return (flat.view(torch.bfloat16) if packed.bfloat16 else flat).as_strided(packed.shape, packed.strides)
+    flat = dense.as_strided((dense.numel(),), (1,)).view(torch.uint8)
+    return flat, Layout(tensor.dtype, tuple(dense.shape), dense.stride())
 
 
 def _is_dense(tensor: Tensor) -> bool:
@@ -64,29 +63,6 @@ def _is_dense(tensor: Tensor) -> bool:
     return True
 
 
-@dataclass(frozen=True)
-class Envelope(Generic[AnyMessage]):
-    """A message on the wire: its header, which is the message without tensors, and its packed tensors by name."""
-
-    header: AnyMessage
-    tensors: dict[str, Packed]
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all tensors."""
-        return sum(packed.array.nbytes for packed in self.tensors.values())
-
-
-def seal(message: AnyMessage) -> Envelope[AnyMessage]:
-    """Packs a message whose tensors are on the CPU."""
-    return Envelope(message.holding({}), {name: pack(tensor) for name, tensor in message.tensors.items()})
-
-
-def open_envelope(envelope: Envelope[AnyMessage]) -> AnyMessage:
-    """Unpacks a message over the envelope's memory."""
-    return envelope.header.holding({name: unpack(packed) for name, packed in envelope.tensors.items()})
-
-
 class Inbox:
     """Messages that have arrived, handed out in the order in which they were sent.
 
@@ -95,75 +71,47 @@ class Inbox:
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._waiting: dict[int, Envelope[Message]] = {}
+        self._waiting: dict[int, Message] = {}
         self._taken: set[int] = set()
         self._next = 0
 
-    def deliver(self, sequence: int, envelope: Envelope[Message]) -> None:
+    def deliver(self, sequence: int, message: Message) -> None:
         """Puts a message in; returns once the consumer has taken it."""
         with self._changed:
-            self._waiting[sequence] = envelope
+            self._waiting[sequence] = message
             self._changed.notify_all()
             self._changed.wait_for(lambda: sequence in self._taken)
             self._taken.remove(sequence)
 
-    def take(self) -> Envelope[Message]:
+    def take(self) -> Message:
         """Waits for the next message in order and takes it. After the one that ends a program, counting starts anew."""
         with self._changed:
             self._changed.wait_for(lambda: self._next in self._waiting)
-            envelope = self._waiting.pop(self._next)
+            message = self._waiting.pop(self._next)
             self._taken.add(self._next)
-            self._next = 0 if envelope.header.kind is Kind.END else self._next + 1
+            self._next = 0 if message.kind is Kind.END else self._next + 1
             self._changed.notify_all()
-            return envelope
+            return message
 
     def messages(self) -> Iterator[Message]:
         """Yields messages up to the one that ends a program."""
         while True:
-            message = open_envelope(self.take())
+            message = self.take()
             yield message
             if message.kind is Kind.END:
                 return
 
 
 class Link(Protocol):
-    """Delivers envelopes to another stage."""
+    """Delivers messages to another stage."""
 
-    def push(self, sequence: int, envelope: Envelope[Any]) -> Any:
-        """Starts a delivery and returns its handle."""
+    def push(self, sequence: int, message: Any) -> Any:
+        """Starts a delivery and returns its handle, which keeps alive what the delivery needs."""
         ...
 
     def wait(self, delivery: Any) -> None:
         """Returns when the delivery's message has been taken; raises where it never will be."""
         ...
-
-
-class ActorLink:
-    """Deliveries as calls of the next stage's actor. Large arrays go through Ray's object store."""
-
-    def __init__(self, actor: Any) -> None:
-        self._actor = actor
-
-    def push(self, sequence: int, envelope: Envelope[Message]) -> Any:
-        """Calls the actor's ``deliver`` and returns the reference of its answer."""
-        return self._actor.deliver.remote(sequence, envelope)
-
-    def wait(self, delivery: Any) -> None:
-        """Waits for that answer. Raises RayActorError where the actor is gone."""
-        import ray
-
-        ray.get(delivery)
-
-
-class UpwardLink(ActorLink):
-    """Deliveries to an earlier stage, which keeps them until it needs them; so a delivery never waits for its use.
-
-    No more can pile up than the receiver itself has asked for: a later stage never is ahead of an earlier one.
-    """
-
-    def push(self, sequence: int, envelope: Envelope[Upward]) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Calls the actor's ``deliver_upward`` and returns the reference of its answer."""
-        return self._actor.deliver_upward.remote(envelope)
 
 
 class OnHost:
@@ -205,9 +153,56 @@ class FromDevice(OnHost):
         return torch.empty_like(tensor, device="cpu", pin_memory=True).copy_(tensor, non_blocking=True)
 
 
+class OnDevice(OnHost):
+    """Leaves a message's tensors on the GPU, and waits until they exist there."""
+
+    def mark(self) -> Any:
+        """Records, on the compute stream, the moment at which the tensors exist."""
+        event = torch.cuda.Event(blocking=True)
+        event.record()
+        return event
+
+    def bring(self, message: AnyMessage, mark: Any) -> AnyMessage:
+        """Returns the message once that moment has passed; what is computed after it goes on."""
+        mark.synchronize()
+        return message
+
+
 def host_copy(device: torch.device) -> OnHost:
     """Returns what brings messages of ``device`` to the CPU."""
     return FromDevice(device) if device.type == "cuda" else OnHost()
+
+
+def in_place(device: torch.device) -> OnHost:
+    """Returns what leaves messages on ``device``, complete."""
+    return OnDevice() if device.type == "cuda" else OnHost()
+
+
+class Beside:
+    """A CUDA stream of a channel's own, beside the computation; on the CPU, nothing.
+
+    Attributes:
+        stream: It, or None.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self.stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+
+    def __call__(self) -> AbstractContextManager[Any]:
+        """Returns a context in which work goes to the stream."""
+        return torch.cuda.stream(self.stream)
+
+    def finish(self) -> None:
+        """Waits for the stream's work."""
+        if self.stream is not None:
+            self.stream.synchronize()
+
+    def hand_over(self, tensor: Tensor) -> Tensor:
+        """Returns a tensor made on the stream, whose memory is kept until what computes with it is done."""
+        if self.stream is not None:
+            tensor.record_stream(torch.cuda.default_stream(self._device))
+        return tensor
 
 
 class SendingOutbox:
@@ -216,12 +211,12 @@ class SendingOutbox:
     Args:
         link: Delivers to that stage.
         queue_depth: Messages that may be under way at once.
-        host_copy: Brings messages to the CPU, from the sender thread.
+        staging: Brings messages where the link wants them, from the sender thread.
     """
 
-    def __init__(self, link: Link, queue_depth: int, host_copy: OnHost) -> None:
+    def __init__(self, link: Link, queue_depth: int, staging: OnHost) -> None:
         self.sent_bytes = 0
-        self._link, self._depth, self._host_copy = link, queue_depth, host_copy
+        self._link, self._depth, self._staging = link, queue_depth, staging
         self._handoff: queue.Queue[tuple[Any, Any] | None] = queue.Queue(maxsize=1)
         self._under_way: deque[Any] = deque()
         self._sequence = 0
@@ -231,7 +226,7 @@ class SendingOutbox:
 
     def send(self, message: Message | Upward) -> None:
         """Takes a message; waits while another one is still being handed over."""
-        self._put((message, self._host_copy.mark()))
+        self._put((message, self._staging.mark()))
 
     def close(self) -> None:
         """Returns once everything has been delivered. Raises what the sender thread met."""
@@ -266,8 +261,8 @@ class SendingOutbox:
         item = self._handoff.get()
         if item is None:
             return False
-        envelope = seal(self._host_copy.bring(*item))
-        self.sent_bytes += envelope.nbytes
-        self._under_way.append(self._link.push(self._sequence, envelope))
+        message = self._staging.bring(*item)
+        self.sent_bytes += sum(tensor.nbytes for tensor in message.tensors.values())
+        self._under_way.append(self._link.push(self._sequence, message))
         self._sequence += 1
         return True

@@ -76,8 +76,8 @@ def _other_failures(index: int, open_streams: dict[Any, int]) -> dict[int, RayEr
 
 
 def _is_consequence(error: RayError) -> bool:
-    """Whether a stage failed only because the next one no longer takes its messages."""
-    return isinstance(error, RayTaskError) and isinstance(error.cause, RayActorError)
+    """Whether a stage failed only because another one no longer takes its messages."""
+    return isinstance(error, RayTaskError) and isinstance(error.cause, RayActorError | ConnectionError)
 
 
 def _unwrapped(error: RayError) -> BaseException:

@@ -19,6 +19,7 @@ from isograd.config.schema import ClusterConfig, ExecutorConfig
 from isograd.executor import failure, placement
 from isograd.executor.actor import StageBuilder, remote_class
 from isograd.executor.blueprint import Blueprint
+from isograd.executor.channels import contract
 from isograd.executor.cluster import connected
 from isograd.executor.outbox import Nowhere
 from isograd.executor.program import Program
@@ -63,6 +64,9 @@ class Pipeline:
         queued_bytes: What all queues hold at most; sizes a private cluster's object store.
         extra_cpus: Logical CPUs that data readers need beside the stages.
         records_steps: Whether the stages' reports list when each step ended.
+
+    Attributes:
+        channel: The name of the channel that connects the stages, once they run.
     """
 
     def __init__(
@@ -78,6 +82,7 @@ class Pipeline:
         self._builders, self._config, self._cluster = list(builders), executor, cluster
         self._queued_bytes, self._extra_cpus, self._records_steps = queued_bytes, extra_cpus, records_steps
         self._actors: list[Any] = []
+        self.channel = executor.channel
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
@@ -87,7 +92,7 @@ class Pipeline:
             group = stack.enter_context(placement.reserved(len(self._builders), need))
             stack.callback(self._kill)
             self._actors = [self._actor(index, group, need) for index in range(len(self._builders))]
-            failure.raise_cause([actor.meet.remote(self._actors) for actor in self._actors])
+            self._connect(self._may_be_direct(need))
             self._resources = stack.pop_all()
         return self
 
@@ -153,11 +158,23 @@ class Pipeline:
         ]
         return failure.merged(streams)
 
+    def _connect(self, probes: bool) -> None:
+        """Chooses the channel by where the stages have come to be, and lets them connect by it."""
+        places = failure.raise_cause([actor.place.remote(probes) for actor in self._actors])
+        self.channel = contract.choose(self._config.channel, places)
+        met = failure.raise_cause([actor.meet.remote(self._actors, self.channel, places) for actor in self._actors])
+        addresses, ways = [address for address, _ in met], [way for _, found in met for way in found]
+        failure.raise_cause([actor.connect.remote(ways, addresses) for actor in self._actors])
+
+    def _may_be_direct(self, need: dict[str, float]) -> bool:
+        return self._config.channel == "direct" or (self._config.channel == contract.AUTO and "GPU" in need)
+
     def _actor(self, index: int, group: Any, need: dict[str, float]) -> Any:
         strategy = PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=index)
         options = {"num_cpus": need["CPU"], "num_gpus": need.get("GPU", 0), "scheduling_strategy": strategy}
         depth = self._config.queue_depth
-        return remote_class(depth).options(**options).remote(self._builders[index], self._config.threads, depth)
+        actor_class = remote_class(depth, direct_transport=self._may_be_direct(need))
+        return actor_class.options(**options).remote(self._builders[index], self._config.threads, depth)
 
     def _kill(self) -> None:
         for actor in self._actors:

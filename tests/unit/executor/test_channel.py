@@ -4,7 +4,8 @@ import threading
 
 import pytest
 import torch
-from isograd.executor.channel import Inbox, OnHost, SendingOutbox, open_envelope, pack, seal, unpack
+from isograd.executor.channel import Inbox, OnHost, SendingOutbox
+from isograd.executor.channels.store import open_envelope, pack, seal, unpack
 from isograd.local.message import Kind, Message
 from torch import Tensor
 
@@ -58,10 +59,10 @@ def test_an_envelope_keeps_everything_but_absent_tensors() -> None:
 
 def test_an_inbox_restores_the_order_of_deliveries() -> None:
     inbox = Inbox()
-    threads = [threading.Thread(target=inbox.deliver, args=(step, seal(message(step)))) for step in (2, 0, 1)]
+    threads = [threading.Thread(target=inbox.deliver, args=(step, message(step))) for step in (2, 0, 1)]
     for thread in threads:
         thread.start()
-    assert [inbox.take().header.step for _ in range(3)] == [0, 1, 2]
+    assert [inbox.take().step for _ in range(3)] == [0, 1, 2]
     for thread in threads:
         thread.join(timeout=5)
         assert not thread.is_alive()
@@ -70,7 +71,7 @@ def test_an_inbox_restores_the_order_of_deliveries() -> None:
 class FailingLink:
     """A next stage that is gone."""
 
-    def push(self, sequence: int, envelope: object) -> int:
+    def push(self, sequence: int, message: object) -> int:
         return sequence
 
     def wait(self, delivery: int) -> None:

@@ -1,0 +1,138 @@
+"""What it costs to bring an activation from one stage to the next, by each channel that can serve here.
+
+Two stages that compute nothing run as a pipeline with its own queue depth. One-way latency is the time from the call of
+``send`` to the moment at which the receiver's compute thread holds a usable tensor, with nothing else under way; both
+stages read the same host's clock. Bandwidth is sustained, with the queue full. Channels take turns, one pipeline at a
+time.
+"""
+
+import logging
+import statistics
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from time import sleep
+
+import torch
+
+from isograd.bench.rows import Row
+from isograd.bench.synthetic import source
+from isograd.config.load import load
+from isograd.config.schema import ClusterConfig, ExecutorConfig
+from isograd.errors import ChannelError
+from isograd.executor.channels.contract import CHANNELS
+from isograd.executor.cluster import connected
+from isograd.executor.outbox import Nowhere
+from isograd.executor.pipelined import Pipeline
+from isograd.executor.program import Program
+from isograd.executor.stage import Stage
+from isograd.local.message import Message
+from isograd.report.events import Event, StageReport
+from isograd.run.provenance import hardware
+
+KIB, MIB = 2**10, 2**20
+SIZES = {
+    "1 KiB": KIB,
+    "64 KiB": 64 * KIB,
+    "1 MiB": MIB,
+    "4 MiB": 4 * MIB,
+    "8 MiB": 8 * MIB,
+    "16 MiB": 16 * MIB,
+    "64 MiB": 64 * MIB,
+}
+_QUICK_SIZES = ("1 KiB", "1 MiB", "4 MiB", "16 MiB")
+_NUM_SKIPPED = 1  # the first message of a run meets cold memory
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """A run of the pipeline: ``count`` messages of ``size_bytes``, at least ``gap_s`` apart."""
+
+    size_bytes: int
+    count: int
+    gap_s: float
+
+
+class TransferStage(Stage):
+    """Sends activations, or only takes them, and notes when; one transfer a program, in order."""
+
+    def __init__(self, index: int, device: torch.device, transfers: Iterable[Transfer]) -> None:
+        super().__init__(index, [], Nowhere(), device=device)
+        self._transfers = iter(transfers)
+
+    def run(self, messages: Iterable[Message]) -> Iterator[Event]:
+        """Works through the next transfer."""
+        self._transfer = next(self._transfers)
+        self._activation = torch.randn(self._transfer.size_bytes // 4, device=self.device)
+        yield from super().run(messages)
+
+    def _train(self, message: Message) -> None:
+        if self.index == 0:
+            sleep(self._transfer.gap_s)
+        self._stepped(0)
+        self.outbox.send(message.carrying(self._activation))
+
+
+@dataclass(frozen=True)
+class TransferBuilder:
+    """Builds a transfer stage in its actor."""
+
+    index: int
+    transfers: tuple[Transfer, ...]
+
+    def __call__(self, device: torch.device) -> Stage:
+        """Builds the stage."""
+        return TransferStage(self.index, device, self.transfers)
+
+
+def bench(quick: bool, overrides: Sequence[str]) -> list[Row]:
+    """Measures latency and bandwidth by size.
+
+    Args:
+        quick: One round, with fewer sizes and messages.
+        overrides: Of the configuration; the executor's part counts.
+    """
+    num_rounds, executor = 1 if quick else 5, load(list(overrides)).executor
+    sizes = [SIZES[name] for name in (_QUICK_SIZES if quick else SIZES)]
+    transfers = [_transfer(size, is_spaced, quick) for size in sizes for is_spaced in (True, False)]
+    found: dict[tuple[str, Transfer], list[float]] = {}
+    with connected(ClusterConfig(), queued_bytes=max(sizes) * (executor.queue_depth + 2)):
+        for _ in range(num_rounds):
+            for name in CHANNELS:
+                for transfer, value in _round(replace(executor, channel=name), transfers):
+                    found.setdefault((name, transfer), []).append(value)
+    return [_row(name, transfer, statistics.median(values)) for (name, transfer), values in found.items()]
+
+
+def _transfer(size_bytes: int, is_spaced: bool, quick: bool) -> Transfer:
+    mib = size_bytes / MIB
+    if is_spaced:
+        return Transfer(size_bytes, _NUM_SKIPPED + (5 if quick else 10), 0.005 + 0.003 * mib)
+    return Transfer(size_bytes, _NUM_SKIPPED + int(min(max((128 if quick else 256) / mib, 8), 100)), 0.0)
+
+
+def _round(executor: ExecutorConfig, transfers: Sequence[Transfer]) -> list[tuple[Transfer, float]]:
+    """Runs all transfers by one channel; none where it cannot serve, with the reason as a warning."""
+    builders = [TransferBuilder(index, tuple(transfers)) for index in range(2)]
+    try:
+        with Pipeline(builders, executor, ClusterConfig(), records_steps=True) as pipeline:
+            return [(transfer, _measured(pipeline, transfer)) for transfer in transfers]
+    except ChannelError as error:
+        _LOG.warning("%s", error)
+        return []
+
+
+def _measured(pipeline: Pipeline, transfer: Transfer) -> float:
+    """Returns the median latency in ms of a spaced transfer, the bandwidth in MiB/s of another."""
+    program = Program(source(transfer.count, 1, (1, 8, 8)), num_epochs=1, tests=False)
+    reports = {event.stage: event for event in pipeline.fit(program) if isinstance(event, StageReport)}
+    sent_s, arrived_s = (reports[stage].step_ends_s[_NUM_SKIPPED:] for stage in (0, 1))
+    if transfer.gap_s:
+        return statistics.median(after - before for before, after in zip(sent_s, arrived_s, strict=True)) * 1e3
+    return transfer.size_bytes / MIB * (len(arrived_s) - 1) / (arrived_s[-1] - arrived_s[0])
+
+
+def _row(channel: str, transfer: Transfer, value: float) -> Row:
+    size = next(name for name, size_bytes in SIZES.items() if size_bytes == transfer.size_bytes)
+    metric, unit = ("one-way latency", "ms") if transfer.gap_s else ("bandwidth", "MiB/s")
+    return Row(f"{channel} {size}", metric, value, unit, "measured", hardware())

@@ -1,0 +1,33 @@
+"""What is left of a pipeline after its end."""
+
+import time
+from collections.abc import Callable
+
+
+def is_running(process_id: int) -> bool:
+    try:
+        with open(f"/proc/{process_id}/stat") as status:
+            return status.read().rpartition(")")[2].split()[0] not in "ZX"
+    except FileNotFoundError:
+        return False
+
+
+def have_ended(process_ids: list[int]) -> bool:
+    """Whether these processes have, and no actor is left that would outlive them."""
+    from ray.util import list_named_actors
+
+    return not any(map(is_running, process_ids)) and not list_named_actors(all_namespaces=True)
+
+
+def nothing_left(process_ids: list[int]) -> bool:
+    from ray.util import placement_group_table
+
+    groups = placement_group_table().values()
+    return have_ended(process_ids) and all(group["state"] == "REMOVED" for group in groups)
+
+
+def wait_until(condition: Callable[[], bool], timeout_s: float = 10.0) -> bool:
+    deadline_s = time.monotonic() + timeout_s
+    while not (met := condition()) and time.monotonic() < deadline_s:
+        time.sleep(0.05)
+    return met
