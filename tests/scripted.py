@@ -86,12 +86,12 @@ class ScriptedStage(Stage):
     def run(self, messages: Iterable[Message]) -> Iterator[Any]:
         self._free_s = time.perf_counter()
         for message in messages:
-            yield from self._receive(message) if self.index else self._send(message)
+            yield from self._receive(message) if self.index else self._tell(message)
         self.outbox.close()
         for link in self.upward.links.values():
             link.close()
 
-    def _send(self, message: Message) -> Iterator[Any]:
+    def _tell(self, message: Message) -> Iterator[Any]:
         self.outbox.send(message)
         yield Sent(message.step, time.perf_counter())
         if message.kind is Kind.TEST:  # asks for an answer

@@ -6,14 +6,14 @@ from dataclasses import replace
 import pytest
 import torch
 from isograd.executor.blueprint import Blueprint, spread
-from isograd.executor.channel import Inbox, OnHost, SendingOutbox, open_envelope
+from isograd.executor.channel import Inbox, OnHost, SendingOutbox
 from isograd.executor.local_schedule import couplings, local_learning
 from isograd.executor.outbox import Nowhere
 from isograd.executor.schedule import Schedule
 from isograd.executor.stage import Stage
 from isograd.executor.upward import Routes
 from isograd.local.action import Action, Recorder
-from isograd.local.message import Kind
+from isograd.local.message import Kind, Message, Upward
 from isograd.local.method import METHODS
 from isograd.report.events import StageTimeline
 
@@ -28,19 +28,19 @@ class Delivery:
     def __init__(self, target: Stage, inbox: Inbox) -> None:
         self._target, self._inbox = target, inbox
 
-    def push(self, sequence: int, envelope: object) -> threading.Thread:
-        thread = threading.Thread(target=self._deliver, args=(sequence, envelope), daemon=True)
+    def push(self, sequence: int, message: Message | Upward) -> threading.Thread:
+        thread = threading.Thread(target=self._deliver, args=(sequence, message), daemon=True)
         thread.start()
         return thread
 
     def wait(self, delivery: threading.Thread) -> None:
         delivery.join()
 
-    def _deliver(self, sequence: int, envelope: object) -> None:
-        if hasattr(envelope.header, "kind"):  # pyright: ignore[reportAttributeAccessIssue]
-            self._inbox.deliver(sequence, envelope)  # pyright: ignore[reportArgumentType]
+    def _deliver(self, sequence: int, message: Message | Upward) -> None:
+        if isinstance(message, Message):
+            self._inbox.deliver(sequence, message)
         else:
-            self._target.upward.deliver(open_envelope(envelope))  # pyright: ignore[reportArgumentType]
+            self._target.upward.deliver(message)
 
 
 def planned(blueprint: Blueprint, stages: list[range]) -> Schedule:

@@ -145,7 +145,8 @@ def _uncut(config: RunConfig, asked: Asked) -> tuple[RunConfig, tuple[str, ...]]
     if not any(key.partition(".")[0] == "partition" for key in own) and config.partition != even:
         config = dataclasses.replace(config, partition=even)
         dropped.append("partition options")
-    if "executor.num_stages" not in own and config.executor.num_stages not in (None, 1):
+    is_cut = config.executor.name == "microbatch"  # by units, whatever the method
+    if "executor.num_stages" not in own and config.executor.num_stages not in (None, 1) and not is_cut:
         config = dataclasses.replace(config, executor=dataclasses.replace(config.executor, num_stages=None))
         dropped.append("executor.num_stages")
     return config, (f"one module, {' and '.join(dropped)} not used",) if dropped else ()

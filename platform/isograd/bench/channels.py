@@ -15,9 +15,9 @@ from time import sleep
 import torch
 
 from isograd.bench.rows import Row
-from isograd.bench.synthetic import source
 from isograd.config.load import load
 from isograd.config.schema import ClusterConfig, ExecutorConfig
+from isograd.data.synthetic import source
 from isograd.errors import ChannelError
 from isograd.executor.channels.contract import CHANNELS
 from isograd.executor.cluster import connected

@@ -21,6 +21,8 @@ RANGES: dict[str, Range] = {
     "checkpoint.every_steps": _NOT_NEGATIVE,
     "checkpoint.keep": _COUNT,
     "executor.queue_depth": _COUNT,
+    "executor.num_microbatches": _COUNT,
+    "executor.chunks": _COUNT,
     "executor.threads": _COUNT,
     "executor.cpus_per_stage": _POSITIVE,
     "executor.gpus_per_stage": _POSITIVE,
@@ -54,7 +56,8 @@ RANGES: dict[str, Range] = {
 }
 
 CHOICES: dict[str, tuple[str, ...]] = {
-    "executor.name": ("pipelined", "sequential"),
+    "executor.name": ("pipelined", "sequential", "microbatch"),
+    "executor.schedule": ("1f1b", "gpipe", "interleaved", "zero_bubble", "zbv"),
     "executor.channel": ("auto", "store", "direct", "collective"),
     "executor.device": ("auto", "cpu", "cuda"),
     "executor.spread": ("even", "balanced"),
@@ -77,6 +80,7 @@ def check(config: RunConfig) -> None:
     _check_run_name(config.run_name)
     _check_images(config.data)
     _check_optimizer(config)
+    _check_microbatches(config)
 
 
 def _value(config: RunConfig, option: str) -> Any:
@@ -136,3 +140,14 @@ def _check_optimizer(config: RunConfig) -> None:
             "Every local module has one of its own",
             f"Use other values of optimizer.*, or the defaults of optimizer={config.optimizer.name}.",
         ) from error
+
+
+def _check_microbatches(config: RunConfig) -> None:
+    executor = config.executor
+    splits = executor.name == "microbatch" and executor.schedule in ("zero_bubble", "zbv")
+    if config.precision.compile and splits:
+        raise ConfigError(
+            f"precision.compile does not go with executor.schedule={executor.schedule}",
+            "The schedule computes the gradient of the weights apart, which a compiled backward pass cannot",
+            "Use precision.compile=false, or executor.schedule=interleaved.",
+        )

@@ -29,7 +29,7 @@ from isograd.registry import suggestion
 from isograd.tasks.task import TASKS
 
 CONF = Path(__file__).parent / "conf"
-EXECUTORS = {name: ExecutorConfig(name) for name in ("sequential", "pipelined")}
+EXECUTORS = {name: ExecutorConfig(name) for name in ("sequential", "pipelined", "microbatch")}
 
 # What changes the numbers of a run; a checkpoint only fits a run that agrees in these.
 _NUMERIC = ("seed", "model", "task", "data", "method", "partition", "optimizer", "schedule", "precision", "train")

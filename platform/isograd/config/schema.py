@@ -21,10 +21,12 @@ class TrainConfig:
 class ExecutorConfig:
     """How local modules are run. What is here changes speed, never results (on the CPU, ``threads`` excepted).
 
+    ``microbatch`` is the exception: it rounds otherwise, and BatchNorm and dropout see microbatches.
+
     Attributes:
-        name: ``sequential`` or ``pipelined``.
+        name: ``sequential``, ``pipelined`` or ``microbatch`` (end-to-end training only).
         num_stages: S, the processes that the K local modules are spread over; null: 2, or 1 where K is 1 or the
-            machine has a single GPU.
+            machine has a single GPU. Under ``microbatch``, the processes that the units are spread over.
         modules_per_stage: How many consecutive local modules each stage hosts; null: as ``spread`` says.
         spread: ``even`` (as many modules on every stage) or ``balanced`` (by their measured costs).
         rebalance: ``auto``: where a run shows that modules spread otherwise would make its slowest stage more than
@@ -33,6 +35,10 @@ class ExecutorConfig:
         queue_depth: Activations that may wait between two stages.
         channel: How they travel: ``store`` (Ray's object store), ``direct`` (Ray's direct transport), ``collective`` (a
             process group of two a connection: gloo or NCCL), or ``auto``, the best of them where the stages run.
+        schedule: Of ``microbatch``: ``gpipe``, ``1f1b``, ``interleaved``, ``zero_bubble`` or ``zbv``.
+        num_microbatches: M of ``microbatch``, equal parts of a batch that follow each other through the stages.
+        chunks: V of ``microbatch``, the slices of the network that a stage hosts; null: as few as the schedule can
+            have, which is 2 for ``interleaved`` and ``zbv``, and 1 for the others.
         device: ``auto`` (a GPU where there is one), ``cpu`` or ``cuda``.
         threads: Threads of torch in each process on the CPU. Sums are split among threads, so another number rounds
             differently; it is the same in all executors.
@@ -50,6 +56,9 @@ class ExecutorConfig:
     speeds: list[float] | None = None
     queue_depth: int = 2
     channel: str = "auto"
+    schedule: str = "1f1b"
+    num_microbatches: int = 8
+    chunks: int | None = None
     device: str = "auto"
     threads: int = 1
     cpus_per_stage: float = 1.0

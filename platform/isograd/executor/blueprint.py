@@ -10,11 +10,12 @@ import torch
 from isograd.config.check import check
 from isograd.config.schema import RunConfig
 from isograd.data.transforms import Normalize
-from isograd.errors import PartitionError
+from isograd.errors import ExchangeError, PartitionError
+from isograd.executor.piece_plan import plan_pieces
 from isograd.executor.upward import Routes
 from isograd.local.learner import Learner, check_precision, make_learner
 from isograd.local.method import METHODS, Method
-from isograd.local.module import LocalModule
+from isograd.local.module import LocalModule, Silent
 from isograd.models.backbone import MODELS, Backbone
 from isograd.partition.partition import Partition, PartitionRule, Published
 from isograd.tasks.task import TASKS
@@ -83,7 +84,9 @@ class Blueprint:
         config, num_modules = self.config.executor, self.partition.num_modules
         if config.name == "sequential":
             return 1
-        asked = self._default_num_stages() if config.num_stages is None else config.num_stages
+        if config.name == "microbatch":
+            return self._default_num_stages(2) if config.num_stages is None else config.num_stages
+        asked = self._default_num_stages(num_modules) if config.num_stages is None else config.num_stages
         if not 1 <= asked <= num_modules:
             raise PartitionError(
                 f"cannot spread {num_modules} local modules over {asked} stages",
@@ -92,12 +95,12 @@ class Blueprint:
             )
         return asked
 
-    def _default_num_stages(self) -> int:
+    def _default_num_stages(self, most: int) -> int:
         """Two, or one where this machine has a single GPU for them; on a cluster the placement decides."""
         config = self.config
         uses_gpus = config.executor.device != "cpu" and config.cluster.address is None and torch.cuda.is_available()
         room = int(torch.cuda.device_count() / config.executor.gpus_per_stage) if uses_gpus else 2
-        return min(2, self.partition.num_modules, max(room, 1))
+        return min(2, most, max(room, 1))
 
     @property
     def stages(self) -> list[range]:
@@ -139,6 +142,11 @@ class Blueprint:
             IsogradError: What building would raise.
         """
         self.num_stages  # noqa: B018
+        if self.config.executor.name == "microbatch":
+            self.check_end_to_end()
+            num_units = len(self.partition.backbone.units)
+            plan = plan_pieces(self.config.executor, num_units, num_stages=self.num_stages)
+            plan.check_batch_size(self.config.data.batch_size)
         check_precision(self.config.precision)
         method, partition = self.method, self.partition
         with torch.device("meta"):
@@ -146,20 +154,47 @@ class Blueprint:
 
     def learners(self, indices: Iterable[int], device: torch.device) -> list[Learner]:
         """Builds the local modules at ``indices`` on ``device``, ready to step."""
-        config = self.config
-        return [
-            make_learner(
-                module,
-                config.optimizer,
-                config.schedule,
-                num_epochs=config.train.epochs,
-                precision=config.precision,
-                device=device,
-                seed=config.seed,
-                task=self.method.task,
+        modules = self.method.local_modules(self.partition, self.config.seed, indices)
+        return [self._learner(module, device) for module in modules]
+
+    def pieces(self, pieces: Iterable[range], device: torch.device) -> list[Learner]:
+        """Builds slices of the only local module on ``device``, each given by the positions of its units.
+
+        The first has its entry, the last its objective; their states together are that of the whole.
+        """
+        units, whole = self.partition.units(0), self.method.local_module(self.partition, 0, self.config.seed)
+        num_passes = self.method.num_passes(self.partition, 0)
+        found = []
+        for index, piece in enumerate(pieces):
+            inside = slice(piece.start, piece.stop)
+            objective = whole.objective if piece.stop == len(units) else Silent()
+            entry = whole.entry if piece.start == 0 else None
+            found.append(LocalModule(index, units[inside], objective, entry, num_passes=num_passes[inside]))
+        return [self._learner(module, device) for module in found]
+
+    def check_end_to_end(self) -> None:
+        """Raises ExchangeError for a method that does not train the network in one piece, by one loss at its end."""
+        num_modules, name = self.partition.num_modules, self.config.method.name
+        if num_modules > 1:
+            raise ExchangeError(
+                f"executor 'microbatch' cannot run method '{name}' with {num_modules} local modules",
+                "It carries gradients across its cuts, which local modules do not have",
+                "Use method=e2e, or executor=pipelined.",
             )
-            for module in self.method.local_modules(self.partition, config.seed, indices)
-        ]
+        self.method.exchange.check_served(frozenset(), name, "microbatch")
+
+    def _learner(self, module: LocalModule, device: torch.device) -> Learner:
+        config = self.config
+        return make_learner(
+            module,
+            config.optimizer,
+            config.schedule,
+            num_epochs=config.train.epochs,
+            precision=config.precision,
+            device=device,
+            seed=config.seed,
+            task=self.method.task,
+        )
 
     def __getstate__(self) -> dict[str, RunConfig]:
         return {"config": self.config}

@@ -53,15 +53,20 @@ def make_executor(blueprint: Blueprint, held_bytes: int = 0, extra_cpus: int = 0
     Raises:
         ExchangeError: It cannot serve the method's exchange.
     """
-    if blueprint.config.executor.name == "pipelined":
-        if blueprint.config.cluster.address is None:
-            prefer_loopback()
+    name = blueprint.config.executor.name
+    if name != "sequential" and blueprint.config.cluster.address is None:
+        prefer_loopback()
+    if name == "pipelined":
         from isograd.executor.pipelined import pipelined
         from isograd.executor.rebalancing import RebalancingPipeline
 
         if blueprint.config.executor.rebalance == "auto" and blueprint.num_stages > 1:
             return RebalancingPipeline(blueprint, held_bytes=held_bytes, extra_cpus=extra_cpus)
         return pipelined(blueprint, held_bytes=held_bytes, extra_cpus=extra_cpus)
+    if name == "microbatch":
+        from isograd.executor.microbatch import microbatch
+
+        return microbatch(blueprint, held_bytes=held_bytes, extra_cpus=extra_cpus)
     from isograd.executor.sequential import SequentialExecutor
 
     return SequentialExecutor(blueprint)

@@ -10,6 +10,11 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 from isograd.errors import IsogradError, StageFailedError
 from isograd.report.events import Event, Progress
 
+
+class NeighbourLostError(Exception):
+    """A stage found that another one is no longer there."""
+
+
 _GRACE_S = 2.0
 _WAIT_S = 1.0
 
@@ -76,8 +81,10 @@ def _other_failures(index: int, open_streams: dict[Any, int]) -> dict[int, RayEr
 
 
 def _is_consequence(error: RayError) -> bool:
-    """Whether a stage failed only because another one no longer takes its messages."""
-    return isinstance(error, RayTaskError) and isinstance(error.cause, RayActorError | ConnectionError)
+    """Whether a stage failed only because another one no longer takes or sends its messages."""
+    return isinstance(error, RayTaskError) and isinstance(
+        error.cause, RayActorError | ConnectionError | NeighbourLostError
+    )
 
 
 def _unwrapped(error: RayError) -> BaseException:

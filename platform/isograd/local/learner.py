@@ -64,6 +64,12 @@ class Learner:
         """Returns the context in which the forward pass and the loss run."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision.dtype == "bfloat16")
 
+    def set_lr(self, epoch: int) -> None:
+        """Gives the optimizer the learning rate of ``epoch`` (from 1)."""
+        lr = self.schedule.lr(self.peak_lr, epoch, self.num_epochs)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+
     def input(self, message: Message) -> Tensor:
         """Returns the module's input in the memory order that its convolutions expect."""
         value = message.value

@@ -61,7 +61,7 @@ class Step:
 
     def _forward(self) -> Tensor:
         learner, message = self._learner, self._message
-        _set_lr(learner, message.epoch)
+        learner.set_lr(message.epoch)
         reseed(learner.device, learner.seed, "noise", message.step, self.module.name)
         self._input = learner.input(message)
         if self._window.sends or any(self._window.passes.values()):
@@ -183,12 +183,6 @@ def predict_head(learner: Learner, feature: Tensor) -> Tensor | None:
     """Returns the prediction, (B, Y), of a module's auxiliary network on h_k, or None where it makes none."""
     with learner.autocast():
         return learner.module.predict(feature)
-
-
-def _set_lr(learner: Learner, epoch: int) -> None:
-    lr = learner.schedule.lr(learner.peak_lr, epoch, learner.num_epochs)
-    for group in learner.optimizer.param_groups:
-        group["lr"] = lr
 
 
 def _changed_in_place(module: LocalModule, what: str) -> ContractError:

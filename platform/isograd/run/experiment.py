@@ -189,6 +189,14 @@ def _checked_source(blueprint: Blueprint) -> Source:
             "BatchNorm needs at least two to take a variance of",
             f"Use data.batch_size={max(source.batch_size - 1, 2)}, for example.",
         )
+    executor = blueprint.config.executor
+    sizes = (source.batch_size, last) if executor.name == "microbatch" else ()
+    if has_batchnorm and executor.num_microbatches in sizes:
+        raise ConfigError(
+            f"executor.num_microbatches={executor.num_microbatches} splits a batch of as many images into single ones",
+            "BatchNorm needs at least two to take a variance of",
+            f"Use executor.num_microbatches={max(executor.num_microbatches // 2, 1)}, for example.",
+        )
     return source
 
 
@@ -207,7 +215,7 @@ def _program(blueprint: Blueprint, source: Source, start: Position) -> Program:
 
 def _readers(config: RunConfig) -> AbstractContextManager[None]:
     """Connects Ray where it reads the data although the executor does without it."""
-    if config.data.loading != "stream" or config.executor.name == "pipelined":
+    if config.data.loading != "stream" or config.executor.name != "sequential":
         return nullcontext()
     prefer_loopback()
     from isograd.executor.cluster import connected

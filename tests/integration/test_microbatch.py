@@ -1,0 +1,207 @@
+"""Pipelines that carry gradients: as good as one process, whatever the schedule, and as quick to say what failed."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import pytest
+import torch
+from isograd.bench.emulated import EmulatedPieces
+from isograd.config.load import load
+from isograd.config.schema import ClusterConfig, ExecutorConfig
+from isograd.data.synthetic import source
+from isograd.errors import ConfigError, ExchangeError, IsogradError, StageFailedError
+from isograd.executor.blueprint import Blueprint
+from isograd.executor.executor import make_executor
+from isograd.executor.microbatch import MicrobatchPipeline, microbatch
+from isograd.executor.piece_plan import PIPELINE_SCHEDULES, PiecePlan, plan_pieces
+from isograd.executor.program import Program
+from isograd.local.learner import Learner
+from isograd.report.events import ModuleMetrics, Progress, StageReport
+from isograd.run import checkpoint
+from isograd.run.experiment import execute, prepare, prepare_resumed, run
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from tests.processes import is_running, wait_until
+from tests.runs import config, differences, program
+
+E2E = ("method=e2e", "executor=microbatch", "executor.num_stages=2", "executor.num_microbatches=4", "schedule=constant")
+VIT = (*E2E, "model=vit_ti", "model.width=48", "model.patch_size=8", "optimizer.lr=0.05", "precision.clip_norm=0.5")
+RESNET = (*E2E, "model=resnet20", "model.width=4", "optimizer.lr=0.01")
+NUM_STEPS = 12  # an epoch, whose last batch is smaller, and one step of the next
+
+
+def rearranged(pipeline: MicrobatchPipeline, blueprint: Blueprint, schedule: str, **options: object) -> PiecePlan:
+    executor = replace(blueprint.config.executor, schedule=schedule, **options)
+    plan = plan_pieces(executor, len(blueprint.backbone.units))
+    pipeline.arrange(plan)
+    return plan
+
+
+def assert_close(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    assert found.keys() == expected.keys()
+    for name, tensor in expected.items():
+        torch.testing.assert_close(
+            found[name], tensor, rtol=1e-5, atol=2e-6, msg=lambda text, name=name: f"{name} {text}"
+        )
+
+
+@pytest.fixture(scope="module")
+def vit(ray_session: None) -> Iterator[tuple[MicrobatchPipeline, Blueprint]]:
+    blueprint = Blueprint(config(*VIT))
+    with microbatch(blueprint, records_steps=True) as pipeline:
+        yield pipeline, blueprint
+
+
+@cache
+def sequential(overrides: tuple[str, ...]) -> tuple[dict[str, Tensor], dict[str, Tensor], list[ModuleMetrics]]:
+    blueprint = Blueprint(config(*overrides, "executor.name=sequential"))
+    with make_executor(blueprint) as executor:
+        initial = executor.state()
+        events = list(executor.fit(program(blueprint, max_steps=NUM_STEPS)))
+        return initial, executor.state(), [event for event in events if isinstance(event, ModuleMetrics)]
+
+
+@pytest.mark.parametrize("schedule", PIPELINE_SCHEDULES)
+def test_every_schedule_trains_as_one_process_does(vit: tuple[MicrobatchPipeline, Blueprint], schedule: str) -> None:
+    pipeline, blueprint = vit
+    initial, trained, expected = sequential(VIT)
+    rearranged(pipeline, blueprint, schedule)
+    assert differences(initial, pipeline.state()) == []
+    events = list(pipeline.fit(program(blueprint, max_steps=NUM_STEPS)))
+    assert_close(pipeline.state(), trained)
+    metrics = [event for event in events if isinstance(event, ModuleMetrics)]
+    assert [(row.split, row.epoch, row.name, row.num_images) for row in metrics] == [
+        (row.split, row.epoch, row.name, row.num_images) for row in expected
+    ]
+    for row, other in zip(metrics, expected, strict=True):
+        assert row.accuracy == other.accuracy
+        assert row.loss is other.loss is None or row.loss == pytest.approx(other.loss, rel=1e-5)
+    reports = [event for event in events if isinstance(event, StageReport)]
+    assert [len(report.step_ends_s) for report in reports] == [NUM_STEPS] * 2
+    assert all(report.sent_bytes > 0 and 0 < report.utilisation <= 1 for report in reports)
+
+
+def test_a_state_is_loaded_whole_or_not_at_all(vit: tuple[MicrobatchPipeline, Blueprint]) -> None:
+    pipeline, blueprint = vit
+    rearranged(pipeline, blueprint, "zbv")
+    _, trained, _ = sequential(VIT)
+    pipeline.load_state(trained)
+    assert differences(trained, pipeline.state()) == []
+    with pytest.raises(IsogradError, match="is no tensor of any local module"):
+        pipeline.load_state({**{name: tensor * 0 for name, tensor in trained.items()}, "other": torch.zeros(1)})
+    assert differences(trained, pipeline.state()) == []
+    accuracy = [event.accuracy for event in pipeline.evaluate(program(blueprint)) if isinstance(event, ModuleMetrics)]
+    assert len(accuracy) == 1
+
+
+def test_batch_statistics_are_those_of_microbatches_in_every_schedule(ray_session: None) -> None:
+    blueprint = Blueprint(config(*RESNET))
+    ends = []
+    with microbatch(blueprint) as pipeline:
+        for schedule in ("1f1b", "zero_bubble", "zbv"):
+            rearranged(pipeline, blueprint, schedule)
+            list(pipeline.fit(program(blueprint, max_steps=3)))
+            ends.append(pipeline.state())
+    assert ends[0]["backbone.stem.bn1.num_batches_tracked"] == 3 * 4
+    for state in ends[1:]:
+        assert_close(state, ends[0])
+
+
+DIGITS = ("model=vit_ti", "model.width=24", "model.depth=4", "model.patch_size=4", "method=e2e", "executor.device=cpu")
+MICROBATCH = ("executor=microbatch", "executor.num_stages=2", "executor.schedule=zero_bubble")
+SEQUENTIAL = ("executor=sequential",)
+
+
+@pytest.mark.parametrize(("first", "second"), [(MICROBATCH, SEQUENTIAL), (SEQUENTIAL, MICROBATCH)])
+def test_a_checkpoint_goes_on_in_the_other_executor(
+    ray_session: None, tmp_path: Path, first: tuple, second: tuple
+) -> None:
+    run(load([*DIGITS, *SEQUENTIAL, f"folder={tmp_path}", "run_name=whole", "train.max_steps=14"]))
+    run(load([*DIGITS, *first, f"folder={tmp_path}", "run_name=part", "train.max_steps=9"]))
+    result = execute(prepare_resumed(tmp_path / "part", [*second, "train.max_steps=14"]))
+    assert result.num_steps == 14 and len(result.module_test_errors) == 1
+    states = [
+        load_file(checkpoint.newest(tmp_path / name / "checkpoints") / "state.safetensors")
+        for name in ("part", "whole")
+    ]
+    assert_close(*states)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "kind", "said"),
+    [
+        (("method=dgl",), ExchangeError, "'dgl' with 4 local modules. It carries gradients across its cuts"),
+        (("data.batch_size=30",), ConfigError, "batch_size=30 cannot be split into 8 equal microbatches"),
+        (("executor.num_stages=4", "executor.num_microbatches=2"), ConfigError, "1F1B fills every stage"),
+        (("executor.schedule=zbv", "executor.chunks=1"), ConfigError, "It has 2 a stage"),
+        (("executor.num_stages=12",), IsogradError, "Use executor.num_stages<=11"),
+        (("executor.schedule=pipedream",), ConfigError, "It can be 1f1b or gpipe"),
+        (("executor.num_microbatches=0",), ConfigError, "num_microbatches=0 is out of range"),
+        (("executor.schedule=zbv", "precision.compile=true"), ConfigError, "compiled backward pass cannot"),
+    ],
+)
+def test_what_cannot_run_is_refused_before_it_starts(tmp_path: Path, overrides: tuple, kind: type, said: str) -> None:
+    with pytest.raises(kind, match=said):
+        prepare(load(["method=e2e", "executor=microbatch", f"folder={tmp_path}", *overrides]))
+
+
+def emulated(build: EmulatedPieces, schedule: str) -> MicrobatchPipeline:
+    executor = ExecutorConfig(device="cpu", num_stages=2, schedule=schedule, num_microbatches=4, event_interval_s=0.02)
+    plan = plan_pieces(executor, build.num_units, ends=None)
+    return MicrobatchPipeline(build, plan, executor, ClusterConfig(), records_steps=True)
+
+
+def steps(count: int) -> Program:
+    return Program(source(count, 8, (1, 8, 8)), num_epochs=1, tests=False)
+
+
+def num_groups() -> int:
+    from ray.util import placement_group_table
+
+    return sum(group["state"] != "REMOVED" for group in placement_group_table().values())
+
+
+def test_emulated_stages_take_their_time_and_a_killed_one_ends_the_run(ray_session: None) -> None:
+    killed_s, process_ids, groups_before = None, [], num_groups()
+    with pytest.raises(StageFailedError, match=r"stage 1 died at about step \d+"):
+        with emulated(EmulatedPieces((0.01, 0.01, 0.01, 0.05), (2**16,) * 4, 8), "1f1b") as pipeline:
+            process_ids = pipeline.process_ids()
+            reports = [event for event in pipeline.fit(steps(6)) if isinstance(event, StageReport)]
+            ends_s = max(reports, key=lambda report: report.stage).step_ends_s
+            assert 0.06 < (ends_s[-1] - ends_s[0]) / 5 < 0.2  # the slower stage takes 0.06 s
+            for event in pipeline.fit(steps(2000)):
+                if killed_s is None and isinstance(event, Progress) and event.step > 3:
+                    os.kill(process_ids[1], signal.SIGKILL)
+                    killed_s = time.monotonic()
+    assert killed_s is not None and time.monotonic() - killed_s < 8
+    assert wait_until(lambda: not any(map(is_running, process_ids)) and num_groups() == groups_before)
+
+
+def test_an_error_in_a_backward_pass_ends_the_run_while_others_wait(ray_session: None) -> None:
+    class Failing(EmulatedPieces):
+        """Its third unit cannot run backward; a class of the test's own travels by value."""
+
+        def __call__(self, pieces, device: torch.device) -> list[Learner]:
+            def fail(*_: object) -> None:
+                raise ValueError("no gradient today")
+
+            learners = super().__call__(pieces, device)
+            for learner, units in zip(learners, pieces, strict=True):
+                if 2 in units:
+                    trunk: nn.Module = learner.module.trunk
+                    trunk.register_full_backward_hook(fail)
+            return learners
+
+    started_s, process_ids, groups_before = 0.0, [], num_groups()
+    with pytest.raises(StageFailedError, match="stage 1 failed at about step 0: ValueError: no gradient today"):
+        with emulated(Failing((0.001,) * 4, (2**20,) * 4, 8), "zbv") as pipeline:
+            process_ids, started_s = pipeline.process_ids(), time.monotonic()
+            list(pipeline.fit(steps(5)))
+    assert time.monotonic() - started_s < 8
+    assert wait_until(lambda: not any(map(is_running, process_ids)) and num_groups() == groups_before)
