@@ -13,7 +13,7 @@ class E2E(Method):
 
     Note:
         It has no cut that a pipeline of local modules could use, so K is 1. Pipelines that carry gradients across
-        stages (GPipe, 1F1B) are another executor.
+        stages (GPipe, 1F1B, zero-bubble) are another executor, ``microbatch``.
     """
 
     default_num_modules = 1

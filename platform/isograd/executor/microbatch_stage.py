@@ -5,7 +5,7 @@ It knows torch's process group, in which its index is its rank, but no Ray.
 
 import time
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -103,7 +103,7 @@ class MicrobatchStage:
         self._num_steps = self._num_images = self._sent_bytes = 0
         self._step_ends_s = array("d")
 
-    def _unwrapped(self, work: Any, message: Message) -> None:
+    def _unwrapped(self, work: Callable[[Message], None], message: Message) -> None:
         try:
             work(message)
         except Abort as abort:

@@ -224,7 +224,10 @@ def _readers(config: RunConfig) -> AbstractContextManager[None]:
 
 
 def _extra_cpus(prepared: Prepared) -> int:
-    return 1 if prepared.config.data.loading == "stream" else 0
+    """One for each process that opens a streamed data set: two under ``microbatch``, the first and the last stage."""
+    if prepared.config.data.loading != "stream":
+        return 0
+    return 2 if prepared.config.executor.name == "microbatch" else 1
 
 
 def stored_config(run_folder: RunFolder, overrides: Sequence[str] = ()) -> RunConfig:
