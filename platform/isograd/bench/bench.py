@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from isograd.bench import channels, methods, overhead, pipeline, rows
+from isograd.bench import channels, efficiency, methods, overhead, pipeline, rows
 from isograd.bench.rows import Row
 from isograd.registry import Registry
 from isograd.report.console import wide_console
@@ -14,6 +14,7 @@ BENCHES: Registry[Bench] = Registry("benchmark")
 BENCHES.add("channels", channels.bench)
 BENCHES.add("methods", methods.bench)
 BENCHES.add("pipeline", pipeline.bench)
+BENCHES.add("efficiency", efficiency.bench)
 BENCHES.add("overhead", overhead.bench)
 
 

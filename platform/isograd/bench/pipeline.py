@@ -1,117 +1,208 @@
-"""How near the pipeline comes to the bound of its slowest stage.
+"""Pipelined local learning beside what it replaces: sequential local learning, one device, traditional pipelines.
 
-Efficiency is the pipeline's steady-state steps a second over what the same stages reach side by side, in the same
-processes, when each loops on its own cached input with no communication; the slowest of them is the bound. Pipeline
-and loop alternate, and the median of the ratios is reported.
+Traditional pipelines are torch.distributed.pipelining's. All train the same units on the same batches with as many
+devices; each has the cuts that are best for it, found by the same search over the same measured costs, auxiliary
+networks counted for local learning only. Emulated devices sleep: a third of a unit's time forward, two thirds backward,
+in every schedule; activations (and gradients, where they travel) are real.
 """
 
-import statistics
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 
-from isograd.bench.emulated import EmulatedBuilder
-from isograd.bench.rows import Kind, Row
+from isograd.bench.emulated import EmulatedBuilder, EmulatedPieces
+from isograd.bench.rows import Row
+from isograd.bench.side_by_side import END_TO_END, LOCAL, SEQUENTIAL, of_microbatches, of_pipeline, raced
 from isograd.config.load import load
-from isograd.config.schema import ClusterConfig, ExecutorConfig
+from isograd.config.schema import ClusterConfig, ExecutorConfig, RunConfig
+from isograd.data.memory import MemorySource
 from isograd.data.synthetic import source
 from isograd.executor.blueprint import Blueprint
+from isograd.executor.cluster import connected
+from isograd.executor.microbatch import MicrobatchPipeline, microbatch
+from isograd.executor.microbatch_schedule import MICROBATCH_SCHEDULES, Grid, microbatched
+from isograd.executor.piece_plan import PiecePlan
 from isograd.executor.pipelined import Pipeline, pipelined
 from isograd.executor.program import Program
-from isograd.report.events import StageReport
+from isograd.executor.schedule import Schedule
+from isograd.executor.simulate import simulate
+from isograd.local.action import Action, Work
+from isograd.partition.balance import Assignment, Limits, Piece, balanced
+from isograd.planning.choose import pieces_of_units, resolved
 from isograd.run.provenance import hardware
 
+MICROBATCHES = (4, 8, 16)
+SCHEDULES = (("gpipe", 1), ("1f1b", 1), ("interleaved", 2), ("zero_bubble", 1), ("zero_bubble", 2), ("zbv", 2))
+EVEN_STAGE_S, ACTIVATION_BYTES, NUM_EMULATED = 0.1, 8 * 2**20, 4
 BATCH_SIZE = 128
+_OPTIONS = ("data=parquet", f"data.batch_size={BATCH_SIZE}", "method=dgl")
 _REAL = {
-    "ResNet-32 K=8": ("model=resnet32", "partition.num_modules=8"),
-    "ViT-Ti K=4": ("model=vit_ti", "partition.num_modules=4", "optimizer=adamw", "schedule=cosine"),
+    "ResNet-110, DGL": ("model=resnet110",),
+    "ViT-Ti, DGL": ("model=vit_ti", "optimizer=adamw", "schedule=cosine"),
 }
 
 
 @dataclass(frozen=True)
-class Emulation:
-    """A case of emulated devices. ``step_ms`` a stage, ``activation_mib`` a message."""
+class Effort:
+    """How long a benchmark takes."""
 
-    num_stages: int
-    activation_mib: int
-    step_ms: int
-    num_steps: int
-
-    @property
-    def name(self) -> str:
-        """For the row."""
-        return f"emulated S={self.num_stages} {self.activation_mib} MiB {self.step_ms} ms"
+    num_rounds: int
+    num_local_batches: int
+    num_batches: int
+    microbatches: tuple[int, ...]
 
 
-EMULATIONS = (Emulation(4, 8, 100, 80), Emulation(4, 8, 30, 240), Emulation(4, 8, 10, 700), Emulation(8, 4, 30, 240))
-
-
-@dataclass(frozen=True)
-class Round:
-    """One run of the pipeline and one of the loop beside it, in steps a second."""
-
-    pipelined: float
-    bound: float
-
-    @property
-    def efficiency(self) -> float:
-        """Share of the bound that the pipeline reaches."""
-        return self.pipelined / self.bound
+FULL, QUICK = Effort(5, 48, 6, MICROBATCHES), Effort(1, 16, 3, (4,))
+_REAL_BATCHES = 16  # of PPLL and of sequential local learning in full; a traditional schedule takes 4
 
 
 def bench(quick: bool, overrides: Sequence[str]) -> list[Row]:
-    """Measures real and emulated cases.
+    """Races the schedules on emulated devices (S = 4) and in real computation (S = 2).
 
     Args:
-        quick: Fewer steps and one round.
+        quick: One round, few batches, M = 4 only.
         overrides: Of the real cases' configuration.
     """
+    effort = QUICK if quick else FULL
     rows: list[Row] = []
-    for case in _REAL:
-        rows += _real(case, 1 if quick else 5, 8 if quick else 24, overrides)
-    for emulation in EMULATIONS:
-        rows += _emulated(emulation, 1 if quick else 3, shorten=6 if quick else 1)
+    for name, pieces in emulated_networks(overrides):
+        rows += emulated(name, pieces, effort)
+    for name, options in _REAL.items():
+        config = load([*_OPTIONS, *options, "partition=balanced", "executor.num_stages=2", *overrides])
+        rows += real(name, config, replace(effort, num_rounds=min(effort.num_rounds, 3)))
     return rows
 
 
-def _real(case: str, num_rounds: int, num_steps: int, overrides: Sequence[str]) -> list[Row]:
-    common = ("data=parquet", f"data.batch_size={BATCH_SIZE}", "method=dgl", "executor.num_stages=2")
-    blueprint = Blueprint(load([*common, *_REAL[case], *overrides]))
-    program = Program(source(num_steps, BATCH_SIZE), num_epochs=1, tests=False)
-    pipeline = pipelined(blueprint, held_bytes=program.source.held_bytes, records_steps=True)
-    with pipeline:
-        rounds = [_round(pipeline, program, num_steps // 4) for _ in range(num_rounds)]
-    return _rows(f"{case} S=2 batch {BATCH_SIZE}", rounds, "measured")
-
-
-def _emulated(case: Emulation, num_rounds: int, shorten: int) -> list[Row]:
-    num_steps = case.num_steps // shorten
-    activation_bytes = case.activation_mib * 2**20
-    builders = [EmulatedBuilder(index, case.step_ms / 1e3, activation_bytes) for index in range(case.num_stages)]
-    cluster = ClusterConfig(num_cpus=case.num_stages)
-    pipeline = Pipeline(
-        builders,
-        ExecutorConfig(device="cpu"),
-        cluster,
-        queued_bytes=4 * case.num_stages * activation_bytes,
-        records_steps=True,
+def emulated_networks(overrides: Sequence[str]) -> Iterator[tuple[str, list[Piece]]]:
+    """Yields networks whose units together take four even stages: a ViT, and ResNet-110 by its measured costs."""
+    total_s = NUM_EMULATED * EVEN_STAGE_S
+    block = Piece(total_s / 12, 0.1 * EVEN_STAGE_S, ACTIVATION_BYTES)
+    yield (
+        "ViT, 12 equal blocks, auxiliary networks of 10 % of a stage",
+        [block] * 11 + [replace(block, cut_seconds=0.0)],
     )
-    program = Program(source(num_steps, 1, (1, 8, 8)), num_epochs=1, tests=False)
-    with pipeline:
-        rounds = [_round(pipeline, program, num_steps // 4) for _ in range(num_rounds)]
-    return _rows(case.name, rounds, "emulated")
+    found = pieces_of_units(Blueprint(load([*_OPTIONS, "model=resnet110", "executor.device=cpu", *overrides])))
+    scale = total_s / sum(piece.seconds for piece in found)
+    scaled = [Piece(scale * piece.seconds, scale * piece.cut_seconds, ACTIVATION_BYTES) for piece in found]
+    yield "ResNet-110's measured costs, DGL", [*scaled[:-1], replace(scaled[-1], cut_seconds=0.0)]
 
 
-def _round(pipeline: Pipeline, program: Program, num_skipped: int) -> Round:
-    reports = [event for event in pipeline.fit(program) if isinstance(event, StageReport)]
-    ends_s = max(reports, key=lambda report: report.stage).step_ends_s[num_skipped:]
-    steady = (len(ends_s) - 1) / (ends_s[-1] - ends_s[0])
-    return Round(steady, min(pipeline.loop((ends_s[-1] - ends_s[0]) / 2)))
+def emulated(name: str, pieces: Sequence[Piece], effort: Effort) -> list[Row]:
+    """Races the schedules on emulated devices; beside them, what each would take without communication (modelled)."""
+    case = f"{name}; S={NUM_EMULATED}, {EVEN_STAGE_S * 1e3:.0f} ms, {ACTIVATION_BYTES / 2**20:.0f} MiB"
+    found = balanced(pieces, NUM_EMULATED, Limits((1.0,) * NUM_EMULATED))
+    units_s = tuple(piece.seconds for piece in pieces)
+    local = [_stage(pieces, found, index) for index in range(NUM_EMULATED)]
+    alone_s = sum(auxiliary_s for _, auxiliary_s in local)
+    config = ExecutorConfig(device="cpu")
+    many = Program(source(effort.num_local_batches, BATCH_SIZE, (1, 8, 8)), num_epochs=1, tests=False)
+    few = Program(source(effort.num_batches, BATCH_SIZE, (1, 8, 8)), num_epochs=1, tests=False)
+    build = EmulatedPieces(units_s, (ACTIVATION_BYTES,) * len(pieces), BATCH_SIZE)
+    plans = list(_plans(pieces, NUM_EMULATED, effort.microbatches))
+    with ExitStack() as stack:
+        queued = 4 * NUM_EMULATED * ACTIVATION_BYTES
+        stack.enter_context(connected(ClusterConfig(num_cpus=16), queued_bytes=queued))
+        pipeline = stack.enter_context(_emulated_pipeline(local, config))
+        one = stack.enter_context(_emulated_pipeline([(sum(units_s), alone_s)], config))
+        whole = stack.enter_context(_emulated_pipeline([(sum(units_s), 0.0)], config))
+        micro = stack.enter_context(MicrobatchPipeline(build, plans[0], config, ClusterConfig(), records_steps=True))
+        contenders = [
+            of_pipeline(SEQUENTIAL, one, few),
+            of_pipeline(END_TO_END, whole, few),
+            of_pipeline(LOCAL, pipeline, many),
+            *(of_microbatches(micro, plan, few) for plan in plans),
+        ]
+        rows = raced(case, contenders, effort.num_rounds, "emulated")
+    return rows + _ideals(case, pieces, found, plans)
 
 
-def _rows(case: str, rounds: Sequence[Round], kind: Kind) -> list[Row]:
-    where = hardware()
-    return [
-        Row(case, "efficiency", statistics.median(item.efficiency for item in rounds), "of bound", kind, where),
-        Row(case, "pipelined", statistics.median(item.pipelined for item in rounds), "steps/s", kind, where),
-        Row(case, "slowest stage alone", statistics.median(item.bound for item in rounds), "steps/s", kind, where),
+def real(name: str, config: RunConfig, effort: Effort) -> list[Row]:
+    """Races the schedules in real computation on this machine's CPUs."""
+    config = resolved(config)
+    blueprint = Blueprint(config)
+    num_stages, case = blueprint.num_stages, f"{name}; S={blueprint.num_stages}, batch {BATCH_SIZE}"
+    alone = Blueprint(replace(config, executor=replace(config.executor, num_stages=1, modules_per_stage=None)))
+    end_to_end = Blueprint(_end_to_end(config, name="pipelined", num_stages=1))
+    split = Blueprint(_end_to_end(config, name="microbatch", num_stages=num_stages))
+    plans = list(_plans(pieces_of_units(blueprint), num_stages, effort.microbatches))
+    many = Program(_batches(blueprint, min(_REAL_BATCHES, effort.num_local_batches)), num_epochs=1, tests=False)
+    few = Program(_batches(blueprint, min(4, effort.num_batches)), num_epochs=1, tests=False)
+    with ExitStack() as stack:
+        cluster = ClusterConfig(num_cpus=16)
+        stack.enter_context(connected(cluster, queued_bytes=many.source.held_bytes + 4 * blueprint.queued_bytes))
+        opened = [
+            stack.enter_context(pipelined(each, held_bytes=many.source.held_bytes, records_steps=True))
+            for each in (alone, end_to_end, blueprint)
+        ]
+        micro = stack.enter_context(microbatch(split, ends=plans[0].ends, records_steps=True))
+        contenders = [
+            of_pipeline(SEQUENTIAL, opened[0], few),
+            of_pipeline(END_TO_END, opened[1], few),
+            of_pipeline(LOCAL, opened[2], many),
+            *(of_microbatches(micro, plan, few) for plan in plans),
+        ]
+        return raced(case, contenders, effort.num_rounds, "measured")
+
+
+def _end_to_end(config: RunConfig, name: str, num_stages: int) -> RunConfig:
+    method = load(["data=parquet", "method=e2e"])
+    executor = replace(
+        config.executor, name=name, num_stages=num_stages, modules_per_stage=None, schedule="gpipe", num_microbatches=4
+    )
+    return replace(config, method=method.method, partition=method.partition, executor=executor)
+
+
+def _batches(blueprint: Blueprint, count: int) -> MemorySource:
+    data = blueprint.config.data
+    return source(count, data.batch_size, data.shape, data.num_classes)
+
+
+def _emulated_pipeline(stages: Sequence[tuple[float, float]], config: ExecutorConfig) -> Pipeline:
+    builders = [
+        EmulatedBuilder(index, units_s, ACTIVATION_BYTES, auxiliary_s)
+        for index, (units_s, auxiliary_s) in enumerate(stages)
     ]
+    return Pipeline(builders, config, ClusterConfig(), records_steps=True)
+
+
+def _stage(pieces: Sequence[Piece], found: Assignment, index: int) -> tuple[float, float]:
+    """Returns the seconds of a stage's units, and of its auxiliary networks."""
+    ends = (0, *found.ends)
+    modules = found.stages[index]
+    inside = pieces[ends[modules[0]] : ends[modules[-1] + 1]]
+    return sum(piece.seconds for piece in inside), sum(pieces[ends[module + 1] - 1].cut_seconds for module in modules)
+
+
+def _plans(pieces: Sequence[Piece], num_stages: int, microbatches: Sequence[int]) -> Iterator[PiecePlan]:
+    """Yields all traditional schedules, each with the best cuts that it can have: no auxiliary network counts."""
+    bare = [Piece(piece.seconds, output_bytes=piece.output_bytes) for piece in pieces]
+    for schedule, chunks in SCHEDULES:
+        num_pieces = num_stages * chunks
+        ends = balanced(bare, num_pieces, Limits((1.0,) * num_pieces)).ends
+        for num_microbatches in microbatches:
+            yield PiecePlan(schedule, num_microbatches, num_stages, ends)
+
+
+def _ideals(case: str, pieces: Sequence[Piece], found: Assignment, plans: Sequence[PiecePlan]) -> list[Row]:
+    rows = [_modelled(case, f"ideal period, {LOCAL}", found.period_s)]
+    for plan in plans:
+        if plan.schedule in MICROBATCH_SCHEDULES:
+            chunks = f", V={plan.chunks}" if plan.chunks > 1 else ""
+            name = f"ideal period, {plan.schedule}, M={plan.num_microbatches}{chunks}"
+            rows.append(_modelled(case, name, _ideal_s(pieces, plan)))
+    return rows
+
+
+def _ideal_s(pieces: Sequence[Piece], plan: PiecePlan) -> float:
+    schedule: Schedule = microbatched(plan.schedule, Grid(plan.num_stages, plan.num_microbatches, plan.chunks), 6)
+    shares = {Work.FORWARD: 1 / 3, Work.BACKWARD: 2 / 3, Work.INPUT_GRADIENT: 1 / 3, Work.WEIGHT_GRADIENT: 1 / 3}
+
+    def duration_s(action: Action) -> float:
+        seconds = sum(pieces[unit].seconds for unit in plan.units(action.module)) if action.work in shares else 0.0
+        return shares.get(action.work, 0.0) * seconds / plan.num_microbatches
+
+    return simulate(schedule, duration_s).period_s
+
+
+def _modelled(case: str, metric: str, seconds: float) -> Row:
+    return Row(case, metric, 1e3 * seconds, "ms", "modelled", hardware())

@@ -15,7 +15,8 @@ from isograd.planning.cache import kept
 from isograd.report.events import StageTimeline
 
 _SMALL_BYTES, _LARGE_BYTES = 2**12, 2**23
-_STEP_S, _NUM_STEPS, _SKIPPED = 0.02, 60, 30  # the first messages touch memory for the first time
+_STEPS_S = (0.02, 0.0)  # of the sender and of the receiver, which is always ready
+_NUM_STEPS, _SKIPPED = 60, 30  # the first messages touch memory for the first time
 
 
 def link(config: ExecutorConfig, cache: Path | None = None) -> Link:
@@ -26,7 +27,7 @@ def link(config: ExecutorConfig, cache: Path | None = None) -> Link:
 
 
 def _measured(config: ExecutorConfig) -> dict[str, float]:
-    """Sends small and large messages from one stage to another, neither of which computes."""
+    """Sends small and large messages from a stage that takes its time to one that waits for them."""
     prefer_loopback()
     from isograd.executor.cluster import connected
 
@@ -40,7 +41,7 @@ def _timelines(config: ExecutorConfig, num_bytes: int) -> list[Sequence[Span]]:
     """Runs two stages that send messages of ``num_bytes``; returns what each did."""
     from isograd.executor.pipelined import Pipeline
 
-    builders = [EmulatedBuilder(index, _STEP_S, num_bytes, timeline=_NUM_STEPS) for index in range(2)]
+    builders = [EmulatedBuilder(index, step_s, num_bytes, timeline=_NUM_STEPS) for index, step_s in enumerate(_STEPS_S)]
     with Pipeline(builders, config, ClusterConfig(), queued_bytes=8 * num_bytes) as pipeline:
         program = Program(source(_NUM_STEPS, 1, (1, 8, 8)), num_epochs=1, tests=False)
         timelines = [event for event in pipeline.fit(program) if isinstance(event, StageTimeline)]
