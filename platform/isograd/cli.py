@@ -61,9 +61,15 @@ def _parser() -> argparse.ArgumentParser:
     prepare.add_argument("--output", type=Path, required=True, help="folder for the Parquet files")
     prepare.add_argument("--download", action="store_true", help="let torchvision download the data set into ROOT")
     bench = _verb(
-        verbs, "bench", _bench, "measure: channels, methods, pipeline or overhead", overridden=True, first="name"
+        verbs,
+        "bench",
+        _bench,
+        "measure: channels, efficiency, growth, methods, overhead, pipeline or plan",
+        overridden=True,
+        first="name",
     )
     bench.add_argument("--json", type=Path, help="write the rows to this file as well")
+    bench.add_argument("--picture", type=Path, help="draw its periods, where it has any, to this file as well")
     bench.add_argument("--quick", action="store_true", help="a minute's version")
     compare = _verb(verbs, "compare", _compare, "compare methods over seeds, or finished runs", overridden=True)
     compare.epilog = (
@@ -152,7 +158,7 @@ def _bench(options: argparse.Namespace) -> int:
     prefer_loopback()
     from isograd.bench.bench import run
 
-    run(options.name, quick=options.quick, json_path=options.json, overrides=options.overrides)
+    run(options.name, quick=options.quick, json_path=options.json, picture=options.picture, overrides=options.overrides)
     return 0
 
 

@@ -11,19 +11,21 @@ from dataclasses import dataclass
 
 from isograd.bench.emulated import EmulatedBuilder
 from isograd.bench.rows import Kind, Row
+from isograd.bench.side_by_side import steady_s
 from isograd.config.load import load
 from isograd.config.schema import ClusterConfig, ExecutorConfig
 from isograd.data.synthetic import source
 from isograd.executor.blueprint import Blueprint
 from isograd.executor.pipelined import Pipeline, pipelined
 from isograd.executor.program import Program
-from isograd.report.events import StageReport
+from isograd.planning.choose import resolved
 from isograd.run.provenance import hardware
 
 BATCH_SIZE = 128
+_METHODS = ("dgl", "infopro", "man", "hpff", "mlaan")
 _REAL = {
-    "ResNet-32 K=8": ("model=resnet32", "partition.num_modules=8"),
-    "ViT-Ti K=4": ("model=vit_ti", "partition.num_modules=4", "optimizer=adamw", "schedule=cosine"),
+    **{f"{name}, ResNet-32 K=8": (f"method={name}", "model=resnet32", "partition.num_modules=8") for name in _METHODS},
+    "dgl, ViT-Ti K=4": ("method=dgl", "model=vit_ti", "partition.num_modules=4", "optimizer=adamw", "schedule=cosine"),
 }
 
 
@@ -74,9 +76,10 @@ def bench(quick: bool, overrides: Sequence[str]) -> list[Row]:
 
 
 def _real(case: str, num_rounds: int, num_steps: int, overrides: Sequence[str]) -> list[Row]:
-    common = ("data=parquet", f"data.batch_size={BATCH_SIZE}", "method=dgl", "executor.num_stages=2")
-    blueprint = Blueprint(load([*common, *_REAL[case], *overrides]))
-    program = Program(source(num_steps, BATCH_SIZE), num_epochs=1, tests=False)
+    common = ("data=parquet", f"data.batch_size={BATCH_SIZE}", "executor.num_stages=2", "executor.spread=balanced")
+    blueprint = Blueprint(resolved(load([*common, *_REAL[case], *overrides])))
+    carries_pixels = blueprint.method.exchange.input
+    program = Program(source(num_steps, BATCH_SIZE), num_epochs=1, tests=False, carries_pixels=carries_pixels)
     pipeline = pipelined(blueprint, held_bytes=program.source.held_bytes, records_steps=True)
     with pipeline:
         rounds = [_round(pipeline, program, num_steps // 4) for _ in range(num_rounds)]
@@ -102,10 +105,8 @@ def _emulated(case: Emulation, num_rounds: int, shorten: int) -> list[Row]:
 
 
 def _round(pipeline: Pipeline, program: Program, num_skipped: int) -> Round:
-    reports = [event for event in pipeline.fit(program) if isinstance(event, StageReport)]
-    ends_s = max(reports, key=lambda report: report.stage).step_ends_s[num_skipped:]
-    steady = (len(ends_s) - 1) / (ends_s[-1] - ends_s[0])
-    return Round(steady, min(pipeline.loop((ends_s[-1] - ends_s[0]) / 2)))
+    period_s = steady_s(pipeline.fit(program), num_skipped)
+    return Round(1 / period_s, min(pipeline.loop(period_s * (program.num_steps - num_skipped) / 2)))
 
 
 def _rows(case: str, rounds: Sequence[Round], kind: Kind) -> list[Row]:

@@ -36,7 +36,14 @@ class EmulatedStage(Stage):
 
     def __init__(self, device: "EmulatedBuilder") -> None:
         recorder = make_recorder(device.timeline, torch.device("cpu"))
-        super().__init__(device.index, [], Nowhere(), device=torch.device("cpu"), recorder=recorder)
+        super().__init__(
+            device.index,
+            [],
+            Nowhere(),
+            device=torch.device("cpu"),
+            event_interval_s=device.event_interval_s,
+            recorder=recorder,
+        )
         self._emulated = device
         self._activation = torch.randn(device.activation_bytes // 4)
 
@@ -68,6 +75,7 @@ class EmulatedBuilder:
         activation_bytes: Of what goes to the next stage.
         auxiliary_s: Time of its auxiliary network, after the send.
         timeline: How many of the newest steps it records.
+        event_interval_s: Least time between two progress events.
     """
 
     index: int
@@ -75,6 +83,7 @@ class EmulatedBuilder:
     activation_bytes: int
     auxiliary_s: float = 0.0
     timeline: int = 0
+    event_interval_s: float = 0.5
 
     def __call__(self, device: torch.device) -> Stage:
         """Builds the stage."""

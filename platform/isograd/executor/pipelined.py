@@ -49,9 +49,17 @@ class BlueprintStage:
             Nowhere(),
             device=device,
             routes=self.blueprint.routes,
-            event_interval_s=config.event_interval_s,
+            event_interval_s=event_interval_s(config, self.index, self.blueprint.num_stages),
             recorder=make_recorder(config.timeline, device),
         )
+
+
+def event_interval_s(config: ExecutorConfig, stage: int, num_stages: int) -> float:
+    """Returns how often a stage reports progress: the last one as configured, the others together as often.
+
+    So what the driver has to do does not grow with the number of stages.
+    """
+    return config.event_interval_s * (1 if stage == num_stages - 1 else num_stages)
 
 
 class Pipeline:
