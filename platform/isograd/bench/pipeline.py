@@ -175,7 +175,7 @@ def _stage(pieces: Sequence[Piece], found: Assignment, index: int) -> tuple[floa
 
 def _plans(pieces: Sequence[Piece], num_stages: int, microbatches: Sequence[int]) -> Iterator[PiecePlan]:
     """Yields all traditional schedules, each with the best cuts that it can have: no auxiliary network counts."""
-    bare = [Piece(piece.seconds, output_bytes=piece.output_bytes) for piece in pieces]
+    bare = [replace(piece, cut_seconds=0.0) for piece in pieces]
     for schedule, chunks in SCHEDULES:
         num_pieces = num_stages * chunks
         ends = balanced(bare, num_pieces, Limits((1.0,) * num_pieces)).ends

@@ -151,3 +151,9 @@ def _check_microbatches(config: RunConfig) -> None:
             "The schedule computes the gradient of the weights apart, which a compiled backward pass cannot",
             "Use precision.compile=false, or executor.schedule=interleaved.",
         )
+    if executor.name == "microbatch" and executor.timeline:
+        raise ConfigError(
+            f"executor.timeline={executor.timeline} does not go with executor=microbatch",
+            "Its schedules are torch.distributed.pipelining's, which records by torch.profiler only",
+            "Use executor.timeline=0.",
+        )

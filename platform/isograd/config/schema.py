@@ -39,6 +39,7 @@ class ExecutorConfig:
         num_microbatches: M of ``microbatch``, equal parts of a batch that follow each other through the stages.
         chunks: V of ``microbatch``, the slices of the network that a stage hosts; null: as few as the schedule can
             have, which is 2 for ``interleaved`` and ``zbv``, and 1 for the others.
+        units_per_piece: Of ``microbatch``: how many units each of its S V slices has; null: as ``spread`` says.
         device: ``auto`` (a GPU where there is one), ``cpu`` or ``cuda``.
         threads: Threads of torch in each process on the CPU. Sums are split among threads, so another number rounds
             differently; it is the same in all executors.
@@ -59,6 +60,7 @@ class ExecutorConfig:
     schedule: str = "1f1b"
     num_microbatches: int = 8
     chunks: int | None = None
+    units_per_piece: list[int] | None = None
     device: str = "auto"
     threads: int = 1
     cpus_per_stage: float = 1.0

@@ -160,7 +160,8 @@ def plan_pieces(
         config: Names the schedule, M and V.
         num_units: Of the network.
         num_stages: S; default: the configuration's, or 2.
-        ends: For each piece the position after its last unit; default: as many units in each as in every other.
+        ends: For each piece the position after its last unit; default: as the options say, or else as many units in
+            each as in every other.
 
     Raises:
         ConfigError: The schedule does not go with the numbers.
@@ -175,12 +176,14 @@ def plan_pieces(
             "Each piece has at least one unit",
             f"Use executor.num_stages<={max(num_units // max(chunks, 1), 1)}.",
         )
+    if ends is None and config.units_per_piece is not None:
+        ends = tuple(itertools.accumulate(config.units_per_piece))
     cuts = even_ends(num_units, num_pieces) if ends is None else tuple(ends)
     if len(cuts) != num_pieces or cuts[-1] != num_units:
         raise PartitionError(
             f"ends {list(cuts)} do not cut {num_units} units into {num_pieces} pieces",
             f"{stages} stages with {chunks} pieces each have as many ends, the last of which is the number of units",
-            "Use ends=None for an even cut.",
+            "Use executor.units_per_piece with as many numbers, which add up to the units; or leave it out.",
         )
     return PiecePlan(config.schedule, config.num_microbatches, stages, cuts)
 

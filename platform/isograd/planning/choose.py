@@ -1,5 +1,6 @@
 """Decides by measured costs what a configuration leaves open: cuts, number of stages, modules of each stage."""
 
+import itertools
 import os
 from collections.abc import Sequence
 from dataclasses import replace
@@ -9,11 +10,14 @@ import torch
 
 from isograd.config.schema import RunConfig
 from isograd.executor.blueprint import Blueprint
+from isograd.executor.piece_plan import plan_pieces
 from isograd.executor.simulate import Link
+from isograd.local.method import METHODS
 from isograd.partition.balance import Assignment, Limits, Piece, balanced
 from isograd.partition.partition import Balanced, Even
 from isograd.planning.profile import ModuleProfile, Profile, profile
 
+_PROFILED = "dgl"  # method, for the units of one that has no cuts
 _WORTHWHILE = 0.98  # another stage has to shorten the period to this share
 
 
@@ -32,6 +36,8 @@ def resolved(config: RunConfig, link: Link = Link(), cache: Path | None = None) 
     rule = config.partition
     if isinstance(rule, Balanced) and not rule.ends and rule.num_modules != 1 and _has_cuts(config):
         return _cut(config, rule, link, cache)
+    if config.executor.name == "microbatch":
+        return _pieces(config, cache)
     needs_spread = config.executor.spread == "balanced" or isinstance(rule, Balanced)
     if needs_spread and config.executor.modules_per_stage is None and config.executor.name == "pipelined":
         return _spread(config, link, cache)
@@ -48,11 +54,23 @@ def _has_cuts(config: RunConfig) -> bool:
 
 
 def pieces_of_units(blueprint: Blueprint, cache: Path | None = None) -> list[Piece]:
-    """Returns the costs of a backbone's units, and of cuts after them, by a partition that cuts everywhere."""
+    """Returns the costs of a backbone's units, and of cuts after them, by a partition that cuts everywhere.
+
+    Cuts cost nothing where the method has none: it carries gradients across them.
+    """
+    found = [unit_piece(module) for module in profile(finest(blueprint), cache=cache).modules]
+    if blueprint.method.max_num_modules == 1:
+        return [replace(piece, cut_seconds=0.0, cut_state_bytes=0) for piece in found]
+    return found
+
+
+def finest(blueprint: Blueprint) -> Blueprint:
+    """Returns the blueprint with a cut after every unit: of DGL, where the method itself has no cuts."""
     config = blueprint.config
-    num_units = len(blueprint.backbone.units)
-    finest = replace(config, partition=Even(num_modules=num_units))
-    return [unit_piece(module) for module in profile(Blueprint(finest), cache=cache).modules]
+    if blueprint.method.max_num_modules == 1:
+        config = replace(config, method=METHODS.get(_PROFILED).Config())
+    executor = replace(config.executor, name="sequential", num_stages=None, modules_per_stage=None)
+    return Blueprint(replace(config, partition=Even(num_modules=len(blueprint.backbone.units)), executor=executor))
 
 
 def unit_piece(module: ModuleProfile) -> Piece:
@@ -95,6 +113,18 @@ def _cut(config: RunConfig, rule: Balanced, link: Link, cache: Path | None) -> R
     ends = [names[end - 1] for end in found.ends[:-1]]
     cut = replace(config, partition=replace(rule, num_modules=len(found.ends), ends=ends))
     return _on_stages(cut, found)
+
+
+def _pieces(config: RunConfig, cache: Path | None) -> RunConfig:
+    """Spreads an end-to-end pipeline's units over its pieces, if that is asked for."""
+    executor, blueprint = config.executor, Blueprint(config)
+    if executor.spread != "balanced" or executor.units_per_piece is not None:
+        return config
+    units = pieces_of_units(blueprint, cache)
+    num_pieces = plan_pieces(executor, len(units), num_stages=blueprint.num_stages).num_pieces
+    ends = balanced(units, num_pieces, Limits((1.0,) * num_pieces)).ends
+    sizes = [end - start for start, end in itertools.pairwise((0, *ends))]
+    return replace(config, executor=replace(executor, units_per_piece=sizes))
 
 
 def _spread(config: RunConfig, link: Link, cache: Path | None) -> RunConfig:

@@ -2,15 +2,17 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 import torch
 
 from isograd.config.schema import RunConfig
 from isograd.executor.blueprint import Blueprint
+from isograd.executor.piece_plan import even_ends, plan_pieces
 from isograd.executor.simulate import Contention
 from isograd.partition.balance import Limits
-from isograd.planning.choose import module_pieces, resolved, spread_by_cost
+from isograd.planning.choose import finest, module_pieces, resolved, spread_by_cost
 from isograd.planning.contention import contention
 from isograd.planning.forecast import Forecast, Forecaster, Machine
 from isograd.planning.link import link
@@ -51,6 +53,8 @@ def make_plan(config: RunConfig, cache: Path | None = None) -> Plan:
     blueprint = Blueprint(resolved(config, cache=cache))
     blueprint.check()
     found = profile(blueprint, cache=cache)
+    if blueprint.config.executor.name == "microbatch":
+        return _microbatch_plan(blueprint, found, cache)
     if blueprint.num_stages == 1:
         forecaster = Forecaster.of(blueprint, found, Machine())
         return Plan(blueprint, found, Machine(), forecaster.sequential(), None, (), tuple(_advice(forecaster, None)))
@@ -66,6 +70,18 @@ def make_plan(config: RunConfig, cache: Path | None = None) -> Plan:
         tuple(forecaster.traditional(blueprint.stages)),
         tuple(_advice(forecaster, pipelined)),
     )
+
+
+def _microbatch_plan(blueprint: Blueprint, found: Profile, cache: Path | None) -> Plan:
+    """Plans an end-to-end pipeline: units are profiled one by one, since its cuts may be anywhere."""
+    units = finest(blueprint)
+    machine = Machine(link(blueprint.config.executor, cache))
+    over_units = Forecaster.of(units, profile(units, cache=cache), machine)
+    pieces = plan_pieces(blueprint.config.executor, len(units.backbone.units), num_stages=blueprint.num_stages)
+    ends = pieces.ends if pieces.chunks == 1 else even_ends(pieces.ends[-1], pieces.num_stages)
+    stages = [range(start, end) for start, end in pairwise((0, *ends))]
+    sequential = Forecaster.of(blueprint, found, Machine()).sequential()
+    return Plan(blueprint, found, machine, sequential, None, tuple(over_units.traditional(stages)), ())
 
 
 def forecast(blueprint: Blueprint, cache: Path | None = None) -> Forecast:

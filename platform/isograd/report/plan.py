@@ -37,7 +37,7 @@ def planned(plan: Plan) -> RenderableType:
     notes = [
         f"Module costs are measured ({profile.hardware}, batch {profile.batch_size}); periods are modelled from them.",
     ]
-    if plan.pipelined is not None:
+    if plan.traditional:
         notes.append(
             f"Link: {1e3 * link.latency_s:.1f} ms and {link.bytes_per_s / 2**30:.1f} GiB/s, measured. "
             "Microbatch schedules train the units without auxiliary networks, and a microbatch is taken to cost its "

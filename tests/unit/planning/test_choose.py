@@ -103,3 +103,12 @@ def test_units_are_profiled_with_a_cut_after_each(cache: Path) -> None:
     assert all(piece.seconds > 0 and piece.cut_seconds > 0 for piece in pieces[:-1])
     whole = module_pieces(profile(blueprint, cache=cache))
     assert sum(piece.seconds for piece in whole) > 0
+
+
+def test_an_end_to_end_pipeline_can_be_cut_by_cost(cache: Path) -> None:
+    options = ("method=e2e", "executor=microbatch", "executor.num_stages=2", "executor.num_microbatches=2")
+    asked = config(*TINY, *options, "executor.spread=balanced", "executor.schedule=interleaved")
+    found = resolved(asked, cache=cache).executor.units_per_piece
+    assert found is not None and len(found) == 4 and sum(found) == len(Blueprint(asked).backbone.units)
+    Blueprint(resolved(asked, cache=cache)).check()
+    assert resolved(config(*TINY, *options), cache=cache).executor.units_per_piece is None
