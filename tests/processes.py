@@ -13,10 +13,15 @@ def is_running(process_id: int) -> bool:
 
 
 def have_ended(process_ids: list[int]) -> bool:
-    """Whether these processes have, and no actor is left that would outlive them."""
+    """Whether these processes have, and no actor is left that would outlive them but Ray Data's own."""
     from ray.util import list_named_actors
 
-    return not any(map(is_running, process_ids)) and not list_named_actors(all_namespaces=True)
+    left = [actor["name"] for actor in list_named_actors(all_namespaces=True) if not _is_of_ray_data(actor["name"])]
+    return not any(map(is_running, process_ids)) and not left
+
+
+def _is_of_ray_data(name: str) -> bool:
+    return any(part in name.lower() for part in ("dataset", "autoscaling"))
 
 
 def nothing_left(process_ids: list[int]) -> bool:

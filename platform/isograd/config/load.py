@@ -186,7 +186,7 @@ def _owner(key: str, known: dict[str, Mapping[str, Any]]) -> str:
         for choice, default in known.get(group, {}).items()
         if name in {item.name for item in dataclasses.fields(default)}
     ]
-    return f" It is an option of {group}={owners[0]}" if owners else ""
+    return f" It is an option of {' and '.join(f'{group}={owner}' for owner in owners)}" if owners else ""
 
 
 def _option_names(known: dict[str, Mapping[str, Any]]) -> list[str]:
