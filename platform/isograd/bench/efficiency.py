@@ -69,7 +69,7 @@ def bench(quick: bool, overrides: Sequence[str]) -> list[Row]:
     """
     rows: list[Row] = []
     for case in _REAL:
-        rows += _real(case, 1 if quick else 5, 8 if quick else 24, overrides)
+        rows += _real(case, 1 if quick else 5, 8 if quick else 16, overrides)
     for emulation in EMULATIONS:
         rows += _emulated(emulation, 1 if quick else 3, shorten=6 if quick else 1)
     return rows
