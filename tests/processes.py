@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 
 def is_running(process_id: int) -> bool:
@@ -16,7 +17,8 @@ def have_ended(process_ids: list[int]) -> bool:
     """Whether these processes have, and no actor is left that would outlive them but Ray Data's own."""
     from ray.util import list_named_actors
 
-    left = [actor["name"] for actor in list_named_actors(all_namespaces=True) if not _is_of_ray_data(actor["name"])]
+    actors: list[Any] = list_named_actors(all_namespaces=True)
+    left = [actor["name"] for actor in actors if not _is_of_ray_data(actor["name"])]
     return not any(map(is_running, process_ids)) and not left
 
 
