@@ -19,14 +19,13 @@ from torch import Tensor
 from isograd.config.schema import ClusterConfig, ExecutorConfig
 from isograd.data.outline import Outline
 from isograd.errors import PlacementError
-from isograd.executor import failure, placement
+from isograd.executor import actors, failure, placement
 from isograd.executor.blueprint import Blueprint
 from isograd.executor.cluster import connected
 from isograd.executor.microbatch_actor import MicrobatchActor, PieceBuilder
 from isograd.executor.piece_plan import PiecePlan, plan_pieces
 from isograd.executor.program import Program
 from isograd.local.learner import Learner
-from isograd.local.state import check_known
 from isograd.report.events import Event, Position, Snapshot
 
 
@@ -129,17 +128,11 @@ class MicrobatchPipeline:
 
     def state(self) -> dict[str, Tensor]:
         """Returns the state of the network, gathered from the stages, under the names that it has in one process."""
-        merged: dict[str, Tensor] = {}
-        for part in failure.raise_cause([actor.state.remote() for actor in self._actors]):
-            merged |= part
-        return merged
+        return actors.state_of(self._actors)
 
     def load_state(self, state: dict[str, Tensor]) -> None:
         """Hands each stage the state of its pieces. Raises CheckpointError; nothing is loaded then."""
-        shared = ray.put(state)
-        found = failure.raise_cause([actor.check_state.remote(shared) for actor in self._actors])
-        check_known(state, set().union(*found))
-        failure.raise_cause([actor.load_state.remote(shared) for actor in self._actors])
+        actors.load_state(self._actors, state)
 
     def process_ids(self) -> list[int]:
         """Returns the process of each stage."""

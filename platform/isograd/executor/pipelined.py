@@ -16,7 +16,7 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from torch import Tensor
 
 from isograd.config.schema import ClusterConfig, ExecutorConfig
-from isograd.executor import failure, placement
+from isograd.executor import actors, failure, placement
 from isograd.executor.actor import StageBuilder, remote_class
 from isograd.executor.blueprint import Blueprint
 from isograd.executor.channels import contract
@@ -25,7 +25,6 @@ from isograd.executor.outbox import Nowhere
 from isograd.executor.program import Program
 from isograd.executor.stage import Stage
 from isograd.local.action import make_recorder
-from isograd.local.state import check_known
 from isograd.report.events import Event
 
 SERVED = frozenset({"input", "up_weights", "up_gradient"})
@@ -119,17 +118,11 @@ class Pipeline:
 
     def state(self) -> dict[str, Tensor]:
         """Returns the state of all modules, gathered from the stages."""
-        merged: dict[str, Tensor] = {}
-        for part in failure.raise_cause([actor.state.remote() for actor in self._actors]):
-            merged |= part
-        return merged
+        return actors.state_of(self._actors)
 
     def load_state(self, state: dict[str, Tensor]) -> None:
         """Hands each stage the state of its modules. Raises CheckpointError; nothing is loaded then."""
-        shared = ray.put(state)
-        found = failure.raise_cause([actor.check_state.remote(shared) for actor in self._actors])
-        check_known(state, set().union(*found))
-        failure.raise_cause([actor.load_state.remote(shared) for actor in self._actors])
+        actors.load_state(self._actors, state)
 
     def rebuild(self, builders: Sequence[StageBuilder], before: Sequence[range], after: Sequence[range]) -> None:
         """Moves local modules between the actors, with all their state.
