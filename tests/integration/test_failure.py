@@ -5,11 +5,11 @@ import signal
 import time
 
 import pytest
-from isograd.bench.emulated import EmulatedBuilder
 from isograd.config.schema import ClusterConfig, ExecutorConfig
 from isograd.data.synthetic import source
 from isograd.errors import NonFiniteLossError, PlacementError, StageFailedError
 from isograd.executor.blueprint import Blueprint
+from isograd.executor.emulated import EmulatedBuilder
 from isograd.executor.pipelined import Pipeline
 from isograd.executor.program import Program
 from isograd.report.events import Progress, StageReport

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from isograd.bench.emulated import EmulatedPieces
 from isograd.config.load import load
 from isograd.config.schema import ClusterConfig, ExecutorConfig
 from isograd.data.synthetic import source
 from isograd.errors import ConfigError, ExchangeError, IsogradError, NonFiniteLossError, StageFailedError
 from isograd.executor.blueprint import Blueprint
+from isograd.executor.emulated import EmulatedPieces
 from isograd.executor.executor import make_executor
 from isograd.executor.microbatch import MicrobatchPipeline, microbatch
 from isograd.executor.piece_plan import PIPELINE_SCHEDULES, PiecePlan, plan_pieces

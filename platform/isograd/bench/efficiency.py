@@ -9,13 +9,13 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from isograd.bench.emulated import EmulatedBuilder
 from isograd.bench.rows import Kind, Row
 from isograd.bench.side_by_side import steady_s
 from isograd.config.load import load
 from isograd.config.schema import ClusterConfig, ExecutorConfig
 from isograd.data.synthetic import source
 from isograd.executor.blueprint import Blueprint
+from isograd.executor.emulated import EmulatedBuilder
 from isograd.executor.pipelined import Pipeline, pipelined
 from isograd.executor.program import Program
 from isograd.planning.choose import resolved

@@ -10,11 +10,11 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from isograd.bench.emulated import EmulatedBuilder
 from isograd.bench.rows import Row
 from isograd.bench.side_by_side import steady_s
 from isograd.config.schema import ClusterConfig, ExecutorConfig
 from isograd.data.synthetic import source
+from isograd.executor.emulated import EmulatedBuilder
 from isograd.executor.pipelined import Pipeline, event_interval_s
 from isograd.executor.program import Program
 from isograd.report.events import StageReport

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
-from isograd.bench.emulated import EmulatedBuilder, EmulatedPieces
 from isograd.bench.rows import Row
 from isograd.bench.side_by_side import END_TO_END, LOCAL, SEQUENTIAL, of_microbatches, of_pipeline, raced
 from isograd.config.load import load
@@ -19,6 +18,7 @@ from isograd.data.memory import MemorySource
 from isograd.data.synthetic import source
 from isograd.executor.blueprint import Blueprint
 from isograd.executor.cluster import connected
+from isograd.executor.emulated import EmulatedBuilder, EmulatedPieces
 from isograd.executor.microbatch import MicrobatchPipeline, microbatch
 from isograd.executor.microbatch_schedule import MICROBATCH_SCHEDULES, Grid, microbatched
 from isograd.executor.piece_plan import PiecePlan

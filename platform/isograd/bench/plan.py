@@ -11,13 +11,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from isograd.bench.emulated import EmulatedBuilder
 from isograd.bench.rows import Row
 from isograd.bench.side_by_side import steady_s
 from isograd.config.load import load
 from isograd.config.schema import ClusterConfig, ExecutorConfig
 from isograd.data.synthetic import source
 from isograd.executor.blueprint import Blueprint
+from isograd.executor.emulated import EmulatedBuilder
 from isograd.executor.local_schedule import Coupling, local_learning
 from isograd.executor.pipelined import Pipeline, pipelined
 from isograd.executor.program import Program

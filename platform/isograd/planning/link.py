@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
-from isograd.bench.emulated import EmulatedBuilder
 from isograd.config.schema import ClusterConfig, ExecutorConfig
 from isograd.data.synthetic import source
+from isograd.executor.emulated import EmulatedBuilder
 from isograd.executor.loopback import prefer_loopback
 from isograd.executor.program import Program
 from isograd.executor.simulate import Link

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from isograd.bench.emulated import EmulatedPieces
+from isograd.executor.emulated import EmulatedPieces
 from isograd.local.module import LocalModule
 
 PIECES = EmulatedPieces((0.3, 0.2, 0.4), (2**12, 2**13, 2**14), batch_size=8)
@@ -16,7 +16,7 @@ def pieces(*units: range) -> list[LocalModule]:
 def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Lets nobody sleep, and remembers who wanted to."""
     durations: list[float] = []
-    monkeypatch.setattr("isograd.bench.emulated.time.sleep", durations.append)
+    monkeypatch.setattr("isograd.executor.emulated.time.sleep", durations.append)
     return durations
 
 
