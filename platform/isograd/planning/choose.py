@@ -100,11 +100,6 @@ def module_pieces(found: Profile) -> list[Piece]:
     ]
 
 
-def spread_by_cost(pieces: Sequence[Piece], limits: Limits) -> Assignment:
-    """Returns the stages that whole modules are best spread over."""
-    return balanced(pieces, len(pieces), limits)
-
-
 def _cut(config: RunConfig, rule: Balanced, link: Link, cache: Path | None) -> RunConfig:
     blueprint = Blueprint(replace(config, partition=Even(num_modules=2)))
     pieces = pieces_of_units(blueprint, cache)

@@ -11,8 +11,8 @@ from isograd.config.schema import RunConfig
 from isograd.executor.blueprint import Blueprint
 from isograd.executor.piece_plan import even_ends, plan_pieces
 from isograd.executor.simulate import Contention
-from isograd.partition.balance import Limits
-from isograd.planning.choose import finest, module_pieces, resolved, spread_by_cost
+from isograd.partition.balance import Limits, balanced
+from isograd.planning.choose import finest, module_pieces, resolved
 from isograd.planning.contention import contention
 from isograd.planning.forecast import Forecast, Forecaster, Machine
 from isograd.planning.link import link
@@ -124,7 +124,8 @@ def _imbalance(now: Forecast) -> Iterator[str]:
 def _other_stages(forecaster: Forecaster, now: Forecast, count: int) -> Iterator[str]:
     is_same = count == len(now.schedule.devices)
     speeds = forecaster.machine.speeds if is_same else ()
-    found = spread_by_cost(module_pieces(forecaster.profile), Limits(speeds or (1.0,) * count))
+    pieces = module_pieces(forecaster.profile)
+    found = balanced(pieces, len(pieces), Limits(speeds or (1.0,) * count))
     machine = forecaster.machine if is_same else Machine(forecaster.machine.link)
     better = replace(forecaster, machine=machine).pipelined(found.stages)
     if now.period_s > _WORTH_SAYING * better.period_s:

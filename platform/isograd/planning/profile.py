@@ -56,10 +56,6 @@ class ModuleProfile:
         """Seconds of all its actions together."""
         return sum(self.seconds.values())
 
-    def scaled(self, factor: float) -> "ModuleProfile":
-        """Returns the profile on a device that takes ``factor`` times as long."""
-        return replace(self, seconds={key: factor * value for key, value in self.seconds.items()})
-
 
 @dataclass(frozen=True)
 class Profile:
