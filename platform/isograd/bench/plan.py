@@ -118,7 +118,7 @@ def real(case: str, cache: Path, overrides: Sequence[str]) -> Compared:
 def emulated(case: Emulation, cache: Path) -> Compared:
     """Forecasts emulated stages by their times and the measured link, and runs them."""
     config, num_stages = ExecutorConfig(device="cpu"), len(case.stages_s)
-    planned_s = planned_emulated_s(case, link(config, cache), config.queue_depth)
+    planned_s = planned_emulated_s(case, link(config, ClusterConfig(), cache), config.queue_depth)
     builders = [EmulatedBuilder(index, seconds, case.num_bytes) for index, seconds in enumerate(case.stages_s)]
     num_steps = int(6 / max(case.stages_s))
     program = Program(source(num_steps, 1, (1, 8, 8)), num_epochs=1, tests=False)

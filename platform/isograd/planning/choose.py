@@ -15,32 +15,32 @@ from isograd.executor.simulate import Link
 from isograd.local.method import METHODS
 from isograd.partition.balance import Assignment, Limits, Piece, balanced
 from isograd.partition.partition import Balanced, Even
+from isograd.planning.link import link
 from isograd.planning.profile import ModuleProfile, Profile, profile
 
 _PROFILED = "dgl"  # method, for the units of one that has no cuts
 _WORTHWHILE = 0.98  # another stage has to shorten the period to this share
 
 
-def resolved(config: RunConfig, link: Link = Link(), cache: Path | None = None) -> RunConfig:  # noqa: B008
+def resolved(config: RunConfig, cache: Path | None = None) -> RunConfig:
     """Returns the configuration with everything decided that ``partition=balanced`` and ``executor.spread=balanced``
-    leave to measured costs; another one is returned as it is.
+    leave to measured costs, of modules and of the link between stages; another one is returned as it is.
 
     Args:
         config: As asked for.
-        link: Between stages.
-        cache: Of profiles.
+        cache: Of measurements.
 
     Raises:
         PartitionError: Nothing fits into the memory limit.
     """
     rule = config.partition
     if isinstance(rule, Balanced) and not rule.ends and rule.num_modules != 1 and _has_cuts(config):
-        return _cut(config, rule, link, cache)
+        return _cut(config, rule, cache)
     if config.executor.name == "microbatch":
         return _pieces(config, cache)
     needs_spread = config.executor.spread == "balanced" or isinstance(rule, Balanced)
     if needs_spread and config.executor.modules_per_stage is None and config.executor.name == "pipelined":
-        return _spread(config, link, cache)
+        return _spread(config, cache)
     return config
 
 
@@ -100,10 +100,10 @@ def module_pieces(found: Profile) -> list[Piece]:
     ]
 
 
-def _cut(config: RunConfig, rule: Balanced, link: Link, cache: Path | None) -> RunConfig:
+def _cut(config: RunConfig, rule: Balanced, cache: Path | None) -> RunConfig:
     blueprint = Blueprint(replace(config, partition=Even(num_modules=2)))
     pieces = pieces_of_units(blueprint, cache)
-    found = _best(config, pieces, rule.num_modules, link)
+    found = _best(config, pieces, rule.num_modules, cache)
     names = [unit.name for unit in blueprint.backbone.units]
     ends = [names[end - 1] for end in found.ends[:-1]]
     cut = replace(config, partition=replace(rule, num_modules=len(found.ends), ends=ends))
@@ -122,15 +122,17 @@ def _pieces(config: RunConfig, cache: Path | None) -> RunConfig:
     return replace(config, executor=replace(executor, units_per_piece=sizes))
 
 
-def _spread(config: RunConfig, link: Link, cache: Path | None) -> RunConfig:
+def _spread(config: RunConfig, cache: Path | None) -> RunConfig:
     pieces = module_pieces(profile(Blueprint(config), cache=cache))
-    return _on_stages(config, _best(config, pieces, len(pieces), link))
+    return _on_stages(config, _best(config, pieces, len(pieces), cache))
 
 
-def _best(config: RunConfig, pieces: Sequence[Piece], num_modules: int | None, link: Link) -> Assignment:
+def _best(config: RunConfig, pieces: Sequence[Piece], num_modules: int | None, cache: Path | None) -> Assignment:
     """Returns the best assignment over the numbers of stages: the fewest of those that are about as fast."""
     counts = _stage_counts(config, num_modules or len(pieces))
-    best, *others = [balanced(pieces, num_modules or count, _limits(config, count, link)) for count in counts]
+    has_links = config.executor.name == "pipelined" and max(counts) > 1
+    between = link(config.executor, config.cluster, cache) if has_links else Link()
+    best, *others = [balanced(pieces, num_modules or count, _limits(config, count, between)) for count in counts]
     for other in others:
         if other.period_s <= _WORTHWHILE * best.period_s:
             best = other
@@ -142,11 +144,11 @@ def _on_stages(config: RunConfig, found: Assignment) -> RunConfig:
     return replace(config, executor=replace(config.executor, num_stages=len(sizes), modules_per_stage=sizes))
 
 
-def _limits(config: RunConfig, num_stages: int, link: Link) -> Limits:
+def _limits(config: RunConfig, num_stages: int, between: Link) -> Limits:
     memory_mib = getattr(config.partition, "memory_mib", None)
     return Limits(
         tuple(config.executor.speeds or (1.0,) * num_stages),
-        link.bytes_per_s,
+        between.bytes_per_s,
         float("inf") if memory_mib is None else memory_mib * 2**20,
         config.executor.queue_depth + 2,
     )

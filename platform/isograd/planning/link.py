@@ -19,30 +19,41 @@ _STEPS_S = (0.02, 0.0)  # of the sender and of the receiver, which is always rea
 _NUM_STEPS, _SKIPPED = 60, 30  # the first messages touch memory for the first time
 
 
-def link(config: ExecutorConfig, cache: Path | None = None) -> Link:
-    """Returns the link that this machine's stages have, measured once and kept."""
-    key = {"device": config.device, "queue_depth": config.queue_depth}
-    record = kept("link", key, lambda: _measured(config), cache)
+def link(config: ExecutorConfig, cluster: ClusterConfig, cache: Path | None = None) -> Link:
+    """Returns the link that stages have there, measured once and kept.
+
+    Args:
+        config: Of the stages: devices, channel, queues.
+        cluster: Where they are to run; a private one is started and ended.
+        cache: Folder of measurements; None: the user's.
+
+    Raises:
+        IsogradError: The cluster does not answer, has no room, or the channel cannot connect the stages.
+    """
+    key = {name: getattr(config, name) for name in ("device", "gpus_per_stage", "channel", "queue_depth")}
+    record = kept("link", {**key, "address": cluster.address}, lambda: _measured(config, cluster), cache)
     return Link(record["latency_s"], record["bytes_per_s"])
 
 
-def _measured(config: ExecutorConfig) -> dict[str, float]:
+def _measured(config: ExecutorConfig, cluster: ClusterConfig) -> dict[str, float]:
     """Sends small and large messages from a stage that takes its time to one that waits for them."""
     prefer_loopback()
     from isograd.executor.cluster import connected
 
-    with connected(ClusterConfig(), queued_bytes=8 * _LARGE_BYTES):
-        found = {num_bytes: _transfer_s(_timelines(config, num_bytes)) for num_bytes in (_SMALL_BYTES, _LARGE_BYTES)}
+    with connected(cluster, queued_bytes=8 * _LARGE_BYTES):
+        found = {
+            num_bytes: _transfer_s(_timelines(config, cluster, num_bytes)) for num_bytes in (_SMALL_BYTES, _LARGE_BYTES)
+        }
     bytes_per_s = (_LARGE_BYTES - _SMALL_BYTES) / max(found[_LARGE_BYTES] - found[_SMALL_BYTES], 1e-9)
     return {"latency_s": found[_SMALL_BYTES], "bytes_per_s": bytes_per_s}
 
 
-def _timelines(config: ExecutorConfig, num_bytes: int) -> list[Sequence[Span]]:
+def _timelines(config: ExecutorConfig, cluster: ClusterConfig, num_bytes: int) -> list[Sequence[Span]]:
     """Runs two stages that send messages of ``num_bytes``; returns what each did."""
     from isograd.executor.pipelined import Pipeline
 
     builders = [EmulatedBuilder(index, step_s, num_bytes, timeline=_NUM_STEPS) for index, step_s in enumerate(_STEPS_S)]
-    with Pipeline(builders, config, ClusterConfig(), queued_bytes=8 * num_bytes) as pipeline:
+    with Pipeline(builders, config, cluster, queued_bytes=8 * num_bytes) as pipeline:
         program = Program(source(_NUM_STEPS, 1, (1, 8, 8)), num_epochs=1, tests=False)
         timelines = [event for event in pipeline.fit(program) if isinstance(event, StageTimeline)]
     return [event.spans for event in sorted(timelines, key=lambda event: event.stage)]

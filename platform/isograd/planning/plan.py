@@ -10,7 +10,7 @@ import torch
 from isograd.config.schema import RunConfig
 from isograd.executor.blueprint import Blueprint
 from isograd.executor.piece_plan import even_ends, plan_pieces
-from isograd.executor.simulate import Contention
+from isograd.executor.simulate import Contention, Link
 from isograd.partition.balance import Limits, balanced
 from isograd.planning.choose import finest, module_pieces, resolved
 from isograd.planning.contention import contention
@@ -75,7 +75,7 @@ def make_plan(config: RunConfig, cache: Path | None = None) -> Plan:
 def _microbatch_plan(blueprint: Blueprint, found: Profile, cache: Path | None) -> Plan:
     """Plans an end-to-end pipeline: units are profiled one by one, since its cuts may be anywhere."""
     units = finest(blueprint)
-    machine = Machine(link(blueprint.config.executor, cache))
+    machine = Machine(_link(blueprint, cache))
     over_units = Forecaster.of(units, profile(units, cache=cache), machine)
     pieces = plan_pieces(blueprint.config.executor, len(units.backbone.units), num_stages=blueprint.num_stages)
     ends = pieces.ends if pieces.chunks == 1 else even_ends(pieces.ends[-1], pieces.num_stages)
@@ -97,7 +97,11 @@ def _machine(blueprint: Blueprint, cache: Path | None) -> Machine:
     executor = blueprint.config.executor
     shares_cores = executor.device == "cpu" or not torch.cuda.is_available()
     slowed = contention(blueprint, cache) if shares_cores else Contention()
-    return Machine(link(executor, cache), slowed, tuple(executor.speeds or ()))
+    return Machine(_link(blueprint, cache), slowed, tuple(executor.speeds or ()))
+
+
+def _link(blueprint: Blueprint, cache: Path | None) -> Link:
+    return link(blueprint.config.executor, blueprint.config.cluster, cache)
 
 
 def _advice(forecaster: Forecaster, pipelined: Forecast | None) -> Iterator[str]:

@@ -7,14 +7,19 @@ from pathlib import Path
 import pytest
 from isograd.errors import PartitionError
 from isograd.executor.blueprint import Blueprint
+from isograd.executor.simulate import Link
 from isograd.local.action import Action, Work
 from isograd.partition.partition import Balanced
+from isograd.planning import choose
 from isograd.planning.choose import module_pieces, pieces_of_units, resolved, unit_piece, with_cuts
 from isograd.planning.profile import ModuleProfile, profile
 
 from tests.runs import config
 
 TINY = ("model=resnet20", "model.width=2", "data.batch_size=4")
+
+
+pytestmark = pytest.mark.usefixtures("ray_session")  # the link between stages is measured once
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +60,23 @@ def test_balanced_cuts_are_filled_in_and_stay(cache: Path) -> None:
 def test_without_a_number_of_modules_there_are_as_many_as_stages(cache: Path) -> None:
     found = resolved(config(*TINY, "partition=balanced", "executor.num_stages=3"), cache=cache)
     assert Blueprint(found).partition.num_modules == Blueprint(found).num_stages == 3
+
+
+def test_a_slow_link_is_crossed_where_the_activation_is_small(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = config(*TINY, "partition=balanced", "executor.num_stages=2")
+    monkeypatch.setattr(choose, "link", lambda *_: Link(bytes_per_s=1e3))
+    found = Blueprint(resolved(asked, cache=cache)).partition
+    outputs = [unit.output.numel for unit in found.backbone.units[:-1]]
+    assert found.units(0)[-1].output.numel == min(outputs)
+    monkeypatch.setattr(choose, "link", lambda *_: Link())
+    cut = Blueprint(resolved(asked, cache=cache)).partition
+    assert cut.units(0)[-1].output.numel > min(outputs)
+
+
+def test_one_process_has_no_link(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choose, "link", lambda *_: pytest.fail("there is nothing to measure"))
+    resolved(config(*TINY, "partition=balanced", "partition.num_modules=2", "executor=sequential"), cache=cache)
+    resolved(config(*TINY, "partition=balanced", "partition.num_modules=2", "executor.num_stages=1"), cache=cache)
 
 
 def test_what_is_kept_of_a_run_are_the_cuts(cache: Path) -> None:
