@@ -15,8 +15,8 @@ pytestmark = pytest.mark.usefixtures("ray_session")
 OPTIONS = ("model=resnet20", "model.width=4", "partition.num_modules=5", "train.epochs=3")
 
 
-@pytest.mark.parametrize("method", ["dgl", "mlaan"])
-def test_moving_modules_changes_nothing(method: str) -> None:
+@pytest.mark.parametrize(("method", "channel"), [("dgl", "store"), ("mlaan", "collective")])
+def test_moving_modules_changes_nothing(method: str, channel: str) -> None:
     blueprint = Blueprint(
         config(
             f"method={method}",
@@ -24,6 +24,7 @@ def test_moving_modules_changes_nothing(method: str) -> None:
             "executor.num_stages=2",
             "executor.modules_per_stage=[4,1]",
             "executor.rebalance=auto",
+            f"executor.channel={channel}",
         )
     )
     run = program(blueprint, num_epochs=3)

@@ -108,9 +108,10 @@ class StageActor:
         return self._stage.module_state(index)
 
     def rebuild(self, build: StageBuilder, *states: dict[str, Tensor]) -> None:
-        """Takes up another stage, whose modules have these states."""
+        """Takes up another stage, whose modules have these states; without any, they begin anew."""
         self._stage = build(self._device)
-        self._stage.load_state({name: tensor for state in states for name, tensor in state.items()})
+        if states:
+            self._stage.load_state({name: tensor for state in states for name, tensor in state.items()})
 
     def process_id(self) -> int:
         """Returns the actor's process."""

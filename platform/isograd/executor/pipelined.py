@@ -99,7 +99,8 @@ class Pipeline:
             group = stack.enter_context(placement.reserved(len(self._builders), need))
             stack.callback(self._kill)
             self._actors = [self._actor(index, group, need) for index in range(len(self._builders))]
-            self._connect(self._may_be_direct(need))
+            self._probes = self._may_be_direct(need)
+            self._connect()
             self._resources = stack.pop_all()
         return self
 
@@ -124,7 +125,15 @@ class Pipeline:
         """Hands each stage the state of its modules. Raises CheckpointError; nothing is loaded then."""
         actors.load_state(self._actors, state)
 
-    def rebuild(self, builders: Sequence[StageBuilder], before: Sequence[range], after: Sequence[range]) -> None:
+    def rebuild(self, builders: Sequence[StageBuilder]) -> None:
+        """Lets the actors host other stages, as many, which begin anew.
+
+        Args:
+            builders: Of the new stages.
+        """
+        self._rebuild(builders, [()] * len(builders))
+
+    def move(self, builders: Sequence[StageBuilder], before: Sequence[range], after: Sequence[range]) -> None:
         """Moves local modules between the actors, with all their state.
 
         Args:
@@ -134,9 +143,7 @@ class Pipeline:
         """
         hosts = [actor for actor, modules in zip(self._actors, before, strict=True) for _ in modules]
         states = [actor.module_state.remote(module) for module, actor in enumerate(hosts)]
-        moves = zip(self._actors, builders, after, strict=True)
-        failure.raise_cause([actor.rebuild.remote(build, *states[new.start : new.stop]) for actor, build, new in moves])
-        self._builders = list(builders)
+        self._rebuild(builders, [states[modules.start : modules.stop] for modules in after])
 
     def loop(self, duration_s: float) -> list[float]:
         """Lets all stages train side by side, each on the last batch that it got, with no communication.
@@ -150,6 +157,13 @@ class Pipeline:
         """Returns the process of each stage."""
         return failure.raise_cause([actor.process_id.remote() for actor in self._actors])
 
+    def _rebuild(self, builders: Sequence[StageBuilder], states: Sequence[Sequence[Any]]) -> None:
+        """``states`` are those of each stage's modules, as references; none for stages that begin anew."""
+        renewed = zip(self._actors, builders, states, strict=True)
+        failure.raise_cause([actor.rebuild.remote(build, *of_modules) for actor, build, of_modules in renewed])
+        self._builders = list(builders)
+        self._connect()  # other modules may need other ways: weights and gradients travel to where they are used
+
     def _run(self, program: Program, *, evaluation: bool) -> Iterator[Event]:
         streams = [
             actor.run.options(num_returns="streaming").remote(
@@ -159,9 +173,9 @@ class Pipeline:
         ]
         return failure.merged(streams)
 
-    def _connect(self, probes: bool) -> None:
+    def _connect(self) -> None:
         """Chooses the channel by where the stages have come to be, and lets them connect by it."""
-        places = failure.raise_cause([actor.place.remote(probes) for actor in self._actors])
+        places = failure.raise_cause([actor.place.remote(self._probes) for actor in self._actors])
         self.channel = contract.choose(self._config.channel, places)
         met = failure.raise_cause([actor.meet.remote(self._actors, self.channel, places) for actor in self._actors])
         addresses, ways = [address for address, _ in met], [way for _, found in met for way in found]
@@ -183,6 +197,11 @@ class Pipeline:
         self._actors = []
 
 
+def stage_builders(blueprint: Blueprint) -> list[BlueprintStage]:
+    """Returns what builds the blueprint's stages, in order."""
+    return [BlueprintStage(blueprint, index, modules) for index, modules in enumerate(blueprint.stages)]
+
+
 def pipelined(
     blueprint: Blueprint, *, held_bytes: int = 0, extra_cpus: int = 0, records_steps: bool = False
 ) -> Pipeline:
@@ -195,7 +214,7 @@ def pipelined(
     config = blueprint.config
     blueprint.method.exchange.check_served(SERVED, config.method.name, "pipelined")
     return Pipeline(
-        [BlueprintStage(blueprint, index, modules) for index, modules in enumerate(blueprint.stages)],
+        stage_builders(blueprint),
         config.executor,
         config.cluster,
         queued_bytes=held_bytes + blueprint.queued_bytes,

@@ -8,7 +8,7 @@ from typing import Self
 from torch import Tensor
 
 from isograd.executor.blueprint import Blueprint
-from isograd.executor.pipelined import BlueprintStage, Pipeline, pipelined
+from isograd.executor.pipelined import Pipeline, pipelined, stage_builders
 from isograd.executor.program import Program
 from isograd.executor.timeline import typical_s
 from isograd.partition.balance import Assignment, Limits, Piece, balanced
@@ -86,8 +86,7 @@ class RebalancingPipeline:
         sizes = [len(stage) for stage in found.stages]
         executor = replace(self._blueprint.config.executor, num_stages=len(sizes), modules_per_stage=sizes)
         blueprint = Blueprint(replace(self._blueprint.config, executor=executor))
-        builders = [BlueprintStage(blueprint, index, modules) for index, modules in enumerate(found.stages)]
-        self._pipeline.rebuild(builders, self.stages, found.stages)
+        self._pipeline.move(stage_builders(blueprint), self.stages, found.stages)
         before, self.stages = self.stages, found.stages
         return Rebalanced(epoch, tuple(map(len, before)), tuple(sizes), now_s, found.period_s)
 
