@@ -16,7 +16,11 @@ os.environ["XDG_CACHE_HOME"] = _CACHE.name
 import pytest  # noqa: E402
 import torch  # noqa: E402
 
+from tests.runs import Actors  # noqa: E402
+
 torch.set_num_threads(1)
+
+NUM_CPUS = 8  # logical: no more stages than these at once
 
 
 @pytest.fixture(scope="session")
@@ -26,7 +30,7 @@ def ray_session() -> Iterator[None]:
     with tempfile.TemporaryDirectory(prefix="isograd-ray-") as folder:
         ray.init(
             address="local",
-            num_cpus=8,
+            num_cpus=NUM_CPUS,
             num_gpus=0,
             include_dashboard=False,
             object_store_memory=512 * 2**20,
@@ -35,3 +39,11 @@ def ray_session() -> Iterator[None]:
         )
         yield
         ray.shutdown()
+
+
+@pytest.fixture(scope="module")
+def actors(ray_session: None) -> Iterator[Actors]:
+    """Those that a module's tests share: what ends in a module leaves no actor to the next one."""
+    shared = Actors(NUM_CPUS)
+    yield shared
+    shared.close()

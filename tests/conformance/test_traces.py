@@ -16,13 +16,12 @@ import pytest
 import torch
 from isograd.data.batch import Batch
 from isograd.executor.blueprint import Blueprint
-from isograd.executor.executor import make_executor
 from isograd.executor.program import Program
 from isograd.partition.partition import Partition
 from isograd.report.events import ModuleMetrics
 from torch import Tensor
 
-from tests.runs import config
+from tests.runs import Actors, config, opened
 
 TRACES = Path(__file__).parents[1] / "data" / "traces"
 NUM_STEPS = 5
@@ -188,14 +187,14 @@ def initial(state: dict[str, Tensor], names: Names) -> dict[str, Tensor]:
     }
 
 
-def train(case: str, *overrides: str) -> tuple[list[list[float]], dict[str, Tensor]]:
+def train(case: str, *overrides: str, actors: Actors | None = None) -> tuple[list[list[float]], dict[str, Tensor]]:
     """Returns the losses by step and module that has any, and the final state by released names."""
     configuration = dataclasses.replace(config(*RECIPE, *CASES[case], *overrides), schedule=TraceSchedule())
     blueprint = Blueprint(configuration)
     program = Program(TraceSource(), num_epochs=NUM_STEPS, carries_pixels=blueprint.method.exchange.input, tests=False)
     names = Names(case, blueprint.partition)
     losses: list[dict[int, float]] = [{} for _ in range(NUM_STEPS)]
-    with make_executor(blueprint) as executor:
+    with opened(blueprint, actors) as executor:
         executor.load_state(initial(executor.state(), names))
         for event in executor.fit(program):
             if isinstance(event, ModuleMetrics) and event.loss is not None:
@@ -220,10 +219,10 @@ def test_sequential_computes_what_the_released_code_computes(case: str) -> None:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_pipelined_computes_what_the_released_code_computes(ray_session: None, case: str) -> None:
+def test_pipelined_computes_what_the_released_code_computes(actors: Actors, case: str) -> None:
     import sys
 
     import ray.cloudpickle
 
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers need not find the tests
-    check(json.loads((TRACES / f"{case}.json").read_text()), *train(case, "executor.num_stages=2"))
+    check(json.loads((TRACES / f"{case}.json").read_text()), *train(case, "executor.num_stages=2", actors=actors))

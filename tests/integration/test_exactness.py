@@ -9,11 +9,10 @@ import pytest
 from isograd.errors import ChannelError
 from isograd.executor.blueprint import Blueprint
 from isograd.executor.channels.contract import CHANNELS
-from isograd.executor.executor import make_executor
 from isograd.report.events import ModuleMetrics
 from torch import Tensor
 
-from tests.runs import config, differences, program, trained
+from tests.runs import Actors, config, differences, opened, program, trained
 
 RESNET = ("model=resnet32", "model.drop_rate=0.1", "data.image_shape=[3,16,16]")
 VIT = ("model=vit_ti", "model.width=48", "model.patch_size=8", "model.drop_rate=0.1", "model.drop_path_rate=0.2")
@@ -54,14 +53,14 @@ SAMPLE = [
     ("dgl", "resnet K=8", 4),
     ("infopro", "vit K=4", 3),
     ("man", "resnet K=16", 3),
-    ("man, infopro, scaled, copied", "vit K=4", 2),
-    ("man, lag", "resnet K=4", 2),
     ("hpff", "resnet K=8", 3),
-    ("hpff, infopro, quadrants", "vit K=4", 2),
     ("hpff, window 3", "resnet K=3", 3),
-    ("mlaan", "resnet K=16", 2),
     ("mlaan, infopro, window 3, lag", "resnet K=8", 3),
     ("mlaan, last average", "vit K=4", 3),
+    ("man, infopro, scaled, copied", "vit K=4", 2),
+    ("man, lag", "resnet K=4", 2),
+    ("hpff, infopro, quadrants", "vit K=4", 2),
+    ("mlaan", "resnet K=16", 2),
     ("mlaan, no windows", "resnet K=4", 2),
     ("repl, man", "resnet K=3", 2),
 ]
@@ -79,27 +78,28 @@ def sequential(overrides: tuple[str, ...]) -> dict[str, Tensor]:
     return trained("executor=sequential", *overrides, max_steps=NUM_STEPS)
 
 
-def check(overrides: tuple[str, ...], num_stages: int) -> None:
+def check(overrides: tuple[str, ...], num_stages: int, actors: Actors) -> None:
     stages = f"executor.num_stages={num_stages}"
-    pipelined = trained("executor=pipelined", stages, *overrides, max_steps=NUM_STEPS)
+    pipelined = trained("executor=pipelined", stages, *overrides, max_steps=NUM_STEPS, actors=actors)
     assert differences(sequential(overrides), pipelined) == []
 
 
 @pytest.mark.parametrize(("method", "backbone", "num_stages"), SAMPLE)
-def test_pipelined_equals_sequential(ray_session: None, method: str, backbone: str, num_stages: int) -> None:
-    check((*METHODS[method], *BACKBONES[backbone]), num_stages)
+def test_pipelined_equals_sequential(actors: Actors, method: str, backbone: str, num_stages: int) -> None:
+    check((*METHODS[method], *BACKBONES[backbone]), num_stages, actors)
 
 
 @pytest.mark.parametrize("case", NUMERICS)
-def test_pipelined_equals_sequential_in_other_numerics(ray_session: None, case: str) -> None:
-    check(NUMERICS[case], 2)
+def test_pipelined_equals_sequential_in_other_numerics(actors: Actors, case: str) -> None:
+    check(NUMERICS[case], 2, actors)
 
 
 @pytest.mark.parametrize("channel", sorted(set(CHANNELS) - {"store"}))
-def test_pipelined_equals_sequential_by_every_channel(ray_session: None, channel: str) -> None:
+def test_pipelined_equals_sequential_by_every_channel(actors: Actors, channel: str) -> None:
     overrides = ("method=hpff", "model=resnet20", "partition.num_modules=3", "data.image_shape=[3,16,16]")
     try:
-        pipelined = trained("executor.num_stages=3", f"executor.channel={channel}", *overrides, max_steps=NUM_STEPS)
+        stages = ("executor.num_stages=3", f"executor.channel={channel}")
+        pipelined = trained(*stages, *overrides, max_steps=NUM_STEPS, actors=actors)
     except ChannelError as error:
         pytest.skip(str(error))
     assert differences(sequential(overrides), pipelined) == []
@@ -108,19 +108,19 @@ def test_pipelined_equals_sequential_by_every_channel(ray_session: None, channel
 @pytest.mark.matrix
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("backbone", BACKBONES)
-def test_pipelined_equals_sequential_everywhere(ray_session: None, method: str, backbone: str) -> None:
+def test_pipelined_equals_sequential_everywhere(actors: Actors, method: str, backbone: str) -> None:
     if method.startswith("repl") and backbone in ("resnet K=8", "resnet K=16"):
         pytest.skip("no local module has three blocks, so RepL has none to replace")
     for num_stages in (2, 3):
-        check((*METHODS[method], *BACKBONES[backbone]), num_stages)
+        check((*METHODS[method], *BACKBONES[backbone]), num_stages, actors)
 
 
-def test_evaluation_goes_through_the_pipeline_and_says_the_same(ray_session: None) -> None:
+def test_evaluation_goes_through_the_pipeline_and_says_the_same(actors: Actors) -> None:
     options = ("model=resnet20", "model.width=4", "partition.num_modules=3")
     metrics = []
     for executor in ("executor=sequential", "executor.num_stages=2"):
         blueprint = Blueprint(config(executor, *options))
-        with make_executor(blueprint) as executing:
+        with opened(blueprint, actors) as executing:
             before = executing.state()
             found = [event for event in executing.evaluate(program(blueprint)) if isinstance(event, ModuleMetrics)]
             assert differences(before, executing.state()) == []
