@@ -61,12 +61,13 @@ def bench(quick: bool, overrides: Sequence[str]) -> list[Row]:
 
     Args:
         quick: One round, few batches, M = 4 only.
-        overrides: Of the real cases' configuration.
+        overrides: Of the configuration; of the emulated cases', its executor.
     """
     effort = QUICK if quick else FULL
     rows: list[Row] = []
+    executor = replace(load([*_OPTIONS, *overrides]).executor, device="cpu")
     for name, pieces in emulated_networks(overrides):
-        rows += emulated(name, pieces, effort)
+        rows += emulated(name, pieces, executor, effort)
     for name, options in _REAL.items():
         config = load([*_OPTIONS, *options, "partition=balanced", "executor.num_stages=2", *overrides])
         rows += real(name, config, replace(effort, num_rounds=min(effort.num_rounds, 3)))
@@ -87,14 +88,13 @@ def emulated_networks(overrides: Sequence[str]) -> Iterator[tuple[str, list[Piec
     yield "ResNet-110's measured costs, DGL", [*scaled[:-1], replace(scaled[-1], cut_seconds=0.0)]
 
 
-def emulated(name: str, pieces: Sequence[Piece], effort: Effort) -> list[Row]:
+def emulated(name: str, pieces: Sequence[Piece], config: ExecutorConfig, effort: Effort) -> list[Row]:
     """Races the schedules on emulated devices; beside them, what each would take without communication (modelled)."""
     case = f"{name}; S={NUM_EMULATED}, {EVEN_STAGE_S * 1e3:.0f} ms, {ACTIVATION_BYTES / 2**20:.0f} MiB"
     found = balanced(pieces, NUM_EMULATED, Limits((1.0,) * NUM_EMULATED))
     units_s = tuple(piece.seconds for piece in pieces)
     local = [_stage(pieces, found, index) for index in range(NUM_EMULATED)]
     alone_s = sum(auxiliary_s for _, auxiliary_s in local)
-    config = ExecutorConfig(device="cpu")
     many = Program(source(effort.num_local_batches, BATCH_SIZE, (1, 8, 8)), num_epochs=1, tests=False)
     few = Program(source(effort.num_batches, BATCH_SIZE, (1, 8, 8)), num_epochs=1, tests=False)
     build = EmulatedPieces(units_s, (ACTIVATION_BYTES,) * len(pieces), BATCH_SIZE)
