@@ -1,6 +1,5 @@
 """How much stages slow each other down where they share a host's cores: each loops alone, then all at once."""
 
-import os
 import pickle
 import subprocess
 import sys
@@ -14,7 +13,7 @@ from isograd.executor.blueprint import Blueprint
 from isograd.executor.simulate import Contention
 from isograd.planning.cache import kept
 from isograd.planning.profile import what_costs
-from isograd.planning.worker import Task
+from isograd.planning.worker import Task, main
 
 _ROUNDS, _STEPS = 3, 4
 _LEAST_S, _MOST_S = 0.2, 4.0  # of a loop
@@ -72,9 +71,13 @@ def _answer(worker: "subprocess.Popen[bytes]") -> str:
 
 @contextmanager
 def _worker(task: Task) -> Iterator["subprocess.Popen[bytes]"]:
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-    command = [sys.executable, "-m", "isograd.planning.worker"]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
+    # Where this process imports from; said once Python has started, so that no user's file hides a part of Python.
+    command = [
+        sys.executable,
+        "-c",
+        f"import sys; sys.path[:] = {sys.path!r}; from {main.__module__} import main; main()",
+    ]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     try:
         assert process.stdin is not None
         pickle.dump(task, process.stdin)

@@ -1,4 +1,4 @@
-"""One stage by itself in a process of its own, which loops when it is told to: ``python -m isograd.planning.worker``.
+"""One stage by itself in a process of its own, which loops when it is told to.
 
 The parent sends a pickled :class:`Task`, then a duration in seconds for each loop; it gets back the steps a second.
 """
@@ -67,7 +67,3 @@ def _gradient(blueprint: Blueprint, module: int) -> torch.Tensor:
 def _activation(blueprint: Blueprint, module: int) -> torch.Tensor:
     shape = blueprint.partition.units(module)[-1].output.shape
     return torch.randn(blueprint.config.data.batch_size, *shape, dtype=DTYPES[blueprint.config.precision.dtype])
-
-
-if __name__ == "__main__":
-    main()
