@@ -37,11 +37,3 @@ def test_a_gpu_trains_as_the_cpu_does() -> None:
     gpu = trained(*options, "executor.device=cuda", max_steps=3)
     for name, tensor in cpu.items():
         torch.testing.assert_close(gpu[name], tensor, rtol=1e-6, atol=1e-8, msg=name)
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="there are not two GPUs")
-def test_stages_on_gpus_equal_one_process(ray_session: None) -> None:
-    options = ("executor.device=cuda", "executor.gpus_per_stage=1")
-    sequential, pipelined = trained(*SMALL, *options), trained(*SMALL[1:], *options, "executor.num_stages=2")
-    assert all(torch.allclose(sequential[name], pipelined[name]) for name in sequential)
