@@ -52,27 +52,23 @@ def make_plan(config: RunConfig, cache: Path | None = None) -> Plan:
     """
     blueprint = Blueprint(resolved(config, cache=cache))
     blueprint.check()
-    found = profile(blueprint, cache=cache)
     if blueprint.config.executor.name == "microbatch":
-        return _microbatch_plan(blueprint, found, cache)
-    if blueprint.num_stages == 1:
-        forecaster = Forecaster.of(blueprint, found, Machine())
-        return Plan(blueprint, found, Machine(), forecaster.sequential(), None, (), tuple(_advice(forecaster, None)))
-    machine = _machine(blueprint, cache)
-    forecaster = Forecaster.of(blueprint, found, machine)
-    pipelined = forecaster.pipelined(blueprint.stages)
+        return _microbatch_plan(blueprint, cache)
+    forecaster, stages = _forecaster(blueprint, cache), blueprint.stages
+    is_pipelined = len(stages) > 1
+    pipelined = forecaster.pipelined(stages) if is_pipelined else None
     return Plan(
         blueprint,
-        found,
-        machine,
+        forecaster.profile,
+        forecaster.machine,
         forecaster.sequential(),
         pipelined,
-        tuple(forecaster.traditional(blueprint.stages)),
+        tuple(forecaster.traditional(stages)) if is_pipelined else (),
         tuple(_advice(forecaster, pipelined)),
     )
 
 
-def _microbatch_plan(blueprint: Blueprint, found: Profile, cache: Path | None) -> Plan:
+def _microbatch_plan(blueprint: Blueprint, cache: Path | None) -> Plan:
     """Plans an end-to-end pipeline: units are profiled one by one, since its cuts may be anywhere."""
     units = finest(blueprint)
     machine = Machine(_link(blueprint, cache))
@@ -80,16 +76,20 @@ def _microbatch_plan(blueprint: Blueprint, found: Profile, cache: Path | None) -
     pieces = plan_pieces(blueprint.config.executor, len(units.backbone.units), num_stages=blueprint.num_stages)
     ends = pieces.ends if pieces.chunks == 1 else even_ends(pieces.ends[-1], pieces.num_stages)
     stages = [range(start, end) for start, end in pairwise((0, *ends))]
+    found = profile(blueprint, cache=cache)
     sequential = Forecaster.of(blueprint, found, Machine()).sequential()
     return Plan(blueprint, found, machine, sequential, None, tuple(over_units.traditional(stages)), ())
 
 
 def forecast(blueprint: Blueprint, cache: Path | None = None) -> Forecast:
     """Forecasts what the blueprint's own executor will do, all decided."""
-    found = profile(blueprint, cache=cache)
-    if blueprint.num_stages == 1:
-        return Forecaster.of(blueprint, found, Machine()).sequential()
-    return Forecaster.of(blueprint, found, _machine(blueprint, cache)).pipelined(blueprint.stages)
+    forecaster = _forecaster(blueprint, cache)
+    return forecaster.pipelined(blueprint.stages) if blueprint.num_stages > 1 else forecaster.sequential()
+
+
+def _forecaster(blueprint: Blueprint, cache: Path | None) -> Forecaster:
+    machine = _machine(blueprint, cache) if blueprint.num_stages > 1 else Machine()
+    return Forecaster.of(blueprint, profile(blueprint, cache=cache), machine)
 
 
 def _machine(blueprint: Blueprint, cache: Path | None) -> Machine:
@@ -129,7 +129,7 @@ def _other_stages(forecaster: Forecaster, now: Forecast, count: int) -> Iterator
     is_same = count == len(now.schedule.devices)
     speeds = forecaster.machine.speeds if is_same else ()
     pieces = module_pieces(forecaster.profile)
-    found = balanced(pieces, len(pieces), Limits(speeds or (1.0,) * count))
+    found = balanced(pieces, len(pieces), Limits(speeds or (1.0,) * count, forecaster.machine.link.bytes_per_s))
     machine = forecaster.machine if is_same else Machine(forecaster.machine.link)
     better = replace(forecaster, machine=machine).pipelined(found.stages)
     if now.period_s > _WORTH_SAYING * better.period_s:
