@@ -1,10 +1,12 @@
 """What grows with the number of stages and of batches, and what must not: period, the driver's work, memory.
 
 Emulated devices, equal stages. The driver's processor time is that of all its threads; starting and ending a run costs
-some once, so a long run less a short one counts. A stage's memory is what belongs to it alone: the object store's pages
-are shared by all, and every process that has read them shows them as its own.
+some once, so a long run less a short one counts. Python's full collections are kept out of it: one costs as much as all
+that was ever imported, once in minutes, and would fall on one run or another. A stage's memory is what belongs to it
+alone: the object store's pages are shared by all, and every process that has read them shows them as its own.
 """
 
+import gc
 import statistics
 import time
 from collections.abc import Sequence
@@ -45,9 +47,11 @@ def _grown(num_stages: int) -> list[Row]:
     queued_bytes = 4 * num_stages * ACTIVATION_BYTES
     with Pipeline(builders, config, cluster, queued_bytes=queued_bytes, records_steps=True) as pipeline:
         _run(pipeline, _NUM_BATCHES // 2)  # touches memory for the first time
+        gc.freeze()
         short, short_s = _run(pipeline, _NUM_BATCHES)
         before = _private_bytes(pipeline)
         long, long_s = _run(pipeline, _LONGER * _NUM_BATCHES)
+        gc.unfreeze()
         more = [now - then for then, now in zip(before, _private_bytes(pipeline), strict=True)]
     driver_s = (long_s - short_s) / ((_LONGER - 1) * _NUM_BATCHES)
     case = f"equal stages of {STEP_S * 1e3:.0f} ms, {ACTIVATION_BYTES // 2**20} MiB, S={num_stages}"
