@@ -55,6 +55,7 @@ def _parser() -> argparse.ArgumentParser:
         verbs, "plan", _plan, "print the partition, its costs and forecasts, without training", overridden=True
     )
     plan.add_argument("--counted", action="store_true", help="only what can be counted: no timing, no forecast")
+    plan.add_argument("--fresh", action="store_true", help="forget what was measured earlier")
     prepare = _verb(verbs, "prepare", _prepare, "turn a data set into Parquet files")
     prepare.add_argument("dataset", help="cifar10, cifar100, svhn, stl10, imagenet or imagefolder")
     prepare.add_argument("--root", type=Path, required=True, help="where the data set's own files are, or go to")
@@ -136,10 +137,13 @@ def _execute(prepared: "Prepared") -> int:
 def _plan(options: argparse.Namespace) -> int:
     from isograd.config.load import load
     from isograd.executor.blueprint import Blueprint
+    from isograd.planning.cache import forget
     from isograd.planning.plan import make_plan
     from isograd.report.plan import counted, planned
 
     config = load(options.overrides)
+    if options.fresh:
+        forget()
     wide_console().print(counted(Blueprint(config)) if options.counted else planned(make_plan(config)))
     return 0
 

@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import logging
 import os
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,8 @@ import torch
 from isograd.run.folder import write_atomically
 from isograd.run.provenance import hardware
 
+_BUSY = 0.5  # cores that others use: so many would make a measurement wrong
+_LOG = logging.getLogger(__name__)
 _FORMAT = 3  # of what is kept; measurements in another one are made anew
 
 
@@ -32,10 +36,43 @@ def kept(kind: str, key: Mapping[str, Any], measure: Callable[[], Any], cache: P
     path = (cache or cache_folder()) / f"{kind}-{_fingerprint(key)}.json"
     if path.exists():
         return json.loads(path.read_text())["measured"]
+    _warn_if_busy(kind)
     found = measure()
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, json.dumps({"key": _whole(key), "measured": found}, indent=1, default=str))
     return json.loads(json.dumps(found))
+
+
+def forget(cache: Path | None = None) -> None:
+    """Removes all measurements, so that they are made anew when they are next needed."""
+    for path in (cache or cache_folder()).glob("*.json"):
+        path.unlink(missing_ok=True)
+
+
+def _warn_if_busy(kind: str) -> None:
+    cores = busy_cores()
+    if cores > _BUSY:
+        _LOG.warning(
+            "other processes keep %.1f of %d cores busy while the %s is measured, which will be kept; "
+            "`isograd plan --fresh` measures anew",
+            cores,
+            os.cpu_count(),
+            kind,
+        )
+
+
+def busy_cores(duration_s: float = 0.2) -> float:
+    """Returns how many of the machine's cores are in use while this process sleeps for a moment."""
+    before_s, started_s = _idle_s(), time.monotonic()
+    time.sleep(duration_s)
+    idle = (_idle_s() - before_s) / (time.monotonic() - started_s)
+    return max((os.cpu_count() or 1) - idle, 0.0)
+
+
+def _idle_s() -> float:
+    """The seconds that all cores together have been idle, or waiting for a disk."""
+    fields = Path("/proc/stat").read_text().splitlines()[0].split()
+    return (int(fields[4]) + int(fields[5])) / os.sysconf("SC_CLK_TCK")
 
 
 def _whole(key: Mapping[str, Any]) -> dict[str, Any]:

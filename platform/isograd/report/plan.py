@@ -35,7 +35,8 @@ def planned(plan: Plan) -> RenderableType:
     auxiliary = sum(module.num_auxiliary_parameters for module in profile.modules)
     link = plan.machine.link
     notes = [
-        f"Module costs are measured ({profile.hardware}, batch {profile.batch_size}); periods are modelled from them.",
+        f"Times of modules are measured ({profile.hardware}, batch {profile.batch_size}); FLOPs and bytes of a batch "
+        "are counted, periods modelled.",
     ]
     if plan.traditional:
         notes.append(
@@ -82,14 +83,17 @@ def _rule(blueprint: Blueprint) -> str:
 
 
 def _modules(blueprint: Blueprint, modules: Sequence[ModuleProfile]) -> Table:
-    table = _table("module", "units", "parameters", "auxiliary", "forward", "loss", "backward", "update", "output")
+    times = ("forward", "loss", "backward", "update")
+    table = _table("module", "units", "parameters", "auxiliary", "GFLOPs", *times, "activations", "output")
     for index, module in enumerate(modules):
         table.add_row(
             str(index),
             _span([unit.name for unit in blueprint.partition.units(index)]),
             f"{module.num_parameters:,}",
             f"{module.num_auxiliary_parameters:,}",
-            *(_ms(_seconds(module, part)) for part in ("forward", "loss", "backward", "update")),
+            f"{module.flops / 1e9:,.2f}",
+            *(_ms(_seconds(module, part)) for part in times),
+            _mib(module.activation_bytes),
             _mib(module.output_bytes),
         )
     return table
