@@ -70,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
         first="name",
     )
     bench.add_argument("--json", type=Path, help="write the rows to this file as well")
-    bench.add_argument("--picture", type=Path, help="draw its periods, where it has any, to this file as well")
+    bench.add_argument("--picture", type=Path, help="draw the periods to this file as well (pipeline)")
     bench.add_argument("--quick", action="store_true", help="a minute's version")
     compare = _verb(verbs, "compare", _compare, "compare methods over seeds, or finished runs", overridden=True)
     compare.epilog = (

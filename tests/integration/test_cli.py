@@ -105,6 +105,12 @@ BAD = {
     "precision.dtype=float8": "precision.dtype='float8' is not supported",
     "data.loading=disk": "memory or stream",
     "partition=published partition.table=foo": "tables are",
+    "executor.speeds=[1,nan]": "the speed of each stage's device: 2 of them",
+    "executor.speeds=[0,1]": "executor.speeds=[0.0, 1.0] does not fit",
+    "executor.speeds=[1,2,3] executor.num_stages=2": "the speed of each stage's device: 2 of them",
+    "executor.speeds=[1,1,1,1,1]": "cannot spread 4 local modules over 5 stages",
+    "partition=balanced partition.num_modules=3 executor.num_stages=4": "cannot cut 11 units into 3 local modules on 4",
+    "partition=balanced method=repl executor.num_stages=2": "cannot spread 1 local modules over 2 stages",
     "folder=/proc/isograd": "cannot write to /proc/isograd",
 }
 
@@ -218,3 +224,23 @@ def test_the_plan_forecasts_all_schedules(capsys: pytest.CaptureFixture[str]) ->
 def test_every_option_can_be_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "--config", "method=infopro"]) == 0
     assert "queue_depth: 2" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("growth", "--picture", "growth.png"), "isograd bench growth has no picture"),
+        (("pipeline", "--picture", "race.jpeg"), "names no format"),
+        (("pipeline", "--json", "nowhere/race.json"), "--json nowhere/race.json cannot be written"),
+    ],
+)
+def test_a_benchmark_checks_its_files_first(
+    arguments: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["bench", *arguments]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_what_is_not_decided_cannot_be_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "--counted", "partition=balanced"]) == 2
+    assert "Leave out --counted" in capsys.readouterr().err

@@ -81,6 +81,7 @@ def check(config: RunConfig) -> None:
     _check_images(config.data)
     _check_optimizer(config)
     _check_microbatches(config)
+    _check_speeds(config.executor)
 
 
 def _value(config: RunConfig, option: str) -> Any:
@@ -128,6 +129,12 @@ def _check_numbers(option: str, values: Sequence[float], count: int, meaning: st
             f"It is {meaning}: {count} of them, each {allowed}",
             f"Use {option}=[{','.join(['1'] * count)}], with your values.",
         )
+
+
+def _check_speeds(executor: Any) -> None:
+    if executor.speeds is not None:
+        count = max(len(executor.speeds), 1) if executor.num_stages is None else executor.num_stages
+        _check_numbers("executor.speeds", executor.speeds, count, "the speed of each stage's device", _POSITIVE)
 
 
 def _check_optimizer(config: RunConfig) -> None:

@@ -31,7 +31,7 @@ class ExecutorConfig:
         spread: ``even`` (as many modules on every stage) or ``balanced`` (by their measured costs).
         rebalance: ``auto``: where a run shows that modules spread otherwise would make its slowest stage more than
             10 % faster, they move at an epoch's end; ``off``: never.
-        speeds: Of the stages' devices, relative to each other, for balancing; null: all the same.
+        speeds: Of the stages' devices, relative to each other, for balancing, one a stage; null: all the same.
         queue_depth: Activations that may wait between two stages.
         channel: How they travel: ``store`` (Ray's object store), ``direct`` (Ray's direct transport), ``collective`` (a
             process group of two a connection: gloo or NCCL), or ``auto``, the best of them where the stages run.

@@ -80,13 +80,14 @@ class Blueprint:
 
     @property
     def num_stages(self) -> int:
-        """S: 1 in one process; else as asked for, or 2, or fewer where there are fewer local modules."""
+        """S: 1 in one process; else as asked for, or one a speed, or 2 at most."""
         config, num_modules = self.config.executor, self.partition.num_modules
         if config.name == "sequential":
             return 1
         if config.name == "microbatch":
             return self._default_num_stages(2) if config.num_stages is None else config.num_stages
-        asked = self._default_num_stages(num_modules) if config.num_stages is None else config.num_stages
+        default = len(config.speeds) if config.speeds else self._default_num_stages(num_modules)
+        asked = default if config.num_stages is None else config.num_stages
         if not 1 <= asked <= num_modules:
             raise PartitionError(
                 f"cannot spread {num_modules} local modules over {asked} stages",

@@ -76,8 +76,9 @@ def balanced(pieces: Sequence[Piece], num_modules: int, limits: Limits) -> Assig
         limits: Of stages and links; as many stages as it has speeds, each hosting at least one module.
 
     Raises:
-        PartitionError: No assignment fits into the memory limit.
+        PartitionError: There are too few pieces or modules, or no assignment fits into the memory limit.
     """
+    _check_counts(len(pieces), num_modules, len(limits.speeds))
     chain = _Chain(pieces, limits)
     draft = _search(chain, num_modules, float("inf"), width=_DRAFT_WIDTH)
     best = _search(chain, num_modules, float("inf") if draft is None else draft.period_s, width=None)
@@ -220,6 +221,15 @@ def _keep(kept: list[_Label], label: _Label) -> None:
     if not any(other.dominates(label) for other in kept):
         kept[:] = [other for other in kept if not label.dominates(other)]
         kept.append(label)
+
+
+def _check_counts(num_pieces: int, num_modules: int, num_stages: int) -> None:
+    if not num_stages <= num_modules <= num_pieces:
+        raise PartitionError(
+            f"cannot cut {num_pieces} units into {num_modules} local modules on {num_stages} stages",
+            "Each local module needs at least one unit, each stage at least one local module",
+            f"Use partition.num_modules<={num_pieces}, and executor.num_stages no larger than that.",
+        )
 
 
 def _too_large(chain: _Chain, num_modules: int) -> PartitionError:

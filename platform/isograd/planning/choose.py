@@ -124,6 +124,8 @@ def _pieces(config: RunConfig, cache: Path | None) -> RunConfig:
 
 def _spread(config: RunConfig, cache: Path | None) -> RunConfig:
     pieces = module_pieces(profile(Blueprint(config), cache=cache))
+    if (config.executor.num_stages or 1) > len(pieces):
+        return config  # the blueprint's check says why that cannot be
     return _on_stages(config, _best(config, pieces, len(pieces), cache))
 
 
@@ -159,6 +161,8 @@ def _stage_counts(config: RunConfig, most: int) -> list[int]:
     executor = config.executor
     if executor.num_stages is not None:
         return [executor.num_stages]
+    if executor.speeds:
+        return [len(executor.speeds)]
     if executor.name == "sequential":
         return [min(Blueprint(config).method.default_num_modules, most)]  # cuts for as many stages, all in one process
     uses_gpus = executor.device != "cpu" and torch.cuda.is_available()

@@ -12,6 +12,7 @@ from isograd.executor.blueprint import Blueprint
 from isograd.executor.piece_plan import even_ends, plan_pieces
 from isograd.executor.simulate import Contention, Link
 from isograd.partition.balance import Limits, balanced
+from isograd.partition.partition import Balanced
 from isograd.planning.choose import finest, module_pieces, resolved
 from isograd.planning.contention import contention
 from isograd.planning.forecast import Forecast, Forecaster, Machine
@@ -64,7 +65,7 @@ def make_plan(config: RunConfig, cache: Path | None = None) -> Plan:
         forecaster.sequential(),
         pipelined,
         tuple(forecaster.traditional(stages)) if is_pipelined else (),
-        tuple(_advice(forecaster, pipelined)),
+        tuple(_advice(forecaster, pipelined, isinstance(blueprint.rule, Balanced))),
     )
 
 
@@ -104,11 +105,11 @@ def _link(blueprint: Blueprint, cache: Path | None) -> Link:
     return link(blueprint.config.executor, blueprint.config.cluster, cache)
 
 
-def _advice(forecaster: Forecaster, pipelined: Forecast | None) -> Iterator[str]:
+def _advice(forecaster: Forecaster, pipelined: Forecast | None, is_balanced: bool) -> Iterator[str]:
     """Says what would be faster: other stages for the same modules, other cuts, more devices."""
     now = forecaster.sequential() if pipelined is None else pipelined
     num_stages = len(now.schedule.devices)
-    if num_stages > 1:
+    if num_stages > 1 and not is_balanced:
         yield from _imbalance(now)
     for count in (num_stages, 2 * num_stages, 4 * num_stages):
         if 1 < count <= len(forecaster.profile.modules):

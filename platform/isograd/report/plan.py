@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from rich.console import Group, RenderableType
 from rich.table import Table
 
+from isograd.errors import PartitionError
 from isograd.executor.blueprint import Blueprint
 from isograd.local.module import LocalModule
 from isograd.partition.cost import Cost, costs
-from isograd.partition.partition import Published
+from isograd.partition.partition import Balanced, Published
 from isograd.planning.forecast import Forecast
 from isograd.planning.plan import Plan
 from isograd.planning.profile import ModuleProfile
@@ -18,8 +19,15 @@ def counted(blueprint: Blueprint) -> RenderableType:
     """Returns the partition as a table of what can be counted without timing anything.
 
     Raises:
-        IsogradError: The backbone cannot be cut so.
+        IsogradError: The backbone cannot be cut so, or where to cut it is not decided.
     """
+    rule = blueprint.rule
+    if isinstance(rule, Balanced) and not rule.ends and rule.num_modules != 1:
+        raise PartitionError(
+            "partition=balanced has no cuts that could be counted yet",
+            "They follow from measured times, and --counted measures nothing",
+            "Leave out --counted, or use partition=even.",
+        )
     config, partition = blueprint.config, blueprint.partition
     modules = blueprint.method.local_modules(partition, config.seed)
     found = costs(modules, partition.backbone.input_shape)
