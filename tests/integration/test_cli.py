@@ -168,6 +168,15 @@ def test_what_is_no_run_folder_cannot_be_resumed(tmp_path: Path, capsys: pytest.
     assert "is not a run folder" in capsys.readouterr().err
 
 
+def test_a_complete_run_is_not_resumed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = (f"folder={tmp_path}", "run_name=whole", "executor=sequential", "train.max_steps=2")
+    assert main(["train", *QUICK, *options]) == 0
+    before = (tmp_path / "whole" / "result.json").read_text()
+    assert main(["resume", str(tmp_path / "whole")]) == 2
+    assert "is complete: 2 of 2 steps are trained" in capsys.readouterr().err
+    assert (tmp_path / "whole" / "result.json").read_text() == before
+
+
 def test_a_damaged_checkpoint_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = (f"folder={tmp_path}", "run_name=torn", "executor=sequential", "train.max_steps=2")
     assert main(["train", *QUICK, *options]) == 0

@@ -17,7 +17,7 @@ from isograd.config.load import fingerprint, from_dict
 from isograd.config.schema import RunConfig
 from isograd.data.batch import Source
 from isograd.data.datasets import open_source
-from isograd.errors import CheckpointError, ConfigError
+from isograd.errors import CheckpointError, ConfigError, RunFolderError
 from isograd.executor.blueprint import Blueprint
 from isograd.executor.executor import make_executor
 from isograd.executor.loopback import prefer_loopback
@@ -83,14 +83,28 @@ def prepare_resumed(path: Path, overrides: Sequence[str] = ()) -> Prepared:
         path: The run folder.
         overrides: Of executor, cluster, checkpoint, train.max_steps and folders; others change the result and are
             refused by the checkpoint's fingerprint.
+
+    Raises:
+        RunFolderError: The run is complete: its result stays as it is.
+        IsogradError: In three parts, what else is wrong.
     """
     run_folder = RunFolder(path.expanduser().absolute())
     config = stored_config(run_folder, overrides)
     blueprint = Blueprint(resolved(config))
     found = checkpoint.read(checkpoint.newest(run_folder.checkpoints), fingerprint(config))
     program = _program(blueprint, _checked_source(blueprint), found.position)
+    _check_unfinished(run_folder, program)
     earlier = tuple(_earlier_metrics(run_folder.events, found.position.step))
     return Prepared(config, blueprint, program, run_folder, found, earlier)
+
+
+def _check_unfinished(run_folder: RunFolder, program: Program) -> None:
+    if program.start.step >= program.num_steps and run_folder.result.exists():
+        raise RunFolderError(
+            f"{run_folder.path} is complete: {program.start.step} of {program.num_steps} steps are trained",
+            "There is nothing to go on with, and its result.json stays as it is",
+            "Use `isograd train` for another run, or a larger train.max_steps where that had ended this one.",
+        )
 
 
 def execute(prepared: Prepared, console: Console | None = None) -> Result:
