@@ -38,6 +38,8 @@ def connected(config: ClusterConfig, *, queued_bytes: int = 0, extra_cpus: int =
     if ray.is_initialized():
         yield
         return
+    # What stages raise is said by isograd; Ray would print it again for answers that nobody waits for any more.
+    os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
     with _keeping_termination_handler():
         if config.address is None:
             _start(config, queued_bytes, extra_cpus)
