@@ -51,7 +51,7 @@ def _stages(result: "Result") -> Table:
         modules = stage["modules"]
         table.add_row(
             str(stage["stage"]),
-            f"{modules[0]} to {modules[-1]}",
+            f"{modules[0]} to {modules[-1]}" if len(modules) > 1 else str(modules[0]),
             stage["device"],
             f"{100 * stage['utilisation']:.1f} %",
             f"{stage['wait_s']:.2f} s",
