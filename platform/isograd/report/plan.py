@@ -13,6 +13,7 @@ from isograd.partition.partition import Balanced, Published
 from isograd.planning.forecast import Forecast
 from isograd.planning.plan import Plan
 from isograd.planning.profile import ModuleProfile
+from isograd.report.summary import module_range
 
 
 def counted(blueprint: Blueprint) -> RenderableType:
@@ -22,7 +23,7 @@ def counted(blueprint: Blueprint) -> RenderableType:
         IsogradError: The backbone cannot be cut so, or where to cut it is not decided.
     """
     rule = blueprint.rule
-    if isinstance(rule, Balanced) and not rule.ends and rule.num_modules != 1:
+    if isinstance(rule, Balanced) and not rule.ends and blueprint.num_modules > 1:
         raise PartitionError(
             "partition=balanced has no cuts that could be counted yet",
             "They follow from measured times, and --counted measures nothing",
@@ -116,7 +117,7 @@ def _stages(forecast: Forecast, stages: Sequence[range]) -> Table:
     for stage, modules in enumerate(stages):
         table.add_row(
             str(stage),
-            f"{modules[0]} to {modules[-1]}" if len(modules) > 1 else str(modules[0]),
+            module_range(modules),
             _ms(forecast.timeline.busy_s(stage)),
             f"{100 * forecast.timeline.utilisation(stage):.0f} %",
             _mib(forecast.stage_bytes[stage]),

@@ -1,5 +1,6 @@
 """What `isograd train` says at its start and at its end."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,10 +49,9 @@ def _stages(result: "Result") -> Table:
     for column in ("stage", "local modules", "device", "utilisation", "queue wait", "blocked", "peak memory", "sent"):
         table.add_column(column, justify="right", no_wrap=True)
     for stage in result.stages:
-        modules = stage["modules"]
         table.add_row(
             str(stage["stage"]),
-            f"{modules[0]} to {modules[-1]}" if len(modules) > 1 else str(modules[0]),
+            module_range(stage["modules"]),
             stage["device"],
             f"{100 * stage['utilisation']:.1f} %",
             f"{stage['wait_s']:.2f} s",
@@ -60,6 +60,11 @@ def _stages(result: "Result") -> Table:
             f"{stage['sent_bytes'] / 2**20:,.1f} MiB",
         )
     return table
+
+
+def module_range(modules: Sequence[int]) -> str:
+    """Returns the indices of a stage's consecutive local modules as text."""
+    return f"{modules[0]} to {modules[-1]}" if len(modules) > 1 else str(modules[0])
 
 
 def _accuracy(error: float | None) -> str:
