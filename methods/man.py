@@ -19,6 +19,7 @@ from isograd.local.base import BASES, BaseLoss, RuleConfig, Site, depth_ratio, l
 from isograd.local.blocks import copy_weights, fitted, fresh, repeatable
 from isograd.local.ema import EMA
 from isograd.local.exchange import Exchange
+from isograd.local.learner import set_lr_factor
 from isograd.local.method import METHODS, Method
 from isograd.local.module import Objective, Through
 from isograd.models.backbone import Unit
@@ -87,6 +88,7 @@ class MAN(Method):
             blocks: ``both``; ``ema`` (no learnable bias); ``learnable`` (the bias alone).
             fusion: ``sum``, or ``scaled`` (MAN++).
             init: ``random`` or ``copy``.
+            bias_lr: Factor on the learning rate of the learnt block.
             num_extra_blocks: Learnt blocks behind both, like the first block from there on that keeps the shape.
             lag: Steps by which the EMA's source is older than need be.
         """
@@ -97,6 +99,7 @@ class MAN(Method):
         blocks: str = choice("both", "ema", "learnable")
         fusion: str = choice("sum", "scaled")
         init: str = choice("random", "copy")
+        bias_lr: float = number(1.0, least=0)
         num_extra_blocks: int = number(0, least=0)
         lag: int = number(0, least=0)
 
@@ -137,6 +140,8 @@ class MAN(Method):
     def _blocks(self, partition: Partition, block: Unit) -> MomentumBlocks:
         config = self.config
         learnable = None if config.blocks == "ema" else fresh(block)
+        if learnable is not None:
+            set_lr_factor(learnable, config.bias_lr)
         ema = None if config.blocks == "learnable" else EMA(fresh(block), block.name, config.decay, config.lag)
         like = repeatable(partition.backbone, block) or block
         extra = [fitted(partition.backbone, like, block.output)[0] for _ in range(config.num_extra_blocks)]

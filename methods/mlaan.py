@@ -10,11 +10,13 @@ network, copies of a few later blocks; beside the first copy stands the exponent
 
 from dataclasses import dataclass, field
 
+import torch
 from isograd.local.base import BASES, BaseLoss, RuleConfig, Site, loss_ratio
 from isograd.local.blocks import copy_weights, fresh
 from isograd.local.ema import EMA, Frozen
 from isograd.local.exchange import Exchange
 from isograd.local.leaps import check_leaps, leaps
+from isograd.local.learner import set_lr_factor
 from isograd.local.method import METHODS, Method
 from isograd.local.module import Objective, Silent, TaskObjective, Through, Weighted
 from isograd.local.window import check_level_weights, check_window, num_passes
@@ -28,20 +30,29 @@ class LeapNetwork(nn.Module):
     """LAM: learnt copies of later blocks in a row, and an average beside the first.
 
     Args:
-        learnable: The learnt blocks.
+        learnable: The learnt blocks; the first, the learnable bias, may be left out: ``nn.Identity``, not used.
         average: Beside the first: an :class:`EMA`, or one that does not move.
+        fusion: Of the two: ``sum``; ``scaled``, by a learnable s and 2 - s; ``average`` (that one alone).
     """
 
-    def __init__(self, learnable: list[nn.Module], average: Frozen) -> None:
+    def __init__(self, learnable: list[nn.Module], average: Frozen, fusion: str = "sum") -> None:
         super().__init__()
-        self.learnable, self.average = nn.ModuleList(learnable), average
+        self.learnable, self.average, self.fusion = nn.ModuleList(learnable), average, fusion
+        self.scale = nn.Parameter(torch.ones(())) if fusion == "scaled" else None
 
     def forward(self, value: Tensor) -> Tensor:
         """Returns the last block's output. Shapes: h_k -> the output of the last block leapt to."""
-        value = self.learnable[0](value) + self.average(value)
+        value = self._fused(value)
         for block in list(self.learnable)[1:]:
             value = block(value)
         return value
+
+    def _fused(self, value: Tensor) -> Tensor:
+        if self.fusion == "average":
+            return self.average(value)
+        if self.scale is None:
+            return self.learnable[0](value) + self.average(value)
+        return self.scale * self.learnable[0](value) + (2 - self.scale) * self.average(value)
 
 
 @METHODS.register("mlaan")
@@ -87,6 +98,9 @@ class MLAAN(Method):
             ema: ``all`` averages move; only the ``last`` one, of the last local module but one; all, and that one twice
                 a step (``last_twice``); or ``none``.
             last_loss: The network's own: the ``cascade`` of weight 1, or both ``levels`` with their weights.
+            bias: The learnt copy beside an average: ``on`` (as released), ``off``, or ``scaled``, by a learnable s and
+                2 - s, as in MAN++.
+            bias_lr: Factor on the learning rate of that copy.
             init: ``copy`` or ``random``.
             leaps: ``auto``: the released lists where there are any for the backbone, else the rule; ``rule``.
             num_leaps: Blocks that the rule leaps to, at most.
@@ -103,6 +117,8 @@ class MLAAN(Method):
         decay: float = number(0.995, least=0, most=1, below=True)
         ema: str = choice("all", "last", "last_twice", "none")
         last_loss: str = choice("cascade", "levels")
+        bias: str = choice("on", "off", "scaled")
+        bias_lr: float = number(1.0, least=0)
         init: str = choice("copy", "random")
         leaps: str = choice("auto", "rule")
         num_leaps: int = number(4, least=1)
@@ -173,7 +189,16 @@ class MLAAN(Method):
         if not units:
             return self._base.objective(Site(partition, partition.units(index)[-1].output, ratio))
         objective = self._base.objective(Site(partition, units[-1].output, ratio))
-        return Through(LeapNetwork([fresh(unit) for unit in units], self._average(partition, index)), objective)
+        return Through(self._leap_network(partition, index, units), objective)
+
+    def _leap_network(self, partition: Partition, index: int, units: list[Unit]) -> LeapNetwork:
+        config = self.config
+        learnable = [fresh(unit) for unit in units]
+        set_lr_factor(learnable[0], config.bias_lr)
+        if config.bias == "off":
+            learnable[0] = nn.Identity()
+        fusion = {"on": "sum", "off": "average"}.get(config.bias, config.bias)
+        return LeapNetwork(learnable, self._average(partition, index), fusion)
 
     def _average(self, partition: Partition, index: int) -> Frozen:
         unit, config = self._leaps(partition, index)[0], self.config
@@ -210,5 +235,6 @@ class MLAAN(Method):
 
 def _copy_weights(network: LeapNetwork, units: list[Unit]) -> None:
     for block, unit in zip(network.learnable, units, strict=True):
-        copy_weights(block, unit)
+        if not isinstance(block, nn.Identity):
+            copy_weights(block, unit)
     copy_weights(network.average.block, units[0])

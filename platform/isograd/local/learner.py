@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from isograd.errors import ConfigError
 from isograd.local.message import Message
@@ -68,7 +68,7 @@ class Learner:
         """Gives the optimizer the learning rate of ``epoch`` (from 1)."""
         lr = self.schedule.lr(self.peak_lr, epoch, self.num_epochs)
         for group in self.optimizer.param_groups:
-            group["lr"] = lr
+            group["lr"] = lr * group["lr_factor"]
 
     def input(self, message: Message) -> Tensor:
         """Returns the module's input in the memory order that its convolutions expect."""
@@ -113,12 +113,29 @@ def make_learner(
     return Learner(module, built, optimizer.lr, schedule, num_epochs, precision, device, seed, task)
 
 
+def set_lr_factor(module: nn.Module, factor: float) -> None:
+    """Lets the weights of a part of a local module learn ``factor`` times as fast as the others."""
+    for weight in module.parameters():
+        weight.lr_factor = factor  # pyright: ignore[reportAttributeAccessIssue]
+
+
 def _optimizer(config: OptimizerConfig, module: LocalModule) -> torch.optim.Optimizer:
-    """Builds the optimizer; weights that say ``no_weight_decay`` of themselves (RepL's scales) are not decayed."""
-    weights = [weight for weight in module.parameters() if weight.requires_grad]
-    undecayed = [weight for weight in weights if getattr(weight, "no_weight_decay", False)]
-    decayed = {id(weight) for weight in weights} - {id(weight) for weight in undecayed}
-    built = config.build([weight for weight in weights if id(weight) in decayed] or undecayed)
-    if undecayed and decayed:
-        built.add_param_group({"params": undecayed, "weight_decay": 0.0})
+    """Builds the optimizer: one group for the weights that nothing is said of, and one for each kind of others.
+
+    Weights may say ``no_weight_decay`` of themselves (RepL's scales), or an ``lr_factor`` (MAN's learnable bias).
+    """
+    groups: dict[tuple[bool, float], list[nn.Parameter]] = {}
+    for weight in module.parameters():
+        if weight.requires_grad:
+            kind = (getattr(weight, "no_weight_decay", False), getattr(weight, "lr_factor", 1.0))
+            groups.setdefault(kind, []).append(weight)
+    (first, weights), *others = sorted(groups.items(), key=lambda item: item[0] != (False, 1.0))
+    built = config.build(weights)
+    built.param_groups[0].update(_group_options(*first))
+    for kind, more in others:
+        built.add_param_group({"params": more, **_group_options(*kind)})
     return built
+
+
+def _group_options(is_undecayed: bool, lr_factor: float) -> dict[str, float]:
+    return {"lr_factor": lr_factor, **({"weight_decay": 0.0} if is_undecayed else {})}
