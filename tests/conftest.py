@@ -15,8 +15,7 @@ os.environ["XDG_CACHE_HOME"] = _CACHE.name
 
 import pytest  # noqa: E402
 import torch  # noqa: E402
-
-from tests.runs import Actors  # noqa: E402
+from isograd.executor.hosts import Hosts  # noqa: E402
 
 torch.set_num_threads(1)
 
@@ -42,8 +41,7 @@ def ray_session() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def actors(ray_session: None) -> Iterator[Actors]:
+def actors(ray_session: None) -> Iterator[Hosts]:
     """Those that a module's tests share: what ends in a module leaves no actor to the next one."""
-    shared = Actors(NUM_CPUS)
-    yield shared
-    shared.close()
+    with Hosts(NUM_CPUS) as hosts:
+        yield hosts

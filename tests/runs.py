@@ -1,7 +1,7 @@
 """Small runs for the tests: random images that any method, backbone and executor can train on."""
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from isograd.data.memory import Images, MemorySource
 from isograd.data.transforms import Augmentation
 from isograd.executor.blueprint import Blueprint
 from isograd.executor.executor import Executor, make_executor
-from isograd.executor.pipelined import Pipeline, pipelined, stage_builders
+from isograd.executor.hosts import Hosts
 from isograd.executor.program import Program
 from isograd.report.events import Event
 from torch import Tensor
@@ -46,49 +46,15 @@ def program(blueprint: Blueprint, **options: object) -> Program:
     return Program(source(shape=blueprint.config.data.shape), carries_pixels=carries_pixels, **options)  # pyright: ignore[reportArgumentType]
 
 
-class Actors:
-    """Actors that host one pipeline after another, each anew: starting an actor takes seconds.
-
-    Args:
-        most: Actors that there is room for.
-    """
-
-    def __init__(self, most: int) -> None:
-        self._pipelines: dict[tuple[object, ...], Pipeline] = {}
-        self._stack = ExitStack()
-        self._most, self._count = most, 0
-
-    def hosting(self, blueprint: Blueprint) -> Pipeline:
-        """Returns a pipeline of this blueprint's stages, at its start."""
-        asked = blueprint.config.executor
-        key = (blueprint.num_stages, asked.threads, asked.queue_depth, asked.channel)
-        if key in self._pipelines:
-            self._pipelines[key].rebuild(stage_builders(blueprint))
-            return self._pipelines[key]
-        if self._count + blueprint.num_stages > self._most:
-            self.close()
-        self._pipelines[key] = self._stack.enter_context(pipelined(blueprint))
-        self._count += blueprint.num_stages
-        return self._pipelines[key]
-
-    def close(self) -> None:
-        self._stack.close()
-        self._pipelines.clear()
-        self._count = 0
-
-
 @contextmanager
-def opened(blueprint: Blueprint, actors: Actors | None = None) -> Iterator[Executor]:
+def opened(blueprint: Blueprint, actors: Hosts | None = None) -> Iterator[Executor]:
     """Runs a block with the blueprint's executor: on these actors, if it is a pipeline and they are given."""
-    if actors is not None and blueprint.config.executor.name == "pipelined":
-        yield actors.hosting(blueprint)
-    else:
-        with make_executor(blueprint) as executor:
-            yield executor
+    with (make_executor if actors is None else actors.open)(blueprint) as executor:
+        yield executor
 
 
 def trained(
-    *overrides: str, start: dict[str, Tensor] | None = None, actors: Actors | None = None, **options: object
+    *overrides: str, start: dict[str, Tensor] | None = None, actors: Hosts | None = None, **options: object
 ) -> dict[str, Tensor]:
     """Returns all state after training with these overrides."""
     blueprint = Blueprint(config(*overrides))

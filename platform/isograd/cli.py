@@ -50,7 +50,16 @@ def _parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(required=True, metavar="VERB")
     train = _verb(verbs, "train", _train, "train; with no options, a small ResNet on scanned digits", overridden=True)
     train.add_argument("--config", action="store_true", help="print every option with its value, and stop")
-    _verb(verbs, "resume", _resume, "go on from a run folder's newest checkpoint", overridden=True, first="folder")
+    resume = _verb(
+        verbs,
+        "resume",
+        _resume,
+        "go on with a run, from its newest checkpoint, or with a study",
+        overridden=True,
+        first="folder",
+    )
+    resume.add_argument("--extend", type=int, default=0, metavar="N", help="of a study: try N more configurations")
+    _verb(verbs, "tune", _tune, "search what a method has to choose", overridden=True, first="space")
     plan = _verb(
         verbs, "plan", _plan, "print the partition, its costs and forecasts, without training", overridden=True
     )
@@ -118,9 +127,32 @@ def _train(options: argparse.Namespace) -> int:
 
 
 def _resume(options: argparse.Namespace) -> int:
+    from isograd.tune.request import is_study
+
+    if is_study(Path(options.folder)):
+        return _resume_study(options)
     from isograd.run.experiment import prepare_resumed
 
     return _execute(prepare_resumed(Path(options.folder), options.overrides))
+
+
+def _resume_study(options: argparse.Namespace) -> int:
+    from isograd.errors import ConfigError
+    from isograd.tune.command import resume_study
+
+    if options.overrides:
+        raise ConfigError(
+            f"{' '.join(options.overrides)} cannot be changed in a study",
+            "Its trials would no longer be comparable",
+            "Use --extend N for more trials, or begin another study with `isograd tune`.",
+        )
+    return resume_study(Path(options.folder), options.extend, wide_console())
+
+
+def _tune(options: argparse.Namespace) -> int:
+    from isograd.tune.command import tune
+
+    return tune(options.space, options.overrides, wide_console())
 
 
 def _execute(prepared: "Prepared") -> int:

@@ -30,6 +30,14 @@ class UnknownNameError(ConfigError):
     """A name is not in its registry."""
 
 
+class SpaceError(ConfigError):
+    """A search space is malformed, or does not fit the run that it changes."""
+
+
+class StudyError(IsogradError):
+    """A study cannot be opened, or is another one than was asked for."""
+
+
 class BackboneError(IsogradError):
     """A network cannot serve as a backbone: it is no chain of units, or does not accept the input."""
 

@@ -71,10 +71,11 @@ def check_choice(option: str, value: Any, known: Sequence[str]) -> None:
 def check_declared(section: str, config: Any) -> None:
     """Raises ConfigError for the first option of a component that breaks its own declaration."""
     for item in fields(config):
-        _check_field(f"{section}.{item.name}", item, getattr(config, item.name))
+        check_field(f"{section}.{item.name}", item, getattr(config, item.name))
 
 
-def _check_field(option: str, item: "Field[Any]", value: Any) -> None:
+def check_field(option: str, item: "Field[Any]", value: Any) -> None:
+    """Raises ConfigError for a value of a dataclass's field that breaks its own declaration."""
     if "choices" in item.metadata:
         check_choice(option, value, item.metadata["choices"])
     if "range" in item.metadata and value is not None:

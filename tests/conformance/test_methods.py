@@ -9,6 +9,7 @@ import pytest
 import torch
 from isograd.config.load import from_dict, to_dict
 from isograd.executor.blueprint import Blueprint
+from isograd.executor.hosts import Hosts
 from isograd.executor.outbox import Nowhere
 from isograd.executor.stage import Stage
 from isograd.local.auxiliary import AUXILIARY
@@ -18,7 +19,7 @@ from isograd.local.module import LocalModule
 from isograd.models.backbone import Feature
 from isograd.report.events import ModuleMetrics
 
-from tests.runs import Actors, config, differences, trained
+from tests.runs import config, differences, trained
 
 BACKBONES = {
     "resnet": ("model=resnet20", "model.width=4"),
@@ -139,7 +140,7 @@ def test_configuration_survives_pickling_and_files(method: str) -> None:
 
 
 @each_method
-def test_pipelined_equals_sequential(actors: Actors, method: str) -> None:
+def test_pipelined_equals_sequential(actors: Hosts, method: str) -> None:
     options = (f"method={method}", *BACKBONES["resnet"], cut(method))
     stages = f"executor.num_stages={num_modules(method, 2)}"
     pipelined = trained(stages, *options, max_steps=8, actors=actors)

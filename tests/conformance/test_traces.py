@@ -16,12 +16,13 @@ import pytest
 import torch
 from isograd.data.batch import Batch
 from isograd.executor.blueprint import Blueprint
+from isograd.executor.hosts import Hosts
 from isograd.executor.program import Program
 from isograd.partition.partition import Partition
 from isograd.report.events import ModuleMetrics
 from torch import Tensor
 
-from tests.runs import Actors, config, opened
+from tests.runs import config, opened
 
 TRACES = Path(__file__).parents[1] / "data" / "traces"
 NUM_STEPS = 5
@@ -187,7 +188,7 @@ def initial(state: dict[str, Tensor], names: Names) -> dict[str, Tensor]:
     }
 
 
-def train(case: str, *overrides: str, actors: Actors | None = None) -> tuple[list[list[float]], dict[str, Tensor]]:
+def train(case: str, *overrides: str, actors: Hosts | None = None) -> tuple[list[list[float]], dict[str, Tensor]]:
     """Returns the losses by step and module that has any, and the final state by released names."""
     configuration = dataclasses.replace(config(*RECIPE, *CASES[case], *overrides), schedule=TraceSchedule())
     blueprint = Blueprint(configuration)
@@ -219,7 +220,7 @@ def test_sequential_computes_what_the_released_code_computes(case: str) -> None:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_pipelined_computes_what_the_released_code_computes(actors: Actors, case: str) -> None:
+def test_pipelined_computes_what_the_released_code_computes(actors: Hosts, case: str) -> None:
     import sys
 
     import ray.cloudpickle

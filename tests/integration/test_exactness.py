@@ -9,10 +9,11 @@ from importlib.util import find_spec
 import pytest
 from isograd.executor.blueprint import Blueprint
 from isograd.executor.channels.contract import CHANNELS
+from isograd.executor.hosts import Hosts
 from isograd.report.events import ModuleMetrics
 from torch import Tensor
 
-from tests.runs import Actors, config, differences, opened, program, trained
+from tests.runs import config, differences, opened, program, trained
 
 RESNET = ("model=resnet32", "model.drop_rate=0.1", "data.image_shape=[3,16,16]")
 VIT = ("model=vit_ti", "model.width=48", "model.patch_size=8", "model.drop_rate=0.1", "model.drop_path_rate=0.2")
@@ -78,24 +79,24 @@ def sequential(overrides: tuple[str, ...]) -> dict[str, Tensor]:
     return trained("executor=sequential", *overrides, max_steps=NUM_STEPS)
 
 
-def check(overrides: tuple[str, ...], num_stages: int, actors: Actors) -> None:
+def check(overrides: tuple[str, ...], num_stages: int, actors: Hosts) -> None:
     stages = f"executor.num_stages={num_stages}"
     pipelined = trained("executor=pipelined", stages, *overrides, max_steps=NUM_STEPS, actors=actors)
     assert differences(sequential(overrides), pipelined) == []
 
 
 @pytest.mark.parametrize(("method", "backbone", "num_stages"), SAMPLE)
-def test_pipelined_equals_sequential(actors: Actors, method: str, backbone: str, num_stages: int) -> None:
+def test_pipelined_equals_sequential(actors: Hosts, method: str, backbone: str, num_stages: int) -> None:
     check((*METHODS[method], *BACKBONES[backbone]), num_stages, actors)
 
 
 @pytest.mark.parametrize("case", NUMERICS)
-def test_pipelined_equals_sequential_in_other_numerics(actors: Actors, case: str) -> None:
+def test_pipelined_equals_sequential_in_other_numerics(actors: Hosts, case: str) -> None:
     check(NUMERICS[case], 2, actors)
 
 
 @pytest.mark.parametrize("channel", sorted(set(CHANNELS) - {"store"}))
-def test_pipelined_equals_sequential_by_every_channel(actors: Actors, channel: str) -> None:
+def test_pipelined_equals_sequential_by_every_channel(actors: Hosts, channel: str) -> None:
     if channel == "direct" and find_spec("nixl") is None:
         pytest.skip("on a CPU Ray's direct transport needs the package nixl")
     overrides = ("method=hpff", "model=resnet20", "partition.num_modules=3", "data.image_shape=[3,16,16]")
@@ -107,14 +108,14 @@ def test_pipelined_equals_sequential_by_every_channel(actors: Actors, channel: s
 @pytest.mark.matrix
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("backbone", BACKBONES)
-def test_pipelined_equals_sequential_everywhere(actors: Actors, method: str, backbone: str) -> None:
+def test_pipelined_equals_sequential_everywhere(actors: Hosts, method: str, backbone: str) -> None:
     if method.startswith("repl") and backbone in ("resnet K=8", "resnet K=16"):
         pytest.skip("no local module has three blocks, so RepL has none to replace")
     for num_stages in (2, 3):
         check((*METHODS[method], *BACKBONES[backbone]), num_stages, actors)
 
 
-def test_evaluation_goes_through_the_pipeline_and_says_the_same(actors: Actors) -> None:
+def test_evaluation_goes_through_the_pipeline_and_says_the_same(actors: Hosts) -> None:
     options = ("model=resnet20", "model.width=4", "partition.num_modules=3")
     metrics = []
     for executor in ("executor=sequential", "executor.num_stages=2"):

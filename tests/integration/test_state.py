@@ -4,8 +4,9 @@ import pytest
 import torch
 from isograd.errors import CheckpointError
 from isograd.executor.blueprint import Blueprint
+from isograd.executor.hosts import Hosts
 
-from tests.runs import Actors, config, differences, opened, program
+from tests.runs import config, differences, opened, program
 
 SMALL = ("model=resnet20", "model.width=4", "partition.num_modules=4", "data.image_shape=[3,16,16]")
 EXECUTORS = {"sequential": ("executor=sequential",), "pipelined": ("executor.num_stages=2",)}
@@ -18,7 +19,7 @@ METHODS = {
 
 @pytest.mark.parametrize("executor", EXECUTORS)
 @pytest.mark.parametrize("method", METHODS)
-def test_training_again_from_a_state_is_the_same(actors: Actors, executor: str, method: str) -> None:
+def test_training_again_from_a_state_is_the_same(actors: Hosts, executor: str, method: str) -> None:
     blueprint = Blueprint(config(*SMALL, *EXECUTORS[executor], *METHODS[method]))
     with opened(blueprint, actors) as executing:
         initial, ends = executing.state(), []
@@ -32,7 +33,7 @@ def test_training_again_from_a_state_is_the_same(actors: Actors, executor: str, 
 
 
 @pytest.mark.parametrize("executor", EXECUTORS)
-def test_a_state_that_does_not_fit_is_refused_and_not_loaded(actors: Actors, executor: str) -> None:
+def test_a_state_that_does_not_fit_is_refused_and_not_loaded(actors: Hosts, executor: str) -> None:
     with opened(Blueprint(config(*SMALL, *EXECUTORS[executor], "method=dgl")), actors) as executing:
         initial, name = executing.state(), "backbone.layer2.0.conv1.weight"
         zeros = {key: torch.zeros_like(tensor) for key, tensor in initial.items()}

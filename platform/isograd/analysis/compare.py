@@ -12,7 +12,6 @@ from isograd.analysis.budget import Budget, budgeted
 from isograd.analysis.comparison import Comparison, Entry, Failure
 from isograd.analysis.isolated import apart
 from isograd.analysis.load import Record
-from isograd.analysis.lock import held
 from isograd.analysis.notes import notes
 from isograd.analysis.planning import Planned
 from isograd.bench.methods import saved_bytes_per_image
@@ -23,6 +22,7 @@ from isograd.report.console import wide_console
 from isograd.report.summary import heading
 from isograd.run.experiment import execute, prepare
 from isograd.run.folder import write_atomically
+from isograd.run.lock import held
 
 _AS_MADE = "Finished runs, as they were trained."
 

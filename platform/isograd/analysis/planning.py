@@ -9,7 +9,6 @@ from pathlib import Path
 from isograd.analysis import load
 from isograd.analysis.arguments import Asked, Request
 from isograd.analysis.comparison import AuxiliaryParameters
-from isograd.analysis.lock import held
 from isograd.config.load import fingerprint
 from isograd.config.load import load as composed
 from isograd.config.schema import RunConfig
@@ -21,6 +20,7 @@ from isograd.partition.partition import RULES
 from isograd.planning.choose import with_cuts
 from isograd.run.experiment import prepare
 from isograd.run.folder import RunFolder, check_writable
+from isograd.run.lock import held
 
 # A comparison starts an interrupted run again, so checkpoints would only cost time; the user's overrides come after.
 _DEFAULTS = ("checkpoint.every_epochs=0",)

@@ -137,9 +137,10 @@ def _checked(override: str, known: dict[str, Mapping[str, Any]]) -> list[str]:
             "Options are given as KEY=VALUE",
             f"Use {override}=VALUE, or `isograd --help`.",
         )
-    if key == "model" and value.split("/")[0] in ("timm", "torchvision") and "/" in value:
-        library, _, architecture = value.partition("/")
-        return [f"model={library}", f"model.architecture={architecture}"]
+    if key == "model":
+        value, more = split_model(value)
+        if more:
+            return [f"model={value}", *(f"model.{name}={text}" for name, text in more.items())]
     choices = [*experiments(), "null"] if key == "experiment" else list(known.get(key, ()))
     if choices and value not in choices:
         raise UnknownNameError(
@@ -148,6 +149,14 @@ def _checked(override: str, known: dict[str, Mapping[str, Any]]) -> list[str]:
             f"Use one of these names for {key}.",
         )
     return [f"++{override}" if _is_open(key, known) else override]
+
+
+def split_model(choice: str) -> tuple[str, dict[str, str]]:
+    """Returns the choice of a model, and the options that ``timm/NAME`` stands for."""
+    library, _, architecture = choice.partition("/")
+    if library in ("timm", "torchvision") and architecture:
+        return library, {"architecture": architecture}
+    return choice, {}
 
 
 def _is_open(key: str, known: dict[str, Mapping[str, Any]]) -> bool:
@@ -170,7 +179,7 @@ def _explained(error: Exception, known: dict[str, Mapping[str, Any]]) -> ConfigE
             "Use the preset with its own method, model and data, or the options without the preset.",
         )
     key = lines[0].split("'")[1] if lines and "'" in lines[0] else ""
-    hint = _owner(key, known) or suggestion(key, _option_names(known))
+    hint = _owner(key, known) or suggestion(key, option_names(known))
     return ConfigError(
         f"the configuration cannot be composed: {text}.{hint}",
         "An option that nothing reads, or a value of the wrong type, would be ignored silently",
@@ -189,7 +198,8 @@ def _owner(key: str, known: dict[str, Mapping[str, Any]]) -> str:
     return f" It is an option of {' and '.join(f'{group}={owner}' for owner in owners)}" if owners else ""
 
 
-def _option_names(known: dict[str, Mapping[str, Any]]) -> list[str]:
+def option_names(known: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Returns the dotted names of all options of all choices."""
     plain = [
         f"{section.name}.{item.name}"
         for section in dataclasses.fields(RunConfig)

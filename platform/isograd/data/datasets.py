@@ -1,6 +1,7 @@
 """The data sets: one row each. A row says where the images lie and how they are usually trained on."""
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -128,11 +129,22 @@ def open_source(config: DataConfig, seed: int) -> Source:
         return _memory(config, seed, *_digits())
     if config.loading == "stream":
         return _stream(config, seed)
-    train, test = (
-        Images(*(tensor.numpy() for tensor in parquet.load_images(split, config.shape, config.num_classes)))
-        for split in _splits(config)
-    )
+    train, test = (_decoded(split, config.shape, config.num_classes, _written(split)) for split in _splits(config))
     return _memory(config, seed, train, test)
+
+
+def _written(split: parquet.ParquetSplit) -> tuple[tuple[int, int], ...]:
+    """Returns what changes when a file does: its time and its size."""
+    found = (Path(file).stat() for file in split.files)
+    return tuple((status.st_mtime_ns, status.st_size) for status in found)
+
+
+@lru_cache(maxsize=2)
+def _decoded(
+    split: parquet.ParquetSplit, shape: tuple[int, int, int], num_classes: int, written: tuple[tuple[int, int], ...]
+) -> Images:
+    """Decodes a split, once for all the runs that a process makes on it: those of a sweep, say."""
+    return Images(*(tensor.numpy() for tensor in parquet.load_images(split, shape, num_classes)))
 
 
 def _memory(config: DataConfig, seed: int, train: Images, test: Images) -> MemorySource:
@@ -175,6 +187,7 @@ def _check_digits(config: DataConfig) -> None:
         )
 
 
+@lru_cache(maxsize=1)
 def _digits() -> tuple[Images, Images]:
     """scikit-learn's bundled scans of handwritten digits, 8x8, 16 grey levels: 1,437 to train, 360 to test."""
     from sklearn.datasets import load_digits

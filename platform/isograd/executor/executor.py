@@ -1,6 +1,7 @@
 """The contract of an executor, and the names under which one can be asked for."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -40,6 +41,10 @@ class Executor(Protocol):
             CheckpointError: A tensor is missing, unknown or of another shape; nothing is loaded then.
         """
         ...
+
+
+# From a blueprint, what its data source holds and the CPUs that readers need, to its executor, open within a block.
+Opener = Callable[[Blueprint, int, int], AbstractContextManager[Executor]]
 
 
 def make_executor(blueprint: Blueprint, held_bytes: int = 0, extra_cpus: int = 0) -> Executor:

@@ -13,7 +13,6 @@ from typing import Any, Self
 
 import ray
 import torch
-from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from torch import Tensor
 
 from isograd.config.schema import ClusterConfig, ExecutorConfig
@@ -24,6 +23,7 @@ from isograd.executor.blueprint import Blueprint
 from isograd.executor.cluster import connected
 from isograd.executor.microbatch_actor import MicrobatchActor, PieceBuilder
 from isograd.executor.piece_plan import PiecePlan, plan_pieces
+from isograd.executor.placement import Reservation
 from isograd.executor.program import Program
 from isograd.local.learner import Learner
 from isograd.report.events import Event, Position, Snapshot
@@ -89,9 +89,9 @@ class MicrobatchPipeline:
             placement.check_store(self._held_bytes)
             need = placement.bundle(self._config)
             _check_whole_gpus(need)
-            group = stack.enter_context(placement.reserved(self.plan.num_stages, need))
+            reservation = stack.enter_context(placement.reserved(self.plan.num_stages, need))
             stack.callback(self._kill)
-            self._actors = [self._actor(index, group, need) for index in range(self.plan.num_stages)]
+            self._actors = [self._actor(index, reservation, need) for index in range(self.plan.num_stages)]
             (address,) = failure.raise_cause([self._actors[0].open.remote()])
             failure.raise_cause([actor.join.remote(*address) for actor in self._actors])
             self.arrange(self.plan)
@@ -149,12 +149,11 @@ class MicrobatchPipeline:
         ]
         return gathered(failure.merged(streams), self.plan.num_stages)
 
-    def _actor(self, index: int, group: Any, need: dict[str, float]) -> Any:
-        strategy = PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=index)
+    def _actor(self, index: int, reservation: Reservation, need: dict[str, float]) -> Any:
         options: Any = {
             "num_cpus": need["CPU"],
             "num_gpus": need.get("GPU", 0),
-            "scheduling_strategy": strategy,
+            "scheduling_strategy": reservation.of(index),
             "max_restarts": 0,
             "max_task_retries": 0,
         }

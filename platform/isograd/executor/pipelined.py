@@ -12,7 +12,6 @@ from typing import Any, Self
 
 import ray
 import torch
-from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from torch import Tensor
 
 from isograd.config.schema import ClusterConfig, ExecutorConfig
@@ -22,6 +21,7 @@ from isograd.executor.blueprint import Blueprint
 from isograd.executor.channels import contract
 from isograd.executor.cluster import connected
 from isograd.executor.outbox import Nowhere
+from isograd.executor.placement import Reservation
 from isograd.executor.program import Program
 from isograd.executor.stage import Stage
 from isograd.local.action import make_recorder
@@ -96,9 +96,9 @@ class Pipeline:
             stack.enter_context(connected(self._cluster, queued_bytes=self._queued_bytes, extra_cpus=self._extra_cpus))
             placement.check_store(self._queued_bytes)
             need = placement.bundle(self._config)
-            group = stack.enter_context(placement.reserved(len(self._builders), need))
+            reservation = stack.enter_context(placement.reserved(len(self._builders), need))
             stack.callback(self._kill)
-            self._actors = [self._actor(index, group, need) for index in range(len(self._builders))]
+            self._actors = [self._actor(index, reservation, need) for index in range(len(self._builders))]
             self._probes = self._may_be_direct(need)
             self._connect()
             self._resources = stack.pop_all()
@@ -184,9 +184,12 @@ class Pipeline:
     def _may_be_direct(self, need: dict[str, float]) -> bool:
         return self._config.channel == "direct" or (self._config.channel == contract.AUTO and "GPU" in need)
 
-    def _actor(self, index: int, group: Any, need: dict[str, float]) -> Any:
-        strategy = PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=index)
-        options = {"num_cpus": need["CPU"], "num_gpus": need.get("GPU", 0), "scheduling_strategy": strategy}
+    def _actor(self, index: int, reservation: Reservation, need: dict[str, float]) -> Any:
+        options = {
+            "num_cpus": need["CPU"],
+            "num_gpus": need.get("GPU", 0),
+            "scheduling_strategy": reservation.of(index),
+        }
         depth = self._config.queue_depth
         actor_class = remote_class(depth, direct_transport=self._may_be_direct(need))
         return actor_class.options(**options).remote(self._builders[index], self._config.threads, depth)

@@ -3,14 +3,17 @@
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import ray
 from ray.util.placement_group import (
     PlacementGroup,
+    get_current_placement_group,
     placement_group,
     placement_group_table,
     remove_placement_group,
 )
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from isograd.config.schema import ExecutorConfig
 from isograd.errors import PlacementError
@@ -36,13 +39,37 @@ def bundle(config: ExecutorConfig) -> dict[str, float]:
     return {"CPU": config.cpus_per_stage, "GPU": config.gpus_per_stage}
 
 
+@dataclass(frozen=True)
+class Reservation:
+    """Bundles for stages.
+
+    Attributes:
+        group: The placement group.
+        first: Index of the first stage's bundle; those of the others follow.
+    """
+
+    group: PlacementGroup
+    first: int = 0
+
+    def of(self, stage: int) -> PlacementGroupSchedulingStrategy:
+        """Returns where a stage's actor goes."""
+        return PlacementGroupSchedulingStrategy(self.group, placement_group_bundle_index=self.first + stage)
+
+
 @contextmanager
-def reserved(num_stages: int, need: dict[str, float]) -> Iterator[PlacementGroup]:
+def reserved(num_stages: int, need: dict[str, float]) -> Iterator[Reservation]:
     """Reserves ``need`` for each of ``num_stages`` stages in one placement group; gives it back afterwards.
+
+    Where this process itself runs in a placement group, as a trial of Ray Tune does, the stages go into the last
+    bundles of that one, which stays.
 
     Raises:
         PlacementError: The cluster does not have it, or others hold it. Said at once, with the numbers.
     """
+    own = get_current_placement_group()
+    if own is not None:
+        yield _within(own, num_stages, need)
+        return
     check_capacity(num_stages, need)
     group = placement_group([need] * num_stages, strategy="PACK")
     try:
@@ -53,9 +80,24 @@ def reserved(num_stages: int, need: dict[str, float]) -> Iterator[PlacementGroup
                 "Other jobs hold the rest, and all stages have to start together",
                 "Wait for them, or use fewer stages (executor.num_stages).",
             )
-        yield group
+        yield Reservation(group)
     finally:
         _release(group)
+
+
+def _within(group: PlacementGroup, num_stages: int, need: dict[str, float]) -> Reservation:
+    first = group.bundle_count - num_stages
+    fits = first >= 0 and all(
+        bundle.get(name, 0) >= amount for bundle in group.bundle_specs[first:] for name, amount in need.items()
+    )
+    if not fits:
+        raise PlacementError(
+            f"{num_stages} stages need {_amounts(need, num_stages)}; this process's placement group has "
+            f"{group.bundle_count} bundles: {group.bundle_specs}",
+            "Each stage takes one of its bundles",
+            "Reserve a bundle for each stage, or use fewer stages (executor.num_stages).",
+        )
+    return Reservation(group, first)
 
 
 def check_capacity(num_stages: int, need: dict[str, float]) -> None:

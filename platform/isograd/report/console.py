@@ -1,4 +1,4 @@
-"""The terminal that tables are printed to."""
+"""The terminal that tables are printed to, and how times are written on it."""
 
 from rich.console import Console
 
@@ -8,3 +8,10 @@ def wide_console(*, stderr: bool = False) -> Console:
     console = Console(stderr=stderr, highlight=False)
     console.width = max(console.width, 140)
     return console
+
+
+def clock(seconds: float) -> str:
+    """Returns a time as ``2:05`` or ``1:02:05``."""
+    minutes, rest = divmod(int(seconds + 0.5), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 
+from isograd.report.console import clock
 from isograd.report.events import Event, ModuleMetrics, Progress, Rebalanced, to_record
 
 _QUIET_S = 15.0  # where there is no bar, nobody waits longer for a sign of life
@@ -107,14 +108,14 @@ class Terminal:
         self._step = event.step
         self._rate = event.num_images / event.elapsed_s if event.elapsed_s else 0.0
         self._bar.update(
-            self._line, completed=event.step, epoch=event.epoch, rate=self._rate, left=_clock(self._left_s())
+            self._line, completed=event.step, epoch=event.epoch, rate=self._rate, left=clock(self._left_s())
         )
         if not self._console.is_terminal and time.monotonic() - self._shown_s >= _QUIET_S:
             self._show(f"epoch {event.epoch:>3}/{self._num_epochs}  step {event.step:,}/{self._num_steps:,}")
 
     def _show(self, what: str) -> None:
         self._shown_s = time.monotonic()
-        self._console.print(f"{what}  {self._rate:,.0f} images/s  {_clock(self._left_s())} left")
+        self._console.print(f"{what}  {self._rate:,.0f} images/s  {clock(self._left_s())} left")
 
     def _tested(self, event: ModuleMetrics) -> None:
         accuracies = self._accuracies.setdefault(event.epoch, {})
@@ -137,9 +138,3 @@ class Terminal:
 
 def _percent(share: float | None) -> str:
     return "-" if share is None else f"{100 * share:.2f}"
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(int(seconds + 0.5), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

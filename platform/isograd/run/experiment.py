@@ -19,7 +19,7 @@ from isograd.data.batch import Source
 from isograd.data.datasets import open_source
 from isograd.errors import CheckpointError, ConfigError, RunFolderError
 from isograd.executor.blueprint import Blueprint
-from isograd.executor.executor import make_executor
+from isograd.executor.executor import Opener, make_executor
 from isograd.executor.loopback import prefer_loopback
 from isograd.executor.program import Program
 from isograd.planning.choose import resolved
@@ -107,8 +107,13 @@ def _check_unfinished(run_folder: RunFolder, program: Program) -> None:
         )
 
 
-def execute(prepared: Prepared, console: Console | None = None) -> Result:
+def execute(prepared: Prepared, console: Console | None = None, open_executor: Opener = make_executor) -> Result:
     """Runs it, and writes the run folder.
+
+    Args:
+        prepared: The run.
+        console: For its progress.
+        open_executor: Where its executor comes from.
 
     Raises:
         IsogradError: The devices cannot be had, a stage died, or the loss is no longer a number. The checkpoints
@@ -119,7 +124,7 @@ def execute(prepared: Prepared, console: Console | None = None) -> Result:
     keeper = TimelineKeeper(planned(blueprint)) if prepared.config.executor.timeline else None
     with ExitStack() as stack:
         stack.enter_context(_readers(prepared.config))
-        executor = stack.enter_context(make_executor(blueprint, program.source.held_bytes, _extra_cpus(prepared)))
+        executor = stack.enter_context(open_executor(blueprint, program.source.held_bytes, _extra_cpus(prepared)))
         if prepared.resumed is not None:
             executor.load_state(prepared.resumed.state)
         _open_folder(prepared)

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 from isograd.analysis.arguments import parse
-from isograd.analysis.lock import held
 from isograd.analysis.planning import check_folders, plan
 from isograd.config.load import fingerprint
 from isograd.errors import ConfigError, PartitionError, RunFolderError
 from isograd.run.folder import RunFolder
+from isograd.run.lock import held
 
 SMALL = ("model.width=4", "executor=sequential", "executor.device=cpu")
 
@@ -34,7 +34,7 @@ def test_an_unfinished_run_is_made_again_unless_it_is_another_or_under_way(tmp_p
     check_folders([ours])
     with pytest.raises(RunFolderError, match=r"it differs in optimizer\.lr"):
         check_folders([other])
-    with held(folder.path), pytest.raises(RunFolderError, match="another comparison is making now"):
+    with held(folder.path), pytest.raises(RunFolderError, match="by another process now"):
         check_folders([ours])
     assert [path.name for path in folder.path.parent.iterdir()] == ["dgl-seed0"]
 

@@ -1,4 +1,4 @@
-"""A run folder that one comparison works in at a time."""
+"""A folder that one process works in at a time."""
 
 import fcntl
 from collections.abc import Iterator
@@ -9,24 +9,24 @@ from isograd.errors import RunFolderError
 
 
 @contextmanager
-def held(run_folder: Path) -> Iterator[None]:
-    """Keeps other comparisons out of a run folder, which need not exist.
+def held(folder: Path) -> Iterator[None]:
+    """Keeps other processes of isograd out of a folder, of a run or of a study, which need not exist.
 
     The lock is the system's, on a file beside the folder: it ends with the process, however that ends.
 
     Raises:
-        RunFolderError: Another comparison works there.
+        RunFolderError: Another process works there.
     """
-    run_folder.parent.mkdir(parents=True, exist_ok=True)
-    path = run_folder.with_name(f".{run_folder.name}.lock")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    path = folder.with_name(f".{folder.name}.lock")
     with path.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise RunFolderError(
-                f"{run_folder} belongs to a run that another comparison is making now",
-                "Starting it again would delete what that one writes",
-                "Wait until it has ended, or use another --output.",
+                f"{folder} is being worked in by another process now",
+                "The two would write over each other",
+                "Wait until that one has ended, or use another folder.",
             ) from error
         try:
             yield

@@ -1,0 +1,211 @@
+"""What a parameter may be, and how it is drawn: one class a distribution.
+
+A distribution turns one parameter into draws of an Optuna trial (its coordinates, in which the searcher thinks), these
+into a value, and that into the options of a run. Coordinates have ranges that never change, so that samplers and
+importances can compare all trials of a study.
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+from optuna.trial import BaseTrial
+
+Coordinates = dict[str, Any]
+Settings = dict[str, Any]  # option -> value, as `isograd train` takes them
+
+NUM_MODULES = "partition.num_modules"
+
+
+class Site(Protocol):
+    """What a distribution may ask of the run that it draws for."""
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """All options, by dotted names; a group's own name leads to its choice."""
+        ...
+
+    @property
+    def num_modules(self) -> int:
+        """K."""
+        ...
+
+    @property
+    def unit_names(self) -> Sequence[str]:
+        """Of the backbone."""
+        ...
+
+
+class Distribution(Protocol):
+    """Of one parameter; a dataclass."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    def draw(self, trial: BaseTrial, name: str, site: Site) -> Any:
+        """Asks the trial for the coordinates of the parameter ``name``; returns its value."""
+        ...
+
+    def settings(self, name: str, value: Any) -> Settings:
+        """Returns the options that a value sets."""
+        ...
+
+    def start(self, name: str, site: Site) -> tuple[Any, Coordinates]:
+        """Returns the value that the site's options have, with its coordinates: none where it lies outside."""
+        ...
+
+    def __str__(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class Number:
+    """From ``low`` to ``high``, both included.
+
+    Attributes:
+        integer: Whether it is whole.
+        log: Whether it is drawn on a logarithmic scale.
+        complement: Whether what is drawn is 1 - value, on a logarithmic scale: for shares near 1, as an EMA decay.
+        step: Distance of neighbouring values, from ``low`` on; None: any (1 for integers).
+    """
+
+    low: float
+    high: float
+    integer: bool = False
+    log: bool = False
+    complement: bool = False
+    step: float | None = None
+
+    def draw(self, trial: BaseTrial, name: str, site: Site) -> float:
+        """Returns a number."""
+        if self.integer:
+            return trial.suggest_int(name, int(self.low), int(self.high), step=int(self.step or 1), log=self.log)
+        if self.complement:
+            return 1 - trial.suggest_float(f"1 - {name}", 1 - self.high, 1 - self.low, log=True)
+        return trial.suggest_float(name, self.low, self.high, step=self.step, log=self.log)
+
+    def settings(self, name: str, value: Any) -> Settings:
+        """Returns the option with the number."""
+        return {name: value}
+
+    def start(self, name: str, site: Site) -> tuple[Any, Coordinates]:
+        """Returns the option's number, if it lies in the range."""
+        value = site.num_modules if name == NUM_MODULES else site.options.get(name)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not self.low <= value <= self.high:
+            return value, {}
+        return value, {f"1 - {name}": 1 - value} if self.complement else {name: value}
+
+    def __str__(self) -> str:
+        kind = "integer" if self.integer else "number"
+        scale = ", log scale of 1 - value" if self.complement else ", log scale" if self.log else ""
+        return f"{kind} from {self.low:g} to {self.high:g}{scale}" + (f", step {self.step:g}" if self.step else "")
+
+
+@dataclass(frozen=True)
+class Categorical:
+    """One of several values without an order.
+
+    Attributes:
+        values: Label -> options that it sets.
+    """
+
+    values: Mapping[str, Settings]
+
+    def draw(self, trial: BaseTrial, name: str, site: Site) -> str:
+        """Returns a label."""
+        return trial.suggest_categorical(name, list(self.values))
+
+    def settings(self, name: str, value: Any) -> Settings:
+        """Returns the options of a label."""
+        return dict(self.values[value])
+
+    def start(self, name: str, site: Site) -> tuple[Any, Coordinates]:
+        """Returns the label whose options are those of the site."""
+        for label, options in self.values.items():
+            if all(site.options.get(option) == value for option, value in options.items()):
+                return label, {name: label}
+        return None, {}
+
+    def __str__(self) -> str:
+        return f"one of {', '.join(self.values)}"
+
+
+def label(value: Any) -> str:
+    """Returns how a categorical value is called: itself, where it is text, else as JSON."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+@dataclass(frozen=True)
+class Cuts:
+    """Where a backbone of N units is cut into K local modules.
+
+    Every split into K non-empty modules can be drawn, each as likely as any other before anything is known, and
+    nothing else can. Coordinate i of K - 1, in [0, 1], is the share of the splits still open whose cut i lies before
+    its own, so a small change of a coordinate moves a cut by a little. Each K has coordinates of its own.
+    """
+
+    def draw(self, trial: BaseTrial, name: str, site: Site) -> list[str]:
+        """Returns the last unit of every module but the last."""
+        names, num_modules = site.unit_names, site.num_modules
+        cuts = range(1, num_modules)
+        shares = [trial.suggest_float(_coordinate(name, num_modules, cut), 0, 1) for cut in cuts]
+        return [names[end - 1] for end in ends_of(shares, len(names))]
+
+    def settings(self, name: str, value: Any) -> Settings:
+        """Returns the explicit partition."""
+        return {"partition": "explicit", NUM_MODULES: len(value) + 1, name: value}
+
+    def start(self, name: str, site: Site) -> tuple[Any, Coordinates]:
+        """Returns the even split into the site's K modules."""
+        names, num_modules = site.unit_names, site.num_modules
+        ends = even_ends(len(names), num_modules)
+        shares = shares_of(ends, len(names))
+        found = {_coordinate(name, num_modules, cut): share for cut, share in enumerate(shares, start=1)}
+        return [names[end - 1] for end in ends], found
+
+    def __str__(self) -> str:
+        return "every split into as many local modules"
+
+
+def even_ends(num_units: int, num_modules: int) -> list[int]:
+    """Returns cuts into modules of as many units each, the first ones one more."""
+    share, rest = divmod(num_units, num_modules)
+    return [share * cut + min(cut, rest) for cut in range(1, num_modules)]
+
+
+def ends_of(shares: Sequence[float], num_units: int) -> list[int]:
+    """Returns the number of units before each cut, of the cuts that shares lead to; see :class:`Cuts`."""
+    ends: list[int] = []
+    for position, share in enumerate(shares):
+        counts = _open_splits(ends[-1] if ends else 0, len(shares) - position, num_units)
+        ends.append(_place(counts, share * sum(counts.values())))
+    return ends
+
+
+def _place(counts: Mapping[int, int], passed: float) -> int:
+    """Returns the place at which as many splits have been passed."""
+    for place, count in counts.items():
+        passed -= count
+        if passed < 0:
+            return place
+    return max(counts)
+
+
+def shares_of(ends: Sequence[int], num_units: int) -> list[float]:
+    """Returns the middle of all shares that lead to these cuts."""
+    shares: list[float] = []
+    for position, end in enumerate(ends):
+        counts = _open_splits(ends[position - 1] if position else 0, len(ends) - position, num_units)
+        before = sum(count for cut, count in counts.items() if cut < end)
+        shares.append((before + counts[end] / 2) / sum(counts.values()))
+    return shares
+
+
+def _open_splits(start: int, num_cuts: int, num_units: int) -> dict[int, int]:
+    """Returns for each place of the next cut how many ways there are to place those after it."""
+    places = range(start + 1, num_units - num_cuts + 1)
+    return {cut: math.comb(num_units - 1 - cut, num_cuts - 1) for cut in places}
+
+
+def _coordinate(name: str, num_modules: int, cut: int) -> str:
+    return f"{name} K={num_modules} cut {cut}"

@@ -1,0 +1,105 @@
+"""The configuration that a search changes: from settings to the configuration of a run."""
+
+import dataclasses
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from omegaconf.errors import OmegaConfBaseException
+
+from isograd.config.load import from_dict, groups, split_model, to_dict
+from isograd.config.schema import RunConfig
+from isograd.errors import ConfigError
+from isograd.executor.blueprint import Blueprint
+from isograd.tune.distributions import Settings
+from isograd.tune.space import Ground
+
+
+def ground_of(config: RunConfig) -> Ground:
+    """Returns what a search space stands on when it changes ``config``."""
+    remembered: dict[str, Any] = {}
+
+    def asked(about: str, sections: tuple[str, ...], settings: Settings, answer: Callable[[RunConfig], Any]) -> Any:
+        relevant = {name: value for name, value in settings.items() if name.partition(".")[0] in sections}
+        key = json.dumps([about, relevant], sort_keys=True)
+        if key not in remembered:
+            remembered[key] = answer(changed(config, relevant))
+        return remembered[key]
+
+    return Ground(
+        options=options_of(config),
+        num_modules_with=lambda settings: asked("K", ("partition", "method"), settings, _num_modules),
+        unit_names_with=lambda settings: asked("units", ("model", "data"), settings, _unit_names),
+    )
+
+
+def options_of(config: RunConfig) -> dict[str, Any]:
+    """Returns all options by dotted names; a group's own name leads to the name of its choice."""
+    tree = to_dict(config)
+    found = {group: tree[group]["name"] for group in groups()}
+    return found | dict(_flat("", tree))
+
+
+def changed(config: RunConfig, settings: Settings) -> RunConfig:
+    """Returns the configuration with some settings changed, as if they had been given to `isograd train`.
+
+    Raises:
+        ConfigError: There is no such option or choice, or its value has the wrong type.
+    """
+    tree, known = to_dict(config), groups()
+    for name in settings.keys() & known.keys():
+        _choose(tree, known, name, settings[name])
+    for name, value in settings.items():
+        if name not in known:
+            _set(tree, name, value)
+    try:
+        return from_dict(tree)
+    except OmegaConfBaseException as error:
+        raise ConfigError(
+            f"{', '.join(f'{name}={value}' for name, value in settings.items())} is no configuration: "
+            f"{str(error).splitlines()[0]}",
+            "A value has the wrong type for its option",
+            "Use values as `isograd train --config` shows them.",
+        ) from error
+
+
+def _choose(tree: dict[str, Any], known: Mapping[str, Mapping[str, Any]], group: str, choice: str) -> None:
+    choice, more = split_model(choice) if group == "model" else (choice, {})
+    if choice not in known[group]:
+        from_dict({**tree, group: {"name": choice}})  # says which there are
+    if tree[group]["name"] != choice or more:
+        tree[group] = dataclasses.asdict(known[group][choice]) | more
+
+
+def _set(tree: dict[str, Any], name: str, value: Any) -> None:
+    *path, last = name.split(".")
+    inner: Any = tree
+    for key in path:
+        inner = inner.get(key) if isinstance(inner, dict) else None
+    if not isinstance(inner, dict) or (last not in inner and len(path) < 2):
+        section = name.partition(".")[0]
+        choice = tree.get(section, {})
+        raise ConfigError(
+            f"{name}={value} cannot be set: {section}={choice.get('name') if isinstance(choice, dict) else choice} "
+            "has no such option",
+            "A value that nothing reads would be searched for nothing",
+            "Use a condition on the choice that has the option, or another choice.",
+        )
+    inner[last] = value
+
+
+def _num_modules(config: RunConfig) -> int:
+    return Blueprint(config).num_modules
+
+
+def _unit_names(config: RunConfig) -> tuple[str, ...]:
+    return tuple(unit.name for unit in Blueprint(config).backbone.units)
+
+
+def _flat(prefix: str, tree: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    found: list[tuple[str, Any]] = []
+    for key, value in tree.items():
+        found.append((f"{prefix}{key}", value))
+        if isinstance(value, dict) and key != "name":
+            found += _flat(f"{prefix}{key}.", value)
+    return [(name, value) for name, value in found if "." in name or not isinstance(value, dict)]

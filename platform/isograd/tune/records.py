@@ -1,0 +1,69 @@
+"""What a sweep's trials have measured, epoch by epoch: JSON lines in the study's folder."""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TextIO
+
+from isograd.errors import StudyError
+
+_FILE = "epochs.jsonl"
+
+
+class EpochRecords:
+    """Appends records, one a trial, seed and epoch; a context manager.
+
+    A trial that was lost reports again what it had reported; the last record counts.
+
+    Args:
+        folder: Of the study.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / _FILE
+        self._file: TextIO
+        self._known: set[tuple[int, int, int]] = set()
+
+    def __enter__(self) -> Self:
+        self._file = self._path.open("a", buffering=1)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+    def take(self, trial: int, record: Mapping[str, Any]) -> None:
+        """Takes one record."""
+        key = (trial, record["seed"], record["epoch"])
+        if key not in self._known:
+            self._known.add(key)
+            self._file.write(json.dumps({"trial": trial, **record}) + "\n")
+
+
+def read_records(folder: Path) -> list[dict[str, Any]]:
+    """Returns the records of a study, ordered by trial, seed and epoch; of several for the same, the last.
+
+    Raises:
+        StudyError: The file cannot be read.
+    """
+    found = {(record["trial"], record["seed"], record["epoch"]): record for record in _lines(folder / _FILE)}
+    return [found[key] for key in sorted(found)]
+
+
+def _lines(path: Path) -> Iterator[dict[str, Any]]:
+    """Yields records; a line that a killed sweep left half-written is none."""
+    try:
+        text = path.read_text() if path.exists() else ""
+    except OSError as error:
+        raise StudyError(
+            f"{path} cannot be read ({error.strerror})",
+            "It holds what the trials have measured",
+            "Use a study's folder that you may read.",
+        ) from error
+    for line in text.splitlines():
+        try:
+            yield json.loads(line)
+        except json.JSONDecodeError:
+            continue

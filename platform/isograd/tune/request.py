@@ -1,0 +1,149 @@
+"""What `isograd tune` is asked for: a space, a sweep, and the runs that both are about."""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from isograd.config.load import from_dict, load, to_dict
+from isograd.config.schema import RunConfig
+from isograd.errors import ConfigError, StudyError
+from isograd.run.folder import write_atomically
+from isograd.tune.distributions import label
+from isograd.tune.space_file import SpaceFile, load_space
+from isograd.tune.sweep_config import SweepConfig, sweep_config
+
+_SWEEP, _SPACE = "sweep.json", "space.yaml"
+_SET_HERE = {
+    "train.max_steps": "train.epochs=N",
+    "seed": "tune.seeds=[0,1,2]",
+    "folder": "tune.folder=DIR",
+    "run_name": "tune.name=NAME",
+}
+# Where and how fast runs are made: a study may go on elsewhere, and its values stay comparable.
+_PASSED_OVER = ("seed", "folder", "run_name", "executor", "cluster", "checkpoint")
+
+
+@dataclass(frozen=True)
+class Request:
+    """A sweep as it is asked for.
+
+    Attributes:
+        items: The command line's, for the record.
+        file: The search space.
+        sweep: How it is searched.
+        base: The configuration that the space changes.
+        name: Of the study.
+        folder: Of the study.
+    """
+
+    items: tuple[str, ...]
+    file: SpaceFile
+    sweep: SweepConfig
+    base: RunConfig
+    name: str
+    folder: Path
+
+    def identity(self) -> dict[str, Any]:
+        """Returns what all trials of a study share; with another one, their values could not be compared."""
+        base = {key: value for key, value in to_dict(self.base).items() if key not in _PASSED_OVER}
+        base["data"] = {key: value for key, value in base["data"].items() if key != "path"}
+        shared = {
+            "space": self.file.space.to_json(),
+            "run": base,
+            "seeds": self.sweep.seeds,
+            "objectives": self.sweep.objectives,
+        }
+        return json.loads(json.dumps(shared))
+
+
+def parse(space: str, items: Sequence[str]) -> Request:
+    """Sorts the items of a command line, and composes what they ask for.
+
+    Args:
+        space: Name or path of the search space.
+        items: ``tune.OPTION=VALUE`` for the sweep, ``space.PARAMETER.KEY=VALUE`` for the space, others for every run.
+
+    Raises:
+        ConfigError: An item is malformed, or cannot be set here.
+    """
+    of_sweep = [item[len("tune.") :] for item in items if item.startswith("tune.")]
+    of_space = [_without(item, "space.") for item in items if item.lstrip("+~").startswith("space.")]
+    of_runs = [item for item in items if not item.lstrip("+~").startswith(("tune.", "space."))]
+    for item in of_runs:
+        _check_run_item(item)
+    sweep = sweep_config(of_sweep)
+    file = load_space(space, of_space)
+    base = load([*_as_overrides(file), *of_runs])
+    name = sweep.name or f"{file.name}-{datetime.now().strftime('%Y%m%d-%H%M%S')}"
+    folder = Path(sweep.folder).expanduser().absolute() / name
+    return Request(tuple(items), file, dataclasses.replace(sweep, name=name), base, name, folder)
+
+
+def keep(request: Request) -> None:
+    """Writes a request into its study's folder, so that the study can go on whatever becomes of the space's file."""
+    request.folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(request.folder / _SPACE, OmegaConf.to_yaml(OmegaConf.create(dict(request.file.tree))))
+    record = {
+        "format": 1,
+        "space": request.file.name,
+        "items": request.items,
+        "sweep": dataclasses.asdict(request.sweep),
+        "base": to_dict(request.base),
+    }
+    write_atomically(request.folder / _SWEEP, json.dumps(record, indent=2) + "\n")
+
+
+def is_study(folder: Path) -> bool:
+    """Whether a folder is one of a study."""
+    return (folder / _SWEEP).is_file()
+
+
+def kept(folder: Path) -> Request:
+    """Reads the request of a study.
+
+    Raises:
+        StudyError: The folder is none of a study, or damaged.
+    """
+    folder = folder.expanduser().absolute()
+    try:
+        record = json.loads((folder / _SWEEP).read_text())
+        file = dataclasses.replace(load_space(str(folder / _SPACE)), name=record["space"])
+        sweep, base = SweepConfig(**record["sweep"]), from_dict(record["base"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StudyError(
+            f"{folder} cannot be read as a study ({type(error).__name__}: {error})",
+            f"A study's folder has {_SWEEP} and {_SPACE}, as `isograd tune` writes them",
+            "Use the folder that `isograd tune` printed.",
+        ) from error
+    return Request(tuple(record["items"]), file, sweep, base, str(sweep.name), folder)
+
+
+def _without(item: str, prefix: str) -> str:
+    sign = item[: len(item) - len(item.lstrip("+~"))]
+    return sign + item[len(sign) + len(prefix) :]
+
+
+def _as_overrides(file: SpaceFile) -> list[str]:
+    """The space's options as a command line has them; choices of groups first, since they reset the others."""
+    texts = [f"{name}={_text(value)}" for name, value in file.options.items()]
+    return sorted(texts, key=lambda text: "." in text.partition("=")[0])
+
+
+def _text(value: Any) -> str:
+    return label(value).replace(" ", "").replace('"', "")
+
+
+def _check_run_item(item: str) -> None:
+    key = item.partition("=")[0].lstrip("+~")
+    if key in _SET_HERE:
+        raise ConfigError(
+            f"{item} cannot be set in a sweep",
+            "It gives each of its runs a seed and a folder of its own",
+            f"Use {_SET_HERE[key]}.",
+        )

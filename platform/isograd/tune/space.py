@@ -1,0 +1,112 @@
+"""A search space: parameters, the conditions under which they exist, and what a run is given of them."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from optuna.trial import BaseTrial
+
+from isograd.tune.distributions import NUM_MODULES, Coordinates, Distribution, Settings
+
+_ABSENT = object()
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """Attributes:
+    name: The option that it sets; any name, where its values say which options they set.
+    distribution: What it may be.
+    when: Parameter or option -> the values with which this parameter exists; all of them have to hold.
+    """
+
+    name: str
+    distribution: Distribution
+    when: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Ground:
+    """The configuration that a space's parameters change.
+
+    Attributes:
+        options: All of it, by dotted names; a group's own name leads to the name of its choice.
+        num_modules_with: Returns K of a run with these settings.
+        unit_names_with: Returns the backbone's units of a run with these settings.
+    """
+
+    options: Mapping[str, Any]
+    num_modules_with: Callable[[Settings], int]
+    unit_names_with: Callable[[Settings], Sequence[str]]
+
+
+@dataclass(frozen=True)
+class Changed:
+    """A ground with some settings changed. Implements :class:`~isograd.tune.distributions.Site`."""
+
+    ground: Ground
+    settings: Settings
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """With the settings in their places."""
+        return {**self.ground.options, **self.settings}
+
+    @property
+    def num_modules(self) -> int:
+        """K."""
+        return self.ground.num_modules_with(self.settings)
+
+    @property
+    def unit_names(self) -> Sequence[str]:
+        """Of the backbone."""
+        return self.ground.unit_names_with(self.settings)
+
+
+@dataclass(frozen=True)
+class SearchSpace:
+    """Parameters, in an order in which each comes after those that its conditions name."""
+
+    parameters: tuple[Parameter, ...]
+
+    def suggest(self, trial: BaseTrial, ground: Ground) -> Settings:
+        """Draws every parameter whose conditions hold; returns the settings of a run."""
+        drawn: dict[str, Any] = {}
+        site = Changed(ground, {})
+        for parameter in self.parameters:
+            if _exists(parameter, drawn, site):
+                value = parameter.distribution.draw(trial, parameter.name, site)
+                drawn[parameter.name] = value
+                site = Changed(ground, site.settings | parameter.distribution.settings(parameter.name, value))
+        return site.settings
+
+    def start(self, ground: Ground) -> Coordinates:
+        """Returns the coordinates of the ground itself, as far as it lies in the space."""
+        found: Coordinates = {}
+        drawn: dict[str, Any] = {}
+        site = Changed(ground, {})
+        for parameter in self.parameters:
+            if _exists(parameter, drawn, site):
+                drawn[parameter.name], coordinates = parameter.distribution.start(parameter.name, site)
+                found |= coordinates
+        return found
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns what tells this space from another one."""
+        return {
+            parameter.name: {
+                "distribution": type(parameter.distribution).__name__.lower(),
+                **asdict(parameter.distribution),
+                "when": {name: list(values) for name, values in parameter.when.items()},
+            }
+            for parameter in self.parameters
+        }
+
+
+def _exists(parameter: Parameter, drawn: Mapping[str, Any], site: Changed) -> bool:
+    return all(_value(name, drawn, site) in allowed for name, allowed in parameter.when.items())
+
+
+def _value(name: str, drawn: Mapping[str, Any], site: Changed) -> Any:
+    if name in drawn:
+        return drawn[name]
+    return site.num_modules if name == NUM_MODULES else site.options.get(name, _ABSENT)

@@ -1,0 +1,154 @@
+"""Search spaces as YAML: composed by Hydra, checked when loaded, with the line of what is wrong.
+
+The format is described in ``search_spaces/README.md``.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+import methods
+from isograd.errors import SpaceError
+from isograd.registry import suggestion
+from isograd.tune.distributions import Settings
+from isograd.tune.parameters import parameters
+from isograd.tune.space import SearchSpace
+
+SPACES = Path(methods.__path__[0]).resolve().parent / "search_spaces"
+
+_SECTIONS = ("options", "parameters")
+
+
+@dataclass(frozen=True)
+class Lines:
+    """Where each entry of a composed space was written, by its path; what is not here came from the command line."""
+
+    places: Mapping[tuple[str, ...], str] = field(default_factory=dict)
+
+    def at(self, *path: str) -> str:
+        """Returns the place as ``file.yaml:12``."""
+        for length in range(len(path), 0, -1):
+            if path[:length] in self.places:
+                return self.places[path[:length]]
+        return "the command line"
+
+
+@dataclass(frozen=True)
+class SpaceFile:
+    """A search space as it was written.
+
+    Attributes:
+        name: Of the file, without its ending.
+        options: Of every run, before those of the command line.
+        space: The parameters.
+        tree: The whole, composed: what a study keeps.
+    """
+
+    name: str
+    options: Settings
+    space: SearchSpace
+    tree: Mapping[str, Any]
+
+
+def known_spaces() -> list[str]:
+    """Returns the names of the spaces that come with isograd."""
+    return sorted(path.stem for path in SPACES.glob("*.yaml"))
+
+
+def load_space(name: str, overrides: Sequence[str] = ()) -> SpaceFile:
+    """Loads a space by its name, or by the path of a YAML file of one's own.
+
+    Args:
+        name: One of :func:`known_spaces`, or a path that ends in ``.yaml``; its ``defaults`` find both.
+        overrides: Of the space, in Hydra's grammar: ``method.decay.high=0.99``, ``~method.widen``.
+
+    Raises:
+        SpaceError: What is wrong, with file and line.
+    """
+    path = _find(name)
+    tree = _composed(path, overrides)
+    lines = Lines(dict(_places(path, overrides)))
+    for key in tree:
+        if key not in _SECTIONS:
+            raise SpaceError(
+                f"{lines.at(key)}: '{key}' is no part of a search space.{suggestion(key, list(_SECTIONS))}",
+                "It would be ignored",
+                f"Use {' and '.join(_SECTIONS)}, at the top.",
+            )
+    space = parameters(tree.get("parameters") or {}, lines)
+    return SpaceFile(path.stem, dict(tree.get("options") or {}), space, tree)
+
+
+def _find(name: str) -> Path:
+    path = Path(name).expanduser() if name.endswith((".yaml", ".yml")) else SPACES / f"{name}.yaml"
+    if path.is_file():
+        return path.absolute()
+    known = known_spaces()
+    raise SpaceError(
+        f"there is no search space '{name}'.{suggestion(name, known)}",
+        f"It is the name of one that comes with isograd ({', '.join(known)}), or the path of a YAML file",
+        f"Use isograd tune {known[0] if known else 'PATH.yaml'}, or the file's path with its ending.",
+    )
+
+
+def _composed(path: Path, overrides: Sequence[str]) -> dict[str, Any]:
+    asked = [_in_parameters(override) for override in overrides]
+    search = [f"hydra.searchpath=[file://{SPACES}]"] if path.parent != SPACES else []
+    try:
+        with initialize_config_dir(version_base=None, config_dir=str(path.parent)):
+            found = compose(config_name=path.stem, overrides=[*asked, *search])
+        return OmegaConf.to_container(found, resolve=True)  # pyright: ignore[reportReturnType]
+    except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
+        raise SpaceError(
+            f"{path.name} cannot be composed: {_brief(error)}",
+            "A space is YAML that Hydra composes: its defaults, itself, and what the command line changes",
+            "Use the format of search_spaces/README.md, and space.NAME.KEY=VALUE for parameters that are there.",
+        ) from error
+
+
+def _in_parameters(override: str) -> str:
+    """Turns ``method.decay.high=1`` into an override of the section with the parameters."""
+    sign = override[: len(override) - len(override.lstrip("+~"))]
+    return f"{sign}parameters.{override[len(sign) :]}"
+
+
+def _brief(error: Exception) -> str:
+    causes = [error] if error.__cause__ is None else [error, error.__cause__]
+    lines = [line.strip(" .") for cause in causes for line in str(cause).splitlines()[:3] if line.strip()]
+    return "; ".join(dict.fromkeys(lines))
+
+
+def _places(path: Path, overrides: Sequence[str]) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Yields where entries stand, those of a file's defaults before its own, which win."""
+    document = yaml.compose(path.read_text(), Loader=yaml.SafeLoader)
+    if not isinstance(document, yaml.MappingNode):
+        return
+    for default in _defaults(document):
+        base = next((folder / f"{default}.yaml" for folder in (path.parent, SPACES)), None)
+        if base is not None and base.is_file() and base != path:
+            yield from _places(base, ())
+    yield from _of_node(path, (), document)
+    for override in overrides:  # what the command line sets stands in no file
+        name = override.lstrip("+~").partition("=")[0]
+        yield ("parameters", *name.split(".")), "the command line"
+
+
+def _defaults(document: yaml.MappingNode) -> Iterator[str]:
+    for key, value in document.value:
+        if key.value == "defaults" and isinstance(value, yaml.SequenceNode):
+            yield from (item.value for item in value.value if isinstance(item, yaml.ScalarNode))
+
+
+def _of_node(path: Path, at: tuple[str, ...], node: yaml.Node) -> Iterator[tuple[tuple[str, ...], str]]:
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            inner = (*at, str(key.value))
+            yield inner, f"{path.name}:{key.start_mark.line + 1}"
+            yield from _of_node(path, inner, value)

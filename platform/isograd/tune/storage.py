@@ -1,0 +1,81 @@
+"""Where studies are kept: an SQL database or a journal, by Optuna."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import optuna
+from optuna.exceptions import StorageInternalError
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend
+from sqlalchemy.exc import SQLAlchemyError
+
+from isograd.errors import StudyError
+
+_SQLITE = "sqlite:///"
+_PATIENCE_S = 10  # for another process that writes
+
+
+def default_url(folder: Path) -> str:
+    """Returns the storage of a study that names none: SQLite in its folder."""
+    return f"{_SQLITE}{folder / 'study.db'}"
+
+
+def open_storage(url: str, *, new: bool) -> BaseStorage:
+    """Opens a storage.
+
+    Args:
+        url: An SQLAlchemy URL, or the path of a journal, which ends in ``.log``.
+        new: Whether a file may be made that is not there.
+
+    Raises:
+        StudyError: It is missing, locked, damaged, or its driver is not installed.
+    """
+    path = _file(url)
+    if path is not None and not new and not path.exists():
+        raise StudyError(
+            f"the storage {url} is missing: there is no file {path}",
+            "All trials of the study are kept there",
+            "Use the storage that the study was begun with (tune.storage), or begin another study.",
+        )
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # else it says every trial again
+    with storage_errors(url):
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        if url.startswith(_SQLITE):
+            return RDBStorage(url, engine_kwargs={"connect_args": {"timeout": _PATIENCE_S}})
+        if path is not None:
+            return JournalStorage(JournalFileBackend(str(path)))
+        return RDBStorage(url)
+
+
+@contextmanager
+def storage_errors(url: str) -> Iterator[None]:
+    """Says in three parts what a storage raises.
+
+    Raises:
+        StudyError: The storage cannot be read or written.
+    """
+    try:
+        yield
+    except (SQLAlchemyError, StorageInternalError, OSError, ImportError, ValueError) as error:
+        cause = error.__cause__ or error
+        text = str(cause).splitlines()[0]
+        locked = "locked" in text
+        raise StudyError(
+            f"the storage {url} {'is locked by another process' if locked else 'cannot be used'} "
+            f"({type(cause).__name__}: {text})",
+            f"A sweep waits {_PATIENCE_S} s for it; every proposal and every result is written there"
+            if locked
+            else "Every proposal and every result is written there",
+            "Wait until the other process has ended, and use `isograd resume`."
+            if locked
+            else "Use tune.storage with a database that can be reached, or leave it out: SQLite in the study's folder.",
+        ) from error
+
+
+def _file(url: str) -> Path | None:
+    """Returns the file that a storage is, or None where it is a server."""
+    if url.startswith(_SQLITE):
+        return Path(url[len(_SQLITE) :])
+    return Path(url).expanduser().absolute() if url.endswith(".log") else None

@@ -1,0 +1,189 @@
+"""`isograd tune`: a study's trials on Ray Tune, until there is nothing left to try."""
+
+import logging
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from rich.console import Console
+
+from isograd.config.schema import RunConfig
+from isograd.errors import IsogradError
+from isograd.executor.loopback import prefer_loopback
+from isograd.run.lock import held
+from isograd.tune.progress import Best, Progress
+from isograd.tune.records import EpochRecords
+from isograd.tune.request import Request, keep, kept
+from isograd.tune.study import Assignment, Outcome, Study, create_study, open_study, outcome_of
+
+_TUNE_FOLDER = "tune"  # Tune's own files, of no use once the sweep has ended
+# Tune's tables and its files a trial would say again what we say and keep; a trial that fails reports no metric.
+_QUIET = {
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": "3600",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+}
+
+
+def begin(request: Request) -> Study:
+    """Begins a study, and writes its folder.
+
+    Raises:
+        IsogradError: The space does not fit the run, the study exists, or its storage cannot be used.
+    """
+    keep(request)
+    return create_study(request)
+
+
+def reopen(folder: Path, extend: int = 0) -> Study:
+    """Opens the study of a folder, to go on with it.
+
+    Args:
+        folder: The study's.
+        extend: How many more configurations it is to try.
+
+    Raises:
+        IsogradError: There is no such study, or its storage cannot be used.
+    """
+    study = open_study(kept(folder))
+    if extend:
+        study.extend(extend)
+    return study
+
+
+def sweep(study: Study, console: Console) -> Best:
+    """Tries what a study has left; returns the best of all its trials.
+
+    Raises:
+        IsogradError: The cluster can never hold a trial, or the storage cannot be used any more. What has been tried
+            is kept.
+    """
+    best = _best(study)
+    if not study.num_left:
+        return best
+    if study.request.base.cluster.address is None:
+        prefer_loopback()
+    with ExitStack() as stack:
+        stack.enter_context(held(study.request.folder))
+        stack.enter_context(_quiet())
+        _connect(stack, study.request.base)
+        _fit(study, best, console)
+    return best
+
+
+def _connect(stack: ExitStack, config: RunConfig) -> None:
+    from isograd.executor.cluster import connected
+
+    streams = config.data.loading == "stream"
+    stack.enter_context(connected(config.cluster, extra_cpus=1 if streams else 0))
+
+
+def _fit(study: Study, best: Best, console: Console) -> None:
+    from ray import tune
+
+    from isograd.tune.resources import check_room, resources
+    from isograd.tune.search import StudySearch
+    from isograd.tune.stopping import make_scheduler, stops
+    from isograd.tune.trial import Trial
+
+    request = study.request
+    config, num_epochs = request.sweep, request.base.train.epochs
+    room = check_room(request.base)
+    progress = Progress(console, best, num_trials=study.num_trials, num_left=study.num_left)
+
+    def ended(assignment: Assignment, outcome: Outcome) -> None:
+        if not config.keep_checkpoints:
+            _drop_checkpoints(request.folder / "trials" / f"{assignment.number:04d}")
+        progress.ended(assignment, outcome)
+
+    with EpochRecords(request.folder) as records:
+        how = {"seeds": config.seeds, "legs": stops(config, num_epochs), "num_retries": config.num_retries}
+        search = StudySearch(study, how, num_epochs, records.take, ended)
+        tuner = tune.Tuner(
+            tune.with_resources(Trial, resources),
+            tune_config=tune.TuneConfig(
+                search_alg=search,
+                scheduler=make_scheduler(config, num_epochs, _earlier(study)),
+                num_samples=study.num_left,
+                max_concurrent_trials=config.max_concurrent or room.most_concurrent,
+                reuse_actors=config.reuse_actors and "peak_bytes" not in config.objectives,
+            ),
+            run_config=tune.RunConfig(
+                name=_TUNE_FOLDER,
+                storage_path=str(request.folder),
+                verbose=0,
+                failure_config=tune.FailureConfig(max_failures=config.num_lost_retries),
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+            ),
+        )
+        try:
+            with _own_cause():
+                tuner.fit()
+        finally:
+            shutil.rmtree(request.folder / _TUNE_FOLDER, ignore_errors=True)
+
+
+def _best(study: Study) -> Best:
+    best = Best(study.request.sweep.objectives)
+    for trial in study.trials:
+        outcome = outcome_of(trial)
+        if outcome is not None and outcome.kind == "complete":
+            best.take(trial.number, outcome.metrics)
+    return best
+
+
+def _earlier(study: Study) -> dict[int, dict[int, float]]:
+    """Test errors by epoch of trials that have ended: they set the bar that later ones have to pass."""
+    from isograd.tune.records import read_records
+
+    ended = {trial.number for trial in study.trials if outcome_of(trial) is not None}
+    errors: dict[int, dict[int, list[float]]] = {}
+    for record in read_records(study.request.folder):
+        if record["trial"] in ended:
+            errors.setdefault(record["trial"], {}).setdefault(record["epoch"], []).append(record["test_error"])
+    num_seeds = len(study.request.sweep.seeds)
+    return {
+        trial: {epoch: sum(found) / num_seeds for epoch, found in by_epoch.items() if len(found) == num_seeds}
+        for trial, by_epoch in errors.items()
+    }
+
+
+def _drop_checkpoints(folder: Path) -> None:
+    for path in folder.glob("seed-*/checkpoints"):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+@contextmanager
+def _own_cause() -> Iterator[None]:
+    """Raises the platform's own error where Tune wrapped one."""
+    try:
+        yield
+    except Exception as error:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, IsogradError):
+            cause = cause.__cause__ or cause.__context__
+        if cause is not None:
+            raise cause from None
+        raise
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in _QUIET}
+    os.environ.update(_QUIET)
+    loggers = [logging.getLogger(name) for name in ("ray.tune", "ray.air", "optuna")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})

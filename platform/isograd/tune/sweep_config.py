@@ -1,0 +1,123 @@
+"""What a sweep is asked for, apart from the runs themselves: options ``tune.NAME=VALUE`` of `isograd tune`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from isograd.errors import ConfigError
+from isograd.options import Range, check_choice, check_declared, check_number, choice, number
+from isograd.registry import suggestion
+
+OBJECTIVES = {
+    "test_error": "test error after the last epoch, mean over seeds",
+    "peak_bytes": "largest memory of a stage, over seeds",
+    "epoch_s": "seconds of training an epoch, mean over seeds",
+}
+
+
+@dataclass
+class SweepConfig:
+    """How a space is searched.
+
+    Attributes:
+        name: Of the study, and of its folder; null: the space and the time.
+        folder: Where studies are kept. On several nodes, a file system that all of them see lets a trial that was lost
+            go on where it was; without one it begins anew.
+        num_trials: Configurations to try; those that cannot be trained, or were tried before, do not count.
+        seeds: Of each configuration; the searcher sees means over them.
+        objectives: What is minimised: ``test_error``, ``peak_bytes``, ``epoch_s``.
+        sampler: ``tpe`` (of several objectives: multi-objective TPE), ``nsga2``, ``gp`` or ``random``.
+        sampler_seed: Of the searcher's own draws.
+        num_startup: Trials that are drawn at random before the searcher follows what it has seen.
+        start_from_defaults: Whether the first trial is the method as it is configured, cut evenly.
+        scheduler: ``asha`` stops trials early that are behind others at the same epoch; ``none``. It looks at the
+            test error; of several objectives, what it stopped is on no front.
+        grace_epochs: Before these ``asha`` stops nothing.
+        reduction: At each of its stops, one in so many goes on; these are so many times as far apart.
+        storage: Of the study: an SQLAlchemy URL, or the path of a journal (``.log``); null: SQLite in the study's
+            folder.
+        max_concurrent: Trials at once; null: as many as the cluster has room for.
+        num_retries: Of a trial that fails, from its last checkpoint.
+        num_lost_retries: Of a trial whose process or node is lost.
+        reuse_actors: Whether a trial takes over the processes of one before it. Not where memory is an objective: a
+            process remembers its largest.
+        keep_checkpoints: Whether those of trials that have ended stay.
+    """
+
+    name: str | None = None
+    folder: str = "studies"
+    num_trials: int = number(32, least=1)
+    seeds: list[int] = field(default_factory=lambda: [0])
+    objectives: list[str] = field(default_factory=lambda: ["test_error"])
+    sampler: str = choice("tpe", "nsga2", "gp", "random")
+    sampler_seed: int = number(0, least=0)
+    num_startup: int = number(10, least=0)
+    start_from_defaults: bool = True
+    scheduler: str = choice("asha", "none")
+    grace_epochs: int = number(1, least=1)
+    reduction: int = number(3, least=2)
+    storage: str | None = None
+    max_concurrent: int | None = None
+    num_retries: int = number(1, least=0)
+    num_lost_retries: int = number(3, least=0)
+    reuse_actors: bool = True
+    keep_checkpoints: bool = False
+
+    @property
+    def has_several_objectives(self) -> bool:
+        """Whether there is a front instead of a best trial."""
+        return len(self.objectives) > 1
+
+
+def sweep_config(overrides: Sequence[str]) -> SweepConfig:
+    """Returns the options of a sweep.
+
+    Args:
+        overrides: As ``num_trials=64``, without ``tune.``.
+
+    Raises:
+        ConfigError: An option is unknown, or has a value that it cannot have.
+    """
+    try:
+        merged = OmegaConf.merge(OmegaConf.structured(SweepConfig()), OmegaConf.from_dotlist(list(overrides)))
+        config = OmegaConf.to_object(merged)
+    except (OmegaConfBaseException, ValueError) as error:
+        text = str(error).splitlines()[0]
+        key = text.split("'")[1] if text.count("'") > 1 else ""
+        raise ConfigError(
+            f"tune: {text}.{suggestion(key, list(SweepConfig.__dataclass_fields__))}",
+            f"A sweep has the options {', '.join(f'tune.{name}' for name in SweepConfig.__dataclass_fields__)}",
+            "Use one of these, as tune.num_trials=64.",
+        ) from error
+    assert isinstance(config, SweepConfig)
+    _check(config)
+    return config
+
+
+def _check(config: SweepConfig) -> None:
+    check_declared("tune", config)
+    if config.max_concurrent is not None:
+        check_number("tune.max_concurrent", config.max_concurrent, Range(1))
+    for name, values in (("seeds", config.seeds), ("objectives", config.objectives)):
+        if not values or len(set(values)) < len(values):
+            raise ConfigError(
+                f"tune.{name}={values} does not list {name}",
+                "There has to be at least one, each once",
+                f"Use tune.{name}=[{'0,1,2' if name == 'seeds' else 'test_error'}].",
+            )
+    for objective in config.objectives:
+        check_choice("tune.objectives", objective, tuple(OBJECTIVES))
+    if config.name is not None and (not config.name or "/" in config.name or config.name.startswith(".")):
+        raise ConfigError(
+            f"tune.name='{config.name}' cannot be the name of a folder below tune.folder",
+            "It would be hidden, or lie elsewhere",
+            "Use a name without slashes that does not begin with a dot, and tune.folder=PATH.",
+        )
+    if config.sampler == "gp" and config.has_several_objectives:
+        raise ConfigError(
+            f"tune.sampler=gp does not go with {len(config.objectives)} objectives",
+            "Its several-objective form takes no conditional parameters",
+            "Use tune.sampler=tpe or tune.sampler=nsga2.",
+        )
