@@ -12,7 +12,7 @@ from isograd.errors import IsogradError
 from isograd.report.console import wide_console
 
 if TYPE_CHECKING:
-    from isograd.run.experiment import Prepared
+    pass
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -50,6 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(required=True, metavar="VERB")
     train = _verb(verbs, "train", _train, "train; with no options, a small ResNet on scanned digits", overridden=True)
     train.add_argument("--config", action="store_true", help="print every option with its value, and stop")
+    train.add_argument("--from-trial", metavar="STUDY/TRIAL", help="run a study's trial again; TRIAL may be `best`")
     resume = _verb(
         verbs,
         "resume",
@@ -115,6 +116,10 @@ def _verb(
 def _train(options: argparse.Namespace) -> int:
     from isograd.config.load import load, to_dict
 
+    if options.from_trial is not None:
+        from isograd.tune.rerun import rerun
+
+        return rerun(options.from_trial, options.overrides, wide_console())
     config = load(options.overrides)
     if options.config:
         from omegaconf import OmegaConf
@@ -122,8 +127,10 @@ def _train(options: argparse.Namespace) -> int:
         print(OmegaConf.to_yaml(OmegaConf.create(to_dict(config))))
         return 0
     from isograd.run.experiment import prepare
+    from isograd.run.shown import train
 
-    return _execute(prepare(config))
+    train(prepare(config), wide_console())
+    return 0
 
 
 def _resume(options: argparse.Namespace) -> int:
@@ -132,8 +139,10 @@ def _resume(options: argparse.Namespace) -> int:
     if is_study(Path(options.folder)):
         return _resume_study(options)
     from isograd.run.experiment import prepare_resumed
+    from isograd.run.shown import train
 
-    return _execute(prepare_resumed(Path(options.folder), options.overrides))
+    train(prepare_resumed(Path(options.folder), options.overrides), wide_console())
+    return 0
 
 
 def _resume_study(options: argparse.Namespace) -> int:
@@ -153,17 +162,6 @@ def _tune(options: argparse.Namespace) -> int:
     from isograd.tune.command import tune
 
     return tune(options.space, options.overrides, wide_console())
-
-
-def _execute(prepared: "Prepared") -> int:
-    from isograd.report.summary import heading, summary
-    from isograd.run.experiment import execute
-
-    console = wide_console()
-    console.print(heading(prepared))
-    result = execute(prepared, console)
-    console.print(summary(result, prepared.folder.path))
-    return 0
 
 
 def _plan(options: argparse.Namespace) -> int:

@@ -124,8 +124,3 @@ def read(path: Path, fingerprint: str) -> Checkpoint:
             "Use the configuration in its run folder; only executor, cluster, checkpoint and folders may differ.",
         )
     return Checkpoint(position, header["fingerprint"], state)
-
-
-def saved_step(path: Path) -> int:
-    """Returns the training step at which a checkpoint was written, from its folder's name."""
-    return int(path.name.rpartition("-")[2])

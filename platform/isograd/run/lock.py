@@ -1,18 +1,26 @@
 """A folder that one process works in at a time."""
 
 import fcntl
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 from isograd.errors import RunFolderError
 
+_POLL_S = 0.1
+
 
 @contextmanager
-def held(folder: Path) -> Iterator[None]:
+def held(folder: Path, patience_s: float = 0.0) -> Iterator[None]:
     """Keeps other processes of isograd out of a folder, of a run or of a study, which need not exist.
 
     The lock is the system's, on a file beside the folder: it ends with the process, however that ends.
+
+    Args:
+        folder: The folder.
+        patience_s: How long to wait for a process that works there, and may be about to end.
 
     Raises:
         RunFolderError: Another process works there.
@@ -20,15 +28,24 @@ def held(folder: Path) -> Iterator[None]:
     folder.parent.mkdir(parents=True, exist_ok=True)
     path = folder.with_name(f".{folder.name}.lock")
     with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise RunFolderError(
-                f"{folder} is being worked in by another process now",
-                "The two would write over each other",
-                "Wait until that one has ended, or use another folder.",
-            ) from error
+        deadline_s = time.monotonic() + patience_s
+        while not _locked(file):
+            if time.monotonic() >= deadline_s:
+                raise RunFolderError(
+                    f"{folder} is being worked in by another process now",
+                    "The two would write over each other",
+                    "Wait until that one has ended, or use another folder.",
+                )
+            time.sleep(_POLL_S)
         try:
             yield
         finally:
             path.unlink(missing_ok=True)
+
+
+def _locked(file: TextIO) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -6,8 +6,8 @@ the run folders: a trial that broke off goes on from there, bit for bit.
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -17,24 +17,52 @@ from isograd.executor.executor import Opener
 from isograd.run import checkpoint
 from isograd.run.experiment import Prepared, execute, prepare, prepare_resumed
 from isograd.run.folder import RunFolder
+from isograd.run.lock import held
 from isograd.run.result import Result
+
+_PATIENCE_S = 30.0  # for the process of a trial that was lost, which may be slow to end
+_LEGS = "legs.jsonl"
+
+
+@dataclass(frozen=True)
+class SeedRun:
+    """One seed's run, all its legs together.
+
+    Attributes:
+        images_per_s: Training images a second.
+        peak_bytes: Largest memory of a stage.
+        wall_s: Seconds of training and testing.
+        device_s: Sum over stages of the time that each held its device.
+        devices: Where each stage computed.
+        hardware: The machine.
+    """
+
+    seed: int
+    images_per_s: float
+    peak_bytes: int
+    wall_s: float
+    device_s: float
+    devices: tuple[str, ...]
+    hardware: str
 
 
 @dataclass(frozen=True)
 class Leg:
-    """What a leg came to.
+    """What a trial has come to after a leg.
 
     Attributes:
         epoch: The last one that is trained.
-        metrics: At that epoch: means over seeds, of memory the largest.
+        metrics: At that epoch: means over seeds; of memory the largest, of training time the sum.
         by_epoch: Mean test error over seeds by epoch, of the whole trial so far.
         records: One a seed and epoch of the whole trial so far, with all that was measured.
+        runs: One a seed.
     """
 
     epoch: int
     metrics: Mapping[str, float]
     by_epoch: Mapping[int, float]
     records: Sequence[Mapping[str, Any]]
+    runs: Sequence[SeedRun]
 
 
 @dataclass
@@ -46,17 +74,12 @@ class TrialRuns:
         seeds: Of the runs.
         folder: Of the trial.
         open_executor: Where executors come from.
-
-    Attributes:
-        train_s: Seconds spent training and testing, of all legs and seeds.
     """
 
     config: RunConfig
     seeds: Sequence[int]
     folder: Path
     open_executor: Opener
-    train_s: float = 0.0
-    _speeds: dict[int, list[tuple[int, float]]] = field(default_factory=dict)
 
     def advance(self, epoch: int) -> Leg:
         """Trains all seeds to the end of ``epoch``, from wherever their folders say.
@@ -64,54 +87,88 @@ class TrialRuns:
         Raises:
             IsogradError: What a run raises.
         """
-        results = {seed: self._advanced(seed, epoch) for seed in self.seeds}
+        with held(self.folder, _PATIENCE_S):
+            results = {seed: self._advanced(seed, epoch) for seed in self.seeds}
+            runs = [self._seed_run(seed) for seed in self.seeds]
         records = [record for seed, result in results.items() for record in _records(seed, result, epoch)]
-        errors = {
-            number: fmean(record["test_error"] for record in records if record["epoch"] == number)
-            for number in range(1, epoch + 1)
-        }
-        metrics = {
-            "test_error": errors[epoch],
-            "best_test_error": fmean(
-                min(record["test_error"] for record in records if record["seed"] == seed) for seed in self.seeds
-            ),
-            "peak_bytes": max(stage["peak_bytes"] for result in results.values() for stage in result.stages),
-            "epoch_s": fmean(self._epoch_s(seed) for seed in self.seeds),
-            "train_s": self.train_s,
-        }
-        return Leg(epoch, metrics, errors, records)
+        return Leg(epoch, self._metrics(records, runs, epoch), _means(records, epoch), records, runs)
 
     def config_of(self, seed: int) -> RunConfig:
         """Returns the configuration of a seed's run."""
         saving = replace(self.config.checkpoint, every_epochs=self.config.checkpoint.every_epochs or 1)
         return replace(self.config, seed=seed, folder=str(self.folder), run_name=f"seed-{seed}", checkpoint=saving)
 
+    def _metrics(self, records: Sequence[Mapping[str, Any]], runs: Sequence[SeedRun], epoch: int) -> dict[str, float]:
+        best = [min(record["test_error"] for record in records if record["seed"] == seed) for seed in self.seeds]
+        return {
+            "test_error": _means(records, epoch)[epoch],
+            "best_test_error": fmean(best),
+            "peak_bytes": max(run.peak_bytes for run in runs),
+            "epoch_s": fmean(self._num_train / run.images_per_s for run in runs),
+            "train_s": sum(run.wall_s for run in runs),
+        }
+
     def _advanced(self, seed: int, epoch: int) -> Result:
-        folder = RunFolder(self.folder / f"seed-{seed}")
-        if not checkpoint.saved(folder.checkpoints):
-            shutil.rmtree(folder.path, ignore_errors=True)  # broken off before its first checkpoint
-            return self._executed(seed, prepare(self.config_of(seed)), epoch)
-        step = checkpoint.saved_step(checkpoint.newest(folder.checkpoints))
-        result = _stored(folder)
-        if result is not None and result.num_epochs >= epoch and result.num_steps == step:
-            return result
-        return self._executed(seed, prepare_resumed(folder.path), epoch)
+        folder = self._run_folder(seed)
+        stored = _stored(folder)
+        if stored is not None and stored.num_epochs >= epoch:
+            return stored
+        if checkpoint.saved(folder.checkpoints):
+            return self._executed(seed, prepare_resumed(folder.path), epoch)
+        shutil.rmtree(folder.path, ignore_errors=True)  # broken off before its first checkpoint
+        return self._executed(seed, prepare(self.config_of(seed)), epoch)
 
     def _executed(self, seed: int, prepared: Prepared, epoch: int) -> Result:
         program = prepared.program
         last = 0 if epoch >= program.num_epochs else epoch * program.steps_per_epoch
         result = execute(replace(prepared, program=replace(program, max_steps=last)), None, self.open_executor)
-        self.train_s += result.wall_s
-        num_trained = result.num_steps - program.start.step
-        epoch_s = program.source.num_train / result.images_per_s if result.images_per_s else 0.0
-        self._speeds.setdefault(seed, []).append((num_trained, epoch_s))
+        num_images = result.stages[-1]["num_images"]
+        leg = {
+            "start": program.start.step,
+            "num_train": program.source.num_train,
+            "num_images": num_images,
+            "train_s": num_images / result.images_per_s if result.images_per_s else 0.0,
+            "peak_bytes": max(stage["peak_bytes"] for stage in result.stages),
+            "wall_s": result.wall_s,
+            "device_s": result.device_s,
+            "devices": [stage["device"] for stage in result.stages],
+            "hardware": result.hardware,
+        }
+        with (self._run_folder(seed).path / _LEGS).open("a") as file:
+            file.write(json.dumps(leg) + "\n")
         return result
 
-    def _epoch_s(self, seed: int) -> float:
-        """Returns seconds an epoch, over the legs that this process has trained."""
-        legs = self._speeds.get(seed, [])
-        steps = sum(num_steps for num_steps, _ in legs)
-        return sum(num_steps * epoch_s for num_steps, epoch_s in legs) / steps if steps else 0.0
+    def _run_folder(self, seed: int) -> RunFolder:
+        return RunFolder(self.folder / f"seed-{seed}")
+
+    def _legs(self, seed: int) -> list[dict[str, Any]]:
+        lines = (self._run_folder(seed).path / _LEGS).read_text().splitlines()
+        return list({leg["start"]: leg for leg in map(json.loads, lines)}.values())
+
+    @property
+    def _num_train(self) -> int:
+        return self._legs(self.seeds[0])[0]["num_train"]
+
+    def _seed_run(self, seed: int) -> SeedRun:
+        legs = self._legs(seed)
+        train_s = sum(leg["train_s"] for leg in legs)
+        return SeedRun(
+            seed,
+            images_per_s=sum(leg["num_images"] for leg in legs) / train_s if train_s else 0.0,
+            peak_bytes=max(leg["peak_bytes"] for leg in legs),
+            wall_s=sum(leg["wall_s"] for leg in legs),
+            device_s=sum(leg["device_s"] for leg in legs),
+            devices=tuple(legs[-1]["devices"]),
+            hardware=legs[-1]["hardware"],
+        )
+
+
+def _means(records: Sequence[Mapping[str, Any]], epoch: int) -> dict[int, float]:
+    """Returns the mean test error over seeds of each epoch."""
+    return {
+        number: fmean(record["test_error"] for record in records if record["epoch"] == number)
+        for number in range(1, epoch + 1)
+    }
 
 
 def _stored(folder: RunFolder) -> Result | None:
@@ -122,16 +179,14 @@ def _stored(folder: RunFolder) -> Result | None:
         return None
 
 
-def _records(seed: int, result: Result, epoch: int) -> list[dict[str, Any]]:
-    """Returns what was measured in each epoch up to ``epoch``."""
-    return [
-        {
-            "seed": seed,
-            "epoch": row["epoch"],
-            "test_error": row["module_test_errors"][-1],
-            "module_test_errors": row["module_test_errors"],
-            "module_train_losses": row["module_train_losses"],
-        }
-        for row in result.history
-        if row["epoch"] <= epoch
-    ]
+def _records(seed: int, result: Result, epoch: int) -> Iterator[dict[str, Any]]:
+    """Yields what was measured in each epoch up to ``epoch``."""
+    for row in result.history:
+        if row["epoch"] <= epoch:
+            errors = row["module_test_errors"]
+            yield {"seed": seed, "epoch": row["epoch"], "test_error": errors[-1], **row}
+
+
+def as_json(run: SeedRun) -> dict[str, Any]:
+    """Returns a run as JSON."""
+    return {**asdict(run), "devices": list(run.devices)}

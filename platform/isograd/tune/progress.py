@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 
 from isograd.report.console import clock
-from isograd.tune.study import Assignment, Outcome
+from isograd.tune.study import Assignment, Outcome, Study, outcome_of
 
 
 @dataclass
@@ -39,6 +39,16 @@ class Best:
             return f"front of {len(self.values)}: {', '.join(map(str, sorted(self.values)))}"
         ((number, (value,)),) = self.values.items()
         return f"best {shown(self.objectives[0], value)} (trial {number})"
+
+
+def best_of(study: Study) -> Best:
+    """Returns the best of a study's complete trials."""
+    best = Best(study.request.sweep.objectives)
+    for trial in study.trials:
+        outcome = outcome_of(trial)
+        if outcome is not None and outcome.kind == "complete":
+            best.take(trial.number, outcome.metrics)
+    return best
 
 
 class Progress:

@@ -1,16 +1,17 @@
 """A study as Ray Tune's searcher."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
 from isograd.config.load import to_dict
-from isograd.tune.legs import Leg
+from isograd.tune.legs import Leg, as_json
 from isograd.tune.study import Assignment, Outcome, Study
 from isograd.tune.trial import FAILED, RESULT
 
+T = TypeVar("T")
 Listener = Callable[[Assignment, Outcome], None]
 
 
@@ -27,6 +28,10 @@ class StudySearch(OptunaSearch):
         num_epochs: Of a trial's full length.
         take: Takes every record of an epoch, with the trial's number.
         ended: Is told of every trial's end.
+
+    Attributes:
+        failure: What went wrong here, such as a storage that is locked; Tune would take it for the trial's. Nothing is
+            proposed or told after it, so a sweep that goes on finds the trials as under way.
     """
 
     def __init__(
@@ -41,6 +46,7 @@ class StudySearch(OptunaSearch):
         self._study, self._how, self._num_epochs = study, how, num_epochs
         self._take, self._ended = take, ended
         self._assignments: dict[str, Assignment] = {}
+        self.failure: Exception | None = None
 
     def set_search_properties(self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any) -> bool:
         """Takes nothing from Tune: the study has it all."""
@@ -48,7 +54,9 @@ class StudySearch(OptunaSearch):
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Returns what the study proposes."""
-        assignment = self._study.propose()
+        assignment = self._safely(self._study.propose)
+        if self.failure is not None:
+            raise self.failure
         if assignment is None:
             return Searcher.FINISHED
         self._assignments[trial_id] = assignment
@@ -57,22 +65,16 @@ class StudySearch(OptunaSearch):
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Takes a leg of a trial that goes on."""
-        leg: Leg | None = result.get(RESULT)
-        if leg is not None:
-            number = self._assignments[trial_id].number
-            for record in leg.records:
-                self._take(number, record)
-            self._study.report(number, leg.by_epoch)
+        self._safely(self._take_leg, self._assignments[trial_id].number, result.get(RESULT))
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Takes a trial's end: it is complete, was stopped, has failed, or was lost."""
         if trial_id not in self._assignments or not (result or error):
             return  # broken off: the study has it as under way, and a sweep that goes on takes it up
-        if result and not error:
-            self.on_trial_result(trial_id, result)
         assignment, outcome = self._assignments.pop(trial_id), self._outcome(result or {}, error)
-        self._study.tell(assignment.number, outcome)
-        self._ended(assignment, outcome)
+        self._safely(self._take_leg, assignment.number, None if error or result is None else result.get(RESULT))
+        self._safely(self._study.tell, assignment.number, outcome)
+        self._safely(self._ended, assignment, outcome)
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune keeps a copy of all that it is given, to restore from; we go on from the study
@@ -86,6 +88,22 @@ class StudySearch(OptunaSearch):
     def restore(self, checkpoint_path: str) -> None:
         """Restores nothing."""
 
+    def _take_leg(self, number: int, leg: Leg | None) -> None:
+        if leg is not None:
+            for record in leg.records:
+                self._take(number, record)
+            self._study.report(number, leg.by_epoch)
+
+    def _safely(self, work: Callable[..., T], *arguments: Any) -> T | None:
+        """Does something of ours, unless something went wrong before; keeps what goes wrong."""
+        if self.failure is not None:
+            return None
+        try:
+            return work(*arguments)
+        except Exception as error:
+            self.failure = error
+            return None
+
     def _outcome(self, result: Mapping[str, Any], error: bool) -> Outcome:
         epoch = result.get("epoch", 0)
         if error:
@@ -93,4 +111,6 @@ class StudySearch(OptunaSearch):
         if FAILED in result:
             return Outcome("failed", {}, epoch, result[FAILED])
         kind = "complete" if epoch >= self._num_epochs else "pruned"
-        return Outcome(kind, {**result[RESULT].metrics, "wall_s": result["wall_s"]}, epoch)
+        leg: Leg = result[RESULT]
+        metrics = {**leg.metrics, "wall_s": result["wall_s"]}
+        return Outcome(kind, metrics, epoch, "", [as_json(run) for run in leg.runs], result.get("hostname", ""))

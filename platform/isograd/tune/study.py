@@ -5,7 +5,7 @@ extended with all that its searcher knew. Everything here runs in the driver and
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -57,12 +57,16 @@ class Outcome:
         metrics: At its end, means over seeds; of a trial that failed or was lost, none.
         epoch: The last one that it trained.
         reason: Why it failed or was lost.
+        runs: One a seed; see :class:`~isograd.tune.legs.SeedRun`.
+        host: Where it ended.
     """
 
     kind: str
     metrics: Mapping[str, float]
     epoch: int
     reason: str = ""
+    runs: Sequence[Mapping[str, Any]] = ()
+    host: str = ""
 
 
 class Study:
@@ -131,7 +135,7 @@ class Study:
         """Ends a trial. A value counts only if the trial is complete."""
         trial = self._assigned.pop(number)
         with storage_errors(self.url):
-            trial.set_user_attr(_OUTCOME, asdict(outcome))
+            trial.set_user_attr(_OUTCOME, json.loads(json.dumps(asdict(outcome))))
             if outcome.kind == "complete":
                 self._study.tell(trial, [outcome.metrics[name] for name in self.request.sweep.objectives])
             else:

@@ -10,13 +10,14 @@ from pathlib import Path
 from rich.console import Console
 
 from isograd.config.schema import RunConfig
-from isograd.errors import IsogradError
 from isograd.executor.loopback import prefer_loopback
 from isograd.run.lock import held
-from isograd.tune.progress import Best, Progress
+from isograd.run.provenance import provenance as provenance_of
+from isograd.tune.progress import Best, Progress, best_of
 from isograd.tune.records import EpochRecords
 from isograd.tune.request import Request, keep, kept
 from isograd.tune.study import Assignment, Outcome, Study, create_study, open_study, outcome_of
+from isograd.tune.table import write_table
 
 _TUNE_FOLDER = "tune"  # Tune's own files, of no use once the sweep has ended
 # Tune's tables and its files a trial would say again what we say and keep; a trial that fails reports no metric.
@@ -63,7 +64,7 @@ def sweep(study: Study, console: Console) -> Best:
         IsogradError: The cluster can never hold a trial, or the storage cannot be used any more. What has been tried
             is kept.
     """
-    best = _best(study)
+    best = best_of(study)
     if not study.num_left:
         return best
     if study.request.base.cluster.address is None:
@@ -71,6 +72,8 @@ def sweep(study: Study, console: Console) -> Best:
     with ExitStack() as stack:
         stack.enter_context(held(study.request.folder))
         stack.enter_context(_quiet())
+        provenance = provenance_of(study.request.sweep.sampler_seed)
+        stack.callback(write_table, study, provenance)
         _connect(stack, study.request.base)
         _fit(study, best, console)
     return best
@@ -122,19 +125,14 @@ def _fit(study: Study, best: Best, console: Console) -> None:
             ),
         )
         try:
-            with _own_cause():
-                tuner.fit()
+            tuner.fit()
+        except Exception:
+            if search.failure is None:
+                raise
         finally:
             shutil.rmtree(request.folder / _TUNE_FOLDER, ignore_errors=True)
-
-
-def _best(study: Study) -> Best:
-    best = Best(study.request.sweep.objectives)
-    for trial in study.trials:
-        outcome = outcome_of(trial)
-        if outcome is not None and outcome.kind == "complete":
-            best.take(trial.number, outcome.metrics)
-    return best
+        if search.failure is not None:
+            raise search.failure
 
 
 def _earlier(study: Study) -> dict[int, dict[int, float]]:
@@ -156,20 +154,6 @@ def _earlier(study: Study) -> dict[int, dict[int, float]]:
 def _drop_checkpoints(folder: Path) -> None:
     for path in folder.glob("seed-*/checkpoints"):
         shutil.rmtree(path, ignore_errors=True)
-
-
-@contextmanager
-def _own_cause() -> Iterator[None]:
-    """Raises the platform's own error where Tune wrapped one."""
-    try:
-        yield
-    except Exception as error:
-        cause: BaseException | None = error
-        while cause is not None and not isinstance(cause, IsogradError):
-            cause = cause.__cause__ or cause.__context__
-        if cause is not None:
-            raise cause from None
-        raise
 
 
 @contextmanager

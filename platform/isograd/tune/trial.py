@@ -82,4 +82,3 @@ def _may_pass(error: Exception) -> bool:
 def _reason(error: Exception) -> str:
     text = error.what if isinstance(error, IsogradError) else f"{type(error).__name__}: {error}"
     return " ".join(text.split())[:500]
-

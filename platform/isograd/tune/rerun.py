@@ -1,0 +1,71 @@
+"""`isograd train --from-trial`: a study's trial again, on its own."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from omegaconf import OmegaConf
+from rich.console import Console
+
+from isograd.config.load import fingerprint
+from isograd.config.schema import RunConfig
+from isograd.errors import ConfigError
+from isograd.run.experiment import prepare
+from isograd.run.shown import train
+from isograd.tune.chosen import Chosen, choose
+from isograd.tune.ground import changed
+
+
+def rerun(text: str, overrides: Sequence[str], console: Console) -> int:
+    """Trains all seeds of a trial, and says whether they come to the numbers that the study has.
+
+    Args:
+        text: The trial; see :func:`~isograd.tune.chosen.choose`.
+        overrides: Of executor, cluster, checkpoints and folder; what changes the numbers is refused.
+        console: For progress.
+
+    Returns:
+        The exit status: 1 where any number differs.
+
+    Raises:
+        IsogradError: There is no such trial, or an override would change its numbers.
+    """
+    chosen = choose(text)
+    configs = [_with(chosen.config_of(seed), overrides) for seed in chosen.seeds]
+    found: dict[tuple[int, int], float] = {}
+    for config in configs:
+        result = train(prepare(config), console)
+        found |= {(config.seed, row["epoch"]): row["module_test_errors"][-1] for row in result.history}
+    differing = [key for key, error in chosen.test_errors.items() if found.get(key) != error]
+    console.print(f"\n{_said(chosen, found, differing)}", markup=False, soft_wrap=True)
+    return int(bool(differing))
+
+
+def _with(config: RunConfig, overrides: Sequence[str]) -> RunConfig:
+    parsed = OmegaConf.from_dotlist(list(overrides))
+    names = [override.partition("=")[0] for override in overrides]
+    made = changed(config, {name: _plain(OmegaConf.select(parsed, name)) for name in names})
+    if fingerprint(made) != fingerprint(config):
+        raise ConfigError(
+            f"{' '.join(overrides)} changes what the trial computes",
+            "A trial that runs again is to come to the same numbers",
+            "Use overrides of executor, cluster, checkpoint, folder and run_name only.",
+        )
+    return made
+
+
+def _plain(value: Any) -> Any:
+    return OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+
+
+def _said(chosen: Chosen, found: dict[tuple[int, int], float], differing: Sequence[tuple[int, int]]) -> str:
+    epoch = chosen.outcome.epoch
+    ours = sum(found[seed, epoch] for seed in chosen.seeds if (seed, epoch) in found) / len(chosen.seeds)
+    seeds = f"{len(chosen.seeds)} seeds" if len(chosen.seeds) > 1 else f"seed {chosen.seeds[0]}"
+    said = f"{chosen.name}: test error {100 * ours:.2f} % after {epoch} epochs, {seeds}"
+    if not differing:
+        return f"{said}; equal to the study's to the last bit, in all {len(chosen.test_errors)} epochs"
+    seed, first = sorted(differing, key=lambda key: key[1])[0]
+    return (
+        f"{said}; the study has {100 * chosen.outcome.metrics['test_error']:.2f} %. They differ from epoch {first} on "
+        f"(seed {seed}): {found.get((seed, first))} here, {chosen.test_errors[seed, first]} there"
+    )
