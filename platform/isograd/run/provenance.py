@@ -4,6 +4,7 @@ import os
 import platform
 import subprocess
 import sys
+from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,7 @@ def _version(package: str) -> str | None:
         return None
 
 
+@lru_cache  # of a process that makes many runs, what it has imported
 def _git(*arguments: str) -> str | None:
     """Asks git about the checkout that this file is in; None where it is in none."""
     command = ["git", "-C", str(Path(__file__).parent), *arguments]

@@ -13,6 +13,8 @@ from typing import Any, ClassVar, Protocol
 
 from optuna.trial import BaseTrial
 
+from isograd.errors import PartitionError
+
 Coordinates = dict[str, Any]
 Settings = dict[str, Any]  # option -> value, as `isograd train` takes them
 
@@ -145,8 +147,14 @@ class Cuts:
     """
 
     def draw(self, trial: BaseTrial, name: str, site: Site) -> list[str]:
-        """Returns the last unit of every module but the last."""
+        """Returns the last unit of every module but the last. Raises PartitionError where there are too few."""
         names, num_modules = site.unit_names, site.num_modules
+        if num_modules > len(names):
+            raise PartitionError(
+                f"{num_modules} local modules were drawn for a backbone of {len(names)} units",
+                "Each module needs at least one",
+                f"Use space.{NUM_MODULES}.high={len(names)}, or a deeper backbone.",
+            )
         cuts = range(1, num_modules)
         shares = [trial.suggest_float(_coordinate(name, num_modules, cut), 0, 1) for cut in cuts]
         return [names[end - 1] for end in ends_of(shares, len(names))]

@@ -60,11 +60,11 @@ def _plain(value: Any) -> Any:
 def _said(chosen: Chosen, found: dict[tuple[int, int], float], differing: Sequence[tuple[int, int]]) -> str:
     epoch = chosen.outcome.epoch
     ours = sum(found[seed, epoch] for seed in chosen.seeds if (seed, epoch) in found) / len(chosen.seeds)
-    seeds = f"{len(chosen.seeds)} seeds" if len(chosen.seeds) > 1 else f"seed {chosen.seeds[0]}"
-    said = f"{chosen.name}: test error {100 * ours:.2f} % after {epoch} epochs, {seeds}"
+    seeds = ", ".join(map(str, chosen.seeds))
+    said = f"{chosen.name}: test error {100 * ours:.2f} % after {epoch} epochs, mean over seeds {seeds}"
     if not differing:
         return f"{said}; equal to the study's to the last bit, in all {len(chosen.test_errors)} epochs"
-    seed, first = sorted(differing, key=lambda key: key[1])[0]
+    seed, first = min(differing, key=lambda key: key[1])
     return (
         f"{said}; the study has {100 * chosen.outcome.metrics['test_error']:.2f} %. They differ from epoch {first} on "
         f"(seed {seed}): {found.get((seed, first))} here, {chosen.test_errors[seed, first]} there"

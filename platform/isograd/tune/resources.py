@@ -1,6 +1,5 @@
 """What a trial reserves, and whether a cluster can ever give it."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import ray
@@ -10,15 +9,6 @@ from isograd.config.load import from_dict
 from isograd.config.schema import RunConfig
 from isograd.executor import placement
 from isograd.executor.blueprint import Blueprint
-
-
-@dataclass(frozen=True)
-class Room:
-    """Attributes:
-    most_concurrent: Trials that may run at once; None: as many as their reservations allow.
-    """
-
-    most_concurrent: int | None
 
 
 def resources(given: dict[str, Any]) -> tune.PlacementGroupFactory:
@@ -34,19 +24,21 @@ def resources(given: dict[str, Any]) -> tune.PlacementGroupFactory:
     return tune.PlacementGroupFactory([{}, *[need] * Blueprint(config).num_stages], strategy="PACK")
 
 
-def check_room(config: RunConfig) -> Room:
+def check_room(config: RunConfig) -> int | None:
     """Checks that the cluster can ever hold a trial.
 
     Args:
         config: What all trials have in common.
 
+    Returns:
+        How many may run at once; None: as many as their reservations allow.
+
     Raises:
-        PlacementError: It cannot. Said at once, with the numbers.
+        PlacementError: It cannot hold one. Said at once, with the numbers.
     """
     need = placement.bundle(config.executor)
     num_stages = 1 if config.executor.name == "sequential" else Blueprint(config).num_stages
     placement.check_capacity(num_stages, need)
     if config.data.loading != "stream":
-        return Room(None)
-    spare = int((ray.cluster_resources().get("CPU", 1) - 1) // (need["CPU"] * num_stages))  # Ray Data reads on one
-    return Room(max(spare, 1))
+        return None
+    return max(int((ray.cluster_resources().get("CPU", 1) - 1) // (need["CPU"] * num_stages)), 1)  # Data reads on one

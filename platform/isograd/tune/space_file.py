@@ -49,12 +49,14 @@ class SpaceFile:
         options: Of every run, before those of the command line.
         space: The parameters.
         tree: The whole, composed: what a study keeps.
+        lines: Where it was written.
     """
 
     name: str
     options: Settings
     space: SearchSpace
     tree: Mapping[str, Any]
+    lines: Lines
 
 
 def known_spaces() -> list[str]:
@@ -83,7 +85,7 @@ def load_space(name: str, overrides: Sequence[str] = ()) -> SpaceFile:
                 f"Use {' and '.join(_SECTIONS)}, at the top.",
             )
     space = parameters(tree.get("parameters") or {}, lines)
-    return SpaceFile(path.stem, dict(tree.get("options") or {}), space, tree)
+    return SpaceFile(path.stem, dict(tree.get("options") or {}), space, tree, lines)
 
 
 def _find(name: str) -> Path:

@@ -38,7 +38,7 @@ def open_storage(url: str, *, new: bool) -> BaseStorage:
             "All trials of the study are kept there",
             "Use the storage that the study was begun with (tune.storage), or begin another study.",
         )
-    optuna.logging.set_verbosity(optuna.logging.WARNING)  # else it says every trial again
+    quiet_optuna()
     with storage_errors(url):
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -47,6 +47,11 @@ def open_storage(url: str, *, new: bool) -> BaseStorage:
         if path is not None:
             return JournalStorage(JournalFileBackend(str(path)))
         return RDBStorage(url)
+
+
+def quiet_optuna() -> None:
+    """Keeps Optuna from saying every trial again."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
 @contextmanager

@@ -5,7 +5,8 @@ extended with all that its searcher knew. Everything here runs in the driver and
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -24,7 +25,7 @@ from isograd.registry import suggestion
 from isograd.seeding import derive
 from isograd.tune.distributions import Settings
 from isograd.tune.ground import changed, ground_of
-from isograd.tune.request import Request
+from isograd.tune.request import Request, keep
 from isograd.tune.samplers import make_sampler
 from isograd.tune.storage import default_url, open_storage, storage_errors
 
@@ -81,6 +82,7 @@ class Study:
         self.request, self.url, self._study = request, url, study
         self._ground = ground_of(request.base)
         self._assigned: dict[int, Trial] = {}
+        self._reported: set[tuple[int, int]] = set()
         self._known: dict[str, int] = {}
         for trial in self._trials():
             if _ASSIGNED in trial.user_attrs and trial.state != TrialState.FAIL:
@@ -126,9 +128,9 @@ class Study:
         if self.request.sweep.has_several_objectives:
             return
         with storage_errors(self.url):
-            known = self._study.trials[number].intermediate_values
             for epoch, value in values.items():
-                if epoch not in known:
+                if (number, epoch) not in self._reported:
+                    self._reported.add((number, epoch))
                     self._assigned[number].report(value, epoch)
 
     def tell(self, number: int, outcome: Outcome) -> None:
@@ -148,14 +150,15 @@ class Study:
 
     def _taken_up(self, trial: FrozenTrial) -> Assignment:
         self._assigned[trial.number] = Trial(self._study, trial._trial_id)
+        self._reported |= {(trial.number, epoch) for epoch in trial.intermediate_values}
         return assignment_of(trial)
 
     def _drawn(self) -> Assignment | None:
         reason = ""
         for attempt in range(_MOST_REFUSALS):
-            trial, settings = self._draw(follows=attempt < _INSISTENCE)
+            trial = self._ask(follows=attempt < _INSISTENCE)
             try:
-                config = self._checked(settings)
+                settings, config = self._suggested(trial, follows=attempt < _INSISTENCE)
             except IsogradError as error:
                 reason = f"trial {trial.number}: {error.what}"
                 self._refuse(trial, error.what)
@@ -171,21 +174,28 @@ class Study:
             return Assignment(trial.number, config, settings)
         return self._exhausted(reason)
 
-    def _draw(self, *, follows: bool) -> tuple[Trial, Settings]:
+    def _ask(self, *, follows: bool) -> Trial:
+        with self._sampling(follows=follows):
+            return self._study.ask()
+
+    def _suggested(self, trial: Trial, *, follows: bool) -> tuple[Settings, RunConfig]:
+        """Draws a configuration, and checks it."""
+        with self._sampling(follows=follows):
+            settings = self.request.file.space.suggest(trial, self._ground)
+        config = with_cuts(changed(self.request.base, settings))
+        Blueprint(config).check()
+        return settings, config
+
+    @contextmanager
+    def _sampling(self, *, follows: bool) -> Iterator[None]:
         """Draws as the sampler says, or, where that one insists on what is refused, at random."""
         sampler = self._study.sampler
         if not follows:
             self._study.sampler = RandomSampler()
         try:
-            trial = self._study.ask()
-            return trial, self.request.file.space.suggest(trial, self._ground)
+            yield
         finally:
             self._study.sampler = sampler
-
-    def _checked(self, settings: Mapping[str, Any]) -> RunConfig:
-        config = with_cuts(changed(self.request.base, dict(settings)))
-        Blueprint(config).check()
-        return config
 
     def _refuse(self, trial: Trial, reason: str) -> None:
         trial.set_user_attr(_REFUSED, reason)
@@ -236,6 +246,7 @@ def create_study(request: Request) -> Study:
         made.set_user_attr(_NUM_TRIALS, request.sweep.num_trials)
         if request.sweep.start_from_defaults:
             made.enqueue_trial(request.file.space.start(ground_of(request.base)))
+    keep(request)
     return Study(request, url, made)
 
 

@@ -3,7 +3,7 @@
 import logging
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -12,10 +12,11 @@ from rich.console import Console
 from isograd.config.schema import RunConfig
 from isograd.executor.loopback import prefer_loopback
 from isograd.run.lock import held
-from isograd.run.provenance import provenance as provenance_of
-from isograd.tune.progress import Best, Progress, best_of
+from isograd.run.provenance import provenance
+from isograd.tune.check import check_request
+from isograd.tune.progress import Progress, best_of
 from isograd.tune.records import EpochRecords
-from isograd.tune.request import Request, keep, kept
+from isograd.tune.request import Request, kept
 from isograd.tune.study import Assignment, Outcome, Study, create_study, open_study, outcome_of
 from isograd.tune.table import write_table
 
@@ -31,52 +32,69 @@ _QUIET = {
 }
 
 
-def begin(request: Request) -> Study:
-    """Begins a study, and writes its folder.
+def begin(request: Request, console: Console) -> Study:
+    """Begins a study, and tries all that it is to try.
 
     Raises:
-        IsogradError: The space does not fit the run, the study exists, or its storage cannot be used.
+        IsogradError: The space does not fit the runs, the cluster can never hold a trial, the study exists, or its
+            storage cannot be used. What has been tried until then is kept.
     """
-    keep(request)
-    return create_study(request)
+    check_request(request)
+    return _sweep(request, create_study, console)
 
 
-def reopen(folder: Path, extend: int = 0) -> Study:
-    """Opens the study of a folder, to go on with it.
+def resume(folder: Path, extend: int, console: Console) -> Study:
+    """Goes on with a study.
 
     Args:
         folder: The study's.
         extend: How many more configurations it is to try.
+        console: For progress.
 
     Raises:
         IsogradError: There is no such study, or its storage cannot be used.
     """
-    study = open_study(kept(folder))
-    if extend:
-        study.extend(extend)
+
+    def opened(request: Request) -> Study:
+        study = open_study(request)
+        if extend:
+            study.extend(extend)
+        return study
+
+    return _sweep(kept(folder), opened, console)
+
+
+def _sweep(request: Request, opening: Callable[[Request], Study], console: Console) -> Study:
+    if request.base.cluster.address is None:
+        prefer_loopback()
+    with ExitStack() as stack:
+        stack.enter_context(held(request.folder))
+        stack.enter_context(_quiet())
+        _connect(stack, request.base)
+        most_concurrent = _room(request.base)
+        study = opening(request)
+        console.print(_heading(study), markup=False, soft_wrap=True)
+        stack.callback(write_table, study, provenance(request.sweep.sampler_seed))
+        if study.num_left:
+            _fit(study, most_concurrent, console)
     return study
 
 
-def sweep(study: Study, console: Console) -> Best:
-    """Tries what a study has left; returns the best of all its trials.
+def _heading(study: Study) -> str:
+    request = study.request
+    config, base = request.sweep, request.base
+    seeds = f"{len(config.seeds)} seeds" if len(config.seeds) > 1 else f"seed {config.seeds[0]}"
+    return (
+        f"{request.name}: {len(request.file.space.parameters)} parameters of {request.file.name}, "
+        f"{study.num_left} of {study.num_trials} trials left, {base.train.epochs} epochs, {seeds}, "
+        f"{config.sampler}, {config.scheduler}, minimising {', '.join(config.objectives)}"
+    )
 
-    Raises:
-        IsogradError: The cluster can never hold a trial, or the storage cannot be used any more. What has been tried
-            is kept.
-    """
-    best = best_of(study)
-    if not study.num_left:
-        return best
-    if study.request.base.cluster.address is None:
-        prefer_loopback()
-    with ExitStack() as stack:
-        stack.enter_context(held(study.request.folder))
-        stack.enter_context(_quiet())
-        provenance = provenance_of(study.request.sweep.sampler_seed)
-        stack.callback(write_table, study, provenance)
-        _connect(stack, study.request.base)
-        _fit(study, best, console)
-    return best
+
+def _room(config: RunConfig) -> int | None:
+    from isograd.tune.resources import check_room
+
+    return check_room(config)
 
 
 def _connect(stack: ExitStack, config: RunConfig) -> None:
@@ -86,18 +104,17 @@ def _connect(stack: ExitStack, config: RunConfig) -> None:
     stack.enter_context(connected(config.cluster, extra_cpus=1 if streams else 0))
 
 
-def _fit(study: Study, best: Best, console: Console) -> None:
+def _fit(study: Study, most_concurrent: int | None, console: Console) -> None:
     from ray import tune
 
-    from isograd.tune.resources import check_room, resources
+    from isograd.tune.resources import resources
     from isograd.tune.search import StudySearch
     from isograd.tune.stopping import make_scheduler, stops
     from isograd.tune.trial import Trial
 
     request = study.request
     config, num_epochs = request.sweep, request.base.train.epochs
-    room = check_room(request.base)
-    progress = Progress(console, best, num_trials=study.num_trials, num_left=study.num_left)
+    progress = Progress(console, best_of(study), num_trials=study.num_trials, num_left=study.num_left)
 
     def ended(assignment: Assignment, outcome: Outcome) -> None:
         if not config.keep_checkpoints:
@@ -113,7 +130,7 @@ def _fit(study: Study, best: Best, console: Console) -> None:
                 search_alg=search,
                 scheduler=make_scheduler(config, num_epochs, _earlier(study)),
                 num_samples=study.num_left,
-                max_concurrent_trials=config.max_concurrent or room.most_concurrent,
+                max_concurrent_trials=config.max_concurrent or most_concurrent,
                 reuse_actors=config.reuse_actors and "peak_bytes" not in config.objectives,
             ),
             run_config=tune.RunConfig(
