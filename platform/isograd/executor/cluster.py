@@ -1,5 +1,6 @@
 """The Ray cluster of a run: one that is there already, or a private one on the loopback interface."""
 
+import json
 import logging
 import os
 import signal
@@ -7,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import ray
 
@@ -16,6 +18,7 @@ from isograd.errors import PlacementError
 _MIN_STORE_BYTES = 256 * 2**20
 _LEAST_CPUS = 2  # logical: the default pipeline has two stages, and shall start on one core as well
 _LOOPBACK = "127.0.0.1"
+_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # in it Ray hands a submitted job, its driver, what it was submitted with
 _LOG = logging.getLogger(__name__)
 
 
@@ -89,7 +92,7 @@ def _attach(address: str) -> None:
             logging_level=logging.ERROR,
             log_to_driver=False,
             configure_logging=False,
-            runtime_env={"py_modules": [str(folder) for folder in _packages()]},
+            runtime_env=_runtime_env(),
         )
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise PlacementError(
@@ -97,6 +100,18 @@ def _attach(address: str) -> None:
             "The stages run on that cluster",
             "Start one with `ray start --head`, or leave cluster.address out for a private one.",
         ) from error
+
+
+def _runtime_env() -> dict[str, Any]:
+    """Returns what workers get to import this platform by; nothing in a job that brings modules of its own.
+
+    Ray refuses two lists of them, a job's and its driver's. Where isograd is not in the job's, the workers have it as
+    the driver does: from the job's working directory, or installed.
+    """
+    job = json.loads(os.environ.get(_JOB, "{}"))
+    if "py_modules" in job.get("runtime_env", {}):
+        return {}
+    return {"py_modules": [str(folder) for folder in _packages()]}
 
 
 def _packages() -> list[Path]:

@@ -59,7 +59,7 @@ def make_executor(blueprint: Blueprint, held_bytes: int = 0, extra_cpus: int = 0
         ExchangeError: It cannot serve the method's exchange.
     """
     name = blueprint.config.executor.name
-    if name != "sequential" and blueprint.config.cluster.address is None:
+    if name != "sequential":
         prefer_loopback()
     if name == "pipelined":
         from isograd.executor.pipelined import pipelined

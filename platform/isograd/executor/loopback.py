@@ -9,6 +9,10 @@ _SWITCH = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 
 
 def prefer_loopback() -> None:
-    """Lets Ray's services listen on 127.0.0.1 only. No effect once Ray has been imported, or where the user chose."""
+    """Lets Ray's services listen on 127.0.0.1 only. No effect once Ray has been imported, or where the user chose.
+
+    A driver needs it as well for a running cluster on 127.0.0.1, whose address Ray would otherwise replace by that of
+    this machine in its network. Clusters at other addresses are reached as before.
+    """
     if "ray" not in sys.modules:
         os.environ.setdefault(_SWITCH, "0")
