@@ -1,0 +1,72 @@
+"""Ray's autoscaler at work on the node types of cluster/aws.yaml, which Ray's fake nodes play on this machine.
+
+A pipeline's placement group asks for all of its devices at once. Nodes of the right type come, and go when they are
+idle.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import yaml
+
+from tests.clusters import LOOPBACK, ROOT, autoscaling
+
+NODE_TYPES = yaml.safe_load((ROOT / "cluster" / "aws.yaml").read_text())["available_node_types"]
+PLAYED = {
+    name: {key: NODE_TYPES[name][key] for key in ("resources", "labels", "max_workers")}
+    for name in ("cpu_readers", "gpu_stages")
+}
+NUM_STAGES = 6  # on nodes with 4 GPUs each
+
+DRIVER = """
+import json, time
+import ray
+from ray.util.placement_group import placement_group, remove_placement_group
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+def roles():
+    return sorted(node["Labels"].get("isograd.io/role", "head") for node in ray.nodes() if node["Alive"])
+
+def wait_for(expected, timeout_s=30):
+    deadline_s = time.monotonic() + timeout_s
+    while roles() != expected and time.monotonic() < deadline_s:
+        time.sleep(0.1)
+    return roles()
+
+@ray.remote
+class Stage:
+    def device(self):
+        context = ray.get_runtime_context()
+        return context.get_node_id(), *context.get_accelerator_ids()["GPU"]
+
+@ray.remote(num_cpus=1)
+def read():
+    return True
+
+ray.init(log_to_driver=False)
+found = {"before": roles(), "read": ray.get(read.remote()), "for a reader": roles()}
+group = placement_group([{"CPU": 1, "GPU": 1}] * NUM_STAGES, strategy="PACK")
+found["came"] = group.wait(30)
+found["with stages"] = roles()
+bundles = [PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=index) for index in range(NUM_STAGES)]
+stages = [Stage.options(num_cpus=1, num_gpus=1, scheduling_strategy=bundle).remote() for bundle in bundles]
+found["devices"] = ray.get([stage.device.remote() for stage in stages])
+remove_placement_group(group)
+found["after"] = wait_for(["head"])
+print(json.dumps(found))
+"""
+
+
+def test_nodes_come_for_readers_and_for_pipelines_and_go_when_idle(tmp_path: Path) -> None:
+    code = DRIVER.replace("NUM_STAGES", str(NUM_STAGES))
+    with autoscaling(PLAYED) as cluster:
+        done = cluster.run(sys.executable, "-c", code, cwd=tmp_path, timeout_s=100)
+        assert done.returncode == 0, done.stderr
+        assert set(cluster.listening()) == {LOOPBACK}
+    found = json.loads(done.stdout.strip().splitlines()[-1])
+    assert found["before"] == found["after"] == ["head"]
+    assert found["for a reader"] == ["head", "reader"]
+    assert found["came"] and found["with stages"].count("stage") == 2
+    devices = {tuple(device) for device in found["devices"]}
+    assert len(devices) == NUM_STAGES and len({node for node, _ in devices}) == 2
