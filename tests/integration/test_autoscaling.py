@@ -70,3 +70,56 @@ def test_nodes_come_for_readers_and_for_pipelines_and_go_when_idle(tmp_path: Pat
     assert found["came"] and found["with stages"].count("stage") == 2
     devices = {tuple(device) for device in found["devices"]}
     assert len(devices) == NUM_STAGES and len({node for node, _ in devices}) == 2
+
+
+SWEEP = """
+import json, sys, threading, time
+import ray
+from isograd.report.console import wide_console
+from isograd.tune.request import parse
+from isograd.tune.study import outcome_of
+from isograd.tune.sweep import begin
+
+options = sys.argv[2:]
+request = parse("dgl", [f"tune.folder={sys.argv[1]}", "tune.name=grown", *options])
+most = [0]
+
+def watch():
+    while True:
+        if ray.is_initialized():
+            most[0] = max(most[0], sum("stage" in node["Labels"].values() for node in ray.nodes() if node["Alive"]))
+        time.sleep(0.2)
+
+threading.Thread(target=watch, daemon=True).start()
+study = begin(request, wide_console())
+print("found", json.dumps({"kinds": [outcome_of(trial).kind for trial in study.trials], "most": most[0]}))
+"""
+
+
+def test_a_sweep_of_pipelines_asks_for_nodes_that_go_when_it_has_ended(tmp_path: Path) -> None:
+    played = {"stages": {"resources": {"CPU": 2}, "labels": {"isograd.io/role": "stage"}, "max_workers": 2}}
+    file = tmp_path / "cluster.yaml"
+    file.write_text(yaml.safe_dump({"available_node_types": played, "max_workers": 2}))
+    options = ("tune.num_trials=4", "tune.scheduler=none", "train.epochs=2", "model.width=4", "executor=pipelined")
+    where = ("executor.num_stages=2", "executor.device=cpu", "cluster.address=auto", f"cluster.autoscaler={file}")
+    with autoscaling(played, PYTHONPATH=f"{ROOT / 'platform'}:{ROOT}") as cluster:
+        command = (sys.executable, "-c", SWEEP, str(tmp_path), *options, *where)
+        done = cluster.run(*command, cwd=tmp_path, timeout_s=150)
+        assert done.returncode == 0, done.stdout + done.stderr
+        found = json.loads(done.stdout.rpartition("found ")[2])
+        assert found == {"kinds": ["complete"] * 4, "most": 2}, done.stdout
+        gone = cluster.run(sys.executable, "-c", GONE, cwd=tmp_path, timeout_s=60)
+        assert gone.returncode == 0, gone.stderr
+
+
+GONE = """
+import sys, time
+import ray
+ray.init(log_to_driver=False)
+deadline_s = time.monotonic() + 30
+while len([node for node in ray.nodes() if node["Alive"]]) > 1 and time.monotonic() < deadline_s:
+    time.sleep(0.2)
+groups = ray.util.placement_group_table().values()
+left = [group for group in groups if group["state"] != "REMOVED"]
+sys.exit(len([node for node in ray.nodes() if node["Alive"]]) > 1 or bool(left))
+"""

@@ -26,8 +26,9 @@ _LOG = logging.getLogger(__name__)
 def connected(config: ClusterConfig, *, queued_bytes: int = 0, extra_cpus: int = 0) -> Iterator[None]:
     """Runs a block with Ray connected.
 
-    Uses the connection that the process has, or the cluster at ``config.address``, or starts a private one, which ends
-    with the block. A private cluster listens on the loopback interface only and has no dashboard.
+    Uses the connection that the process has, or the cluster at ``config.address``, or in a job the one that it was
+    submitted to; else it starts a private one, which ends with the block, listens on the loopback interface only, and
+    has no dashboard.
 
     Args:
         config: Which cluster.
@@ -44,10 +45,11 @@ def connected(config: ClusterConfig, *, queued_bytes: int = 0, extra_cpus: int =
     # What stages raise is said by isograd; Ray would print it again for answers that nobody waits for any more.
     os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
     with _keeping_termination_handler():
-        if config.address is None:
+        address = config.address or ("auto" if _JOB in os.environ else None)
+        if address is None:
             _start(config, queued_bytes, extra_cpus)
         else:
-            _attach(config.address)
+            _attach(address)
     try:
         yield
     finally:

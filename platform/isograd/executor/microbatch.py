@@ -87,11 +87,10 @@ class MicrobatchPipeline:
         with ExitStack() as stack:
             stack.enter_context(connected(self._cluster, queued_bytes=self._held_bytes, extra_cpus=self._extra_cpus))
             placement.check_store(self._held_bytes)
-            need = placement.bundle(self._config)
-            _check_whole_gpus(need)
-            reservation = stack.enter_context(placement.reserved(self.plan.num_stages, need))
+            reservation = stack.enter_context(placement.reserved(self.plan.num_stages, self._config, self._cluster))
+            _check_whole_gpus(reservation.need)
             stack.callback(self._kill)
-            self._actors = [self._actor(index, reservation, need) for index in range(self.plan.num_stages)]
+            self._actors = [self._actor(index, reservation) for index in range(self.plan.num_stages)]
             (address,) = failure.raise_cause([self._actors[0].open.remote()])
             failure.raise_cause([actor.join.remote(*address) for actor in self._actors])
             self.arrange(self.plan)
@@ -149,10 +148,10 @@ class MicrobatchPipeline:
         ]
         return gathered(failure.merged(streams), self.plan.num_stages)
 
-    def _actor(self, index: int, reservation: Reservation, need: dict[str, float]) -> Any:
+    def _actor(self, index: int, reservation: Reservation) -> Any:
         options: Any = {
-            "num_cpus": need["CPU"],
-            "num_gpus": need.get("GPU", 0),
+            "num_cpus": reservation.need["CPU"],
+            "num_gpus": reservation.need.get("GPU", 0),
             "scheduling_strategy": reservation.of(index),
             "max_restarts": 0,
             "max_task_retries": 0,

@@ -95,11 +95,10 @@ class Pipeline:
         with ExitStack() as stack:
             stack.enter_context(connected(self._cluster, queued_bytes=self._queued_bytes, extra_cpus=self._extra_cpus))
             placement.check_store(self._queued_bytes)
-            need = placement.bundle(self._config)
-            reservation = stack.enter_context(placement.reserved(len(self._builders), need))
+            reservation = stack.enter_context(placement.reserved(len(self._builders), self._config, self._cluster))
             stack.callback(self._kill)
-            self._actors = [self._actor(index, reservation, need) for index in range(len(self._builders))]
-            self._probes = self._may_be_direct(need)
+            self._actors = [self._actor(index, reservation) for index in range(len(self._builders))]
+            self._probes = self._may_be_direct(reservation.need)
             self._connect()
             self._resources = stack.pop_all()
         return self
@@ -184,14 +183,14 @@ class Pipeline:
     def _may_be_direct(self, need: dict[str, float]) -> bool:
         return self._config.channel == "direct" or (self._config.channel == contract.AUTO and "GPU" in need)
 
-    def _actor(self, index: int, reservation: Reservation, need: dict[str, float]) -> Any:
+    def _actor(self, index: int, reservation: Reservation) -> Any:
         options = {
-            "num_cpus": need["CPU"],
-            "num_gpus": need.get("GPU", 0),
+            "num_cpus": reservation.need["CPU"],
+            "num_gpus": reservation.need.get("GPU", 0),
             "scheduling_strategy": reservation.of(index),
         }
         depth = self._config.queue_depth
-        actor_class = remote_class(depth, direct_transport=self._may_be_direct(need))
+        actor_class = remote_class(depth, direct_transport=self._may_be_direct(reservation.need))
         return actor_class.options(**options).remote(self._builders[index], self._config.threads, depth)
 
     def _kill(self) -> None:

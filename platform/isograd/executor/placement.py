@@ -15,19 +15,22 @@ from ray.util.placement_group import (
 )
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-from isograd.config.schema import ExecutorConfig
+from isograd.config.schema import ClusterConfig, ExecutorConfig
 from isograd.errors import PlacementError
+from isograd.executor.growth import node_types
 
 _RELEASE_TIMEOUT_S = 3.0
+_GROWTH_TIMEOUT_S = 1800.0  # for machines that a cloud has to find and start
 
 
-def bundle(config: ExecutorConfig) -> dict[str, float]:
-    """Returns what one stage reserves, and thereby decides the device: a GPU where the cluster has any.
+def bundle(config: ExecutorConfig, cluster: ClusterConfig) -> dict[str, float]:
+    """Returns what one stage reserves, and thereby decides the device: a GPU where the cluster has any, or may get one.
 
     Raises:
         PlacementError: ``executor.device=cuda`` on a cluster without GPUs.
     """
-    num_gpus = ray.cluster_resources().get("GPU", 0)
+    coming = sum(node.resources.get("GPU", 0) * node.most for node in node_types(cluster.autoscaler))
+    num_gpus = ray.cluster_resources().get("GPU", 0) + coming
     if config.device == "cuda" and not num_gpus:
         raise PlacementError(
             "executor.device=cuda, but the cluster has 0 GPUs",
@@ -45,10 +48,12 @@ class Reservation:
 
     Attributes:
         group: The placement group.
+        need: What each stage takes of its bundle.
         first: Index of the first stage's bundle; those of the others follow.
     """
 
     group: PlacementGroup
+    need: dict[str, float]
     first: int = 0
 
     def of(self, stage: int) -> PlacementGroupSchedulingStrategy:
@@ -57,8 +62,8 @@ class Reservation:
 
 
 @contextmanager
-def reserved(num_stages: int, need: dict[str, float]) -> Iterator[Reservation]:
-    """Reserves ``need`` for each of ``num_stages`` stages in one placement group; gives it back afterwards.
+def reserved(num_stages: int, config: ExecutorConfig, cluster: ClusterConfig) -> Iterator[Reservation]:
+    """Reserves what each of ``num_stages`` stages needs in one placement group; gives it back afterwards.
 
     Where this process itself runs in a placement group, as a trial of Ray Tune does, the stages go into the last
     bundles of that one, which stays.
@@ -68,52 +73,80 @@ def reserved(num_stages: int, need: dict[str, float]) -> Iterator[Reservation]:
     """
     own = get_current_placement_group()
     if own is not None:
-        yield _within(own, num_stages, need)
+        yield _within(own, num_stages, config)
         return
-    check_capacity(num_stages, need)
+    need = bundle(config, cluster)
+    check_capacity(num_stages, need, cluster)
+    timeout_s = _RELEASE_TIMEOUT_S if cluster.autoscaler is None else _GROWTH_TIMEOUT_S
     group = placement_group([need] * num_stages, strategy="PACK")
     try:
-        if not group.wait(timeout_seconds=_RELEASE_TIMEOUT_S):
+        if not group.wait(timeout_seconds=timeout_s):
             free = ray.available_resources()
             raise PlacementError(
                 f"{num_stages} stages need {_amounts(need, num_stages)}; free are {_amounts(free)}",
                 "Other jobs hold the rest, and all stages have to start together",
                 "Wait for them, or use fewer stages (executor.num_stages).",
             )
-        yield Reservation(group)
+        yield Reservation(group, need)
     finally:
         _release(group)
 
 
-def _within(group: PlacementGroup, num_stages: int, need: dict[str, float]) -> Reservation:
+def _within(group: PlacementGroup, num_stages: int, config: ExecutorConfig) -> Reservation:
+    """Returns the group's last bundles, which decide the device as well: a GPU where they have one."""
     first = group.bundle_count - num_stages
-    fits = first >= 0 and all(
-        bundle.get(name, 0) >= amount for bundle in group.bundle_specs[first:] for name, amount in need.items()
-    )
-    if not fits:
+    specs = group.bundle_specs[max(first, 0) :]
+    need = {"CPU": config.cpus_per_stage}
+    if config.device == "cuda" or (config.device == "auto" and all("GPU" in spec for spec in specs)):
+        need["GPU"] = config.gpus_per_stage
+    if first < 0 or any(spec.get(name, 0) < amount for spec in specs for name, amount in need.items()):
         raise PlacementError(
             f"{num_stages} stages need {_amounts(need, num_stages)}; this process's placement group has "
             f"{group.bundle_count} bundles: {group.bundle_specs}",
             "Each stage takes one of its bundles",
             "Reserve a bundle for each stage, or use fewer stages (executor.num_stages).",
         )
-    return Reservation(group, first)
+    return Reservation(group, need, first)
 
 
-def check_capacity(num_stages: int, need: dict[str, float]) -> None:
+@dataclass(frozen=True)
+class Room:
+    """Stages, each on one node, that there is room for: ``now``, and ``ever`` with the nodes that may come."""
+
+    now: int
+    ever: int
+
+
+def room(need: dict[str, float], cluster: ClusterConfig) -> Room:
+    """Returns how many stages of this need a cluster can hold when nothing else runs on it."""
+    now = sum(_stages_that_fit(node["Resources"], need) for node in ray.nodes() if node["Alive"])
+    coming = sum(_stages_that_fit(node.resources, need) * node.most for node in node_types(cluster.autoscaler))
+    return Room(now, max(now, coming))
+
+
+def check_capacity(num_stages: int, need: dict[str, float], cluster: ClusterConfig) -> None:
     """Raises PlacementError where the cluster could never hold the stages, each on one node."""
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    room = sum(_stages_that_fit(resources, need) for resources in nodes)
-    if room < num_stages:
+    ever = room(need, cluster).ever
+    if ever < num_stages:
         have = {name: ray.cluster_resources().get(name, 0) for name in need}
+        num_nodes = sum(node["Alive"] for node in ray.nodes())
+        num_coming = sum(node.most for node in node_types(cluster.autoscaler))
+        more = f" and up to {num_coming} more to come" if num_coming else ""
         raise PlacementError(
             f"{num_stages} stages need {_amounts(need, num_stages)}; the cluster has {_amounts(have)} "
-            f"on {len(nodes)} node{'s' if len(nodes) > 1 else ''}, which is room for {room}",
+            f"on {num_nodes} node{'s' if num_nodes > 1 else ''}{more}, which is room for {ever}",
             "Each stage runs on a device of its own, and all of them at the same time",
-            f"Use executor.num_stages={max(room, 1)}, or let stages share cores with cluster.num_cpus={num_stages}."
-            if "GPU" not in need
-            else f"Use executor.num_stages={max(room, 1)}, or a fraction such as executor.gpus_per_stage=0.5.",
+            _mend(ever, num_stages, need, is_private=cluster.address is None),
         )
+
+
+def _mend(ever: int, num_stages: int, need: dict[str, float], *, is_private: bool) -> str:
+    fewer = f"Use executor.num_stages={max(ever, 1)}"
+    if "GPU" in need:
+        return f"{fewer}, or a fraction such as executor.gpus_per_stage=0.5."
+    if is_private:
+        return f"{fewer}, or let stages share cores with cluster.num_cpus={num_stages}."
+    return f"{fewer}, or cluster.autoscaler=FILE where more nodes come when they are asked for."
 
 
 def check_store(queued_bytes: int) -> None:

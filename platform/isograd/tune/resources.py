@@ -1,5 +1,6 @@
 """What a trial reserves, and whether a cluster can ever give it."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import ray
@@ -18,27 +19,38 @@ def resources(given: dict[str, Any]) -> tune.PlacementGroupFactory:
         given: What the trial is given; see :class:`~isograd.tune.trial.Trial`.
     """
     config = from_dict(given["config"])
-    need = placement.bundle(config.executor)
+    need = placement.bundle(config.executor, config.cluster)
     if config.executor.name == "sequential":
         return tune.PlacementGroupFactory([need])
     return tune.PlacementGroupFactory([{}, *[need] * Blueprint(config).num_stages], strategy="PACK")
 
 
-def check_room(config: RunConfig) -> int | None:
+@dataclass(frozen=True)
+class TrialRoom:
+    """Attributes:
+    num_pending: Trials that may wait for their devices at once: so many, that an autoscaler brings all it can.
+    most_concurrent: Trials that may run at once; None: as many as their reservations allow.
+    """
+
+    num_pending: int
+    most_concurrent: int | None
+
+
+def check_room(config: RunConfig) -> TrialRoom:
     """Checks that the cluster can ever hold a trial.
 
     Args:
         config: What all trials have in common.
 
-    Returns:
-        How many may run at once; None: as many as their reservations allow.
-
     Raises:
-        PlacementError: It cannot hold one. Said at once, with the numbers.
+        PlacementError: It cannot. Said at once, with the numbers.
     """
-    need = placement.bundle(config.executor)
+    need = placement.bundle(config.executor, config.cluster)
     num_stages = 1 if config.executor.name == "sequential" else Blueprint(config).num_stages
-    placement.check_capacity(num_stages, need)
+    placement.check_capacity(num_stages, need, config.cluster)
+    room = placement.room(need, config.cluster)
+    num_pending = max((room.ever - room.now) // num_stages, 1)
     if config.data.loading != "stream":
-        return None
-    return max(int((ray.cluster_resources().get("CPU", 1) - 1) // (need["CPU"] * num_stages)), 1)  # Data reads on one
+        return TrialRoom(num_pending, None)
+    spare = int((ray.cluster_resources().get("CPU", 1) - 1) // (need["CPU"] * num_stages))  # Ray Data reads on one
+    return TrialRoom(num_pending, max(spare, 1))

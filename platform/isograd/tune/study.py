@@ -31,7 +31,7 @@ from isograd.tune.storage import default_url, open_storage, storage_errors
 
 _IDENTITY, _NUM_TRIALS = "isograd", "num_trials"
 _ASSIGNED, _OUTCOME, _REFUSED = "assigned", "outcome", "refused"
-_MOST_REFUSALS, _INSISTENCE = 200, 5
+_MOST_REFUSALS, _INSISTENCE = 100, 5
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
@@ -20,6 +21,9 @@ from isograd.tune.request import Request, kept
 from isograd.tune.study import Assignment, Outcome, Study, create_study, open_study, outcome_of
 from isograd.tune.table import write_table
 
+if TYPE_CHECKING:
+    from isograd.tune.resources import TrialRoom
+
 _TUNE_FOLDER = "tune"  # Tune's own files, of no use once the sweep has ended
 # Tune's tables and its files a trial would say again what we say and keep; a trial that fails reports no metric.
 _QUIET = {
@@ -29,6 +33,7 @@ _QUIET = {
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "TUNE_MAX_PENDING_TRIALS_PG": "1",
 }
 
 
@@ -71,12 +76,12 @@ def _sweep(request: Request, opening: Callable[[Request], Study], console: Conso
         stack.enter_context(held(request.folder))
         stack.enter_context(_quiet())
         _connect(stack, request.base)
-        most_concurrent = _room(request.base)
+        room = _room(request.base)
         study = opening(request)
         console.print(_heading(study), markup=False, soft_wrap=True)
         stack.callback(write_table, study, provenance(request.sweep.sampler_seed))
         if study.num_left:
-            _fit(study, most_concurrent, console)
+            _fit(study, room, console)
     return study
 
 
@@ -91,7 +96,7 @@ def _heading(study: Study) -> str:
     )
 
 
-def _room(config: RunConfig) -> int | None:
+def _room(config: RunConfig) -> "TrialRoom":
     from isograd.tune.resources import check_room
 
     return check_room(config)
@@ -104,7 +109,7 @@ def _connect(stack: ExitStack, config: RunConfig) -> None:
     stack.enter_context(connected(config.cluster, extra_cpus=1 if streams else 0))
 
 
-def _fit(study: Study, most_concurrent: int | None, console: Console) -> None:
+def _fit(study: Study, room: "TrialRoom", console: Console) -> None:
     from ray import tune
 
     from isograd.tune.resources import resources
@@ -114,6 +119,7 @@ def _fit(study: Study, most_concurrent: int | None, console: Console) -> None:
 
     request = study.request
     config, num_epochs = request.sweep, request.base.train.epochs
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(min(room.num_pending, config.max_concurrent or room.num_pending))
     progress = Progress(console, best_of(study), num_trials=study.num_trials, num_left=study.num_left)
 
     def ended(assignment: Assignment, outcome: Outcome) -> None:
@@ -130,7 +136,7 @@ def _fit(study: Study, most_concurrent: int | None, console: Console) -> None:
                 search_alg=search,
                 scheduler=make_scheduler(config, num_epochs, _earlier(study)),
                 num_samples=study.num_left,
-                max_concurrent_trials=config.max_concurrent or most_concurrent,
+                max_concurrent_trials=config.max_concurrent or room.most_concurrent,
                 reuse_actors=config.reuse_actors and "peak_bytes" not in config.objectives,
             ),
             run_config=tune.RunConfig(

@@ -1,0 +1,50 @@
+"""Searching RepL's fusion: how often blocks are replaced, and how their weights are made from both neighbours'.
+
+``python examples/tune_repl.py`` searches on scanned digits, within two minutes on a laptop; ``--full`` on CIFAR-10 with
+ResNet-110, error against memory against time. ``OPTION=VALUE`` changes either, as of `isograd tune`.
+"""
+
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT / "platform"), str(ROOT)]  # the code beside this file, wherever a job has brought both
+
+from isograd.report.console import wide_console  # noqa: E402
+from isograd.tune.progress import shown  # noqa: E402
+from isograd.tune.request import parse  # noqa: E402
+from isograd.tune.study import Study, assignment_of, outcome_of  # noqa: E402
+from isograd.tune.sweep import begin  # noqa: E402
+
+FOLDER = f"tune.folder={Path.home() / 'isograd-studies'}"  # not below here: a job's folder goes with its cluster
+SMALL = ["model.width=4", "train.epochs=6", "schedule.warmup_epochs=1", "tune.num_trials=10", "tune.scheduler=none"]
+FULL = [
+    *("model=resnet110", "data=cifar10", "train.epochs=160", "executor.device=auto"),
+    *("tune.num_trials=100", "tune.seeds=[0,1,2]", "tune.grace_epochs=5"),
+    "tune.objectives=[test_error,peak_bytes,epoch_s]",
+]
+
+
+def main(arguments: list[str]) -> None:
+    """Searches, and says what each mode came to."""
+    size = FULL if "--full" in arguments else SMALL
+    options = [argument for argument in arguments if argument != "--full"]
+    study = begin(parse("repl", [FOLDER, *size, *options]), wide_console())
+    for mode, error in sorted(by_mode(study).items(), key=lambda item: item[1]):
+        print(f"method.mode={mode}: best of its complete trials {shown('test_error', error)}")
+    print(f"study {study.request.folder}")
+
+
+def by_mode(study: Study) -> dict[str, float]:
+    """Returns the smallest test error of each mode's complete trials."""
+    found: dict[str, float] = {}
+    for trial in study.trials:
+        outcome = outcome_of(trial)
+        if outcome is not None and outcome.kind == "complete":
+            mode = assignment_of(trial).settings["method.mode"]
+            found[mode] = min(found.get(mode, 1.0), outcome.metrics["test_error"])
+    return found
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,136 @@
+"""Spaces from files: composed, with conditions, and with the line of what is wrong."""
+
+from pathlib import Path
+
+import optuna
+import pytest
+from isograd.errors import ConfigError, SpaceError
+from isograd.tune.check import check_request
+from isograd.tune.ground import ground_of
+from isograd.tune.request import parse
+from isograd.tune.space_file import load_space
+
+HEAD = "options: {method: man}\nparameters:\n"
+
+
+def written(folder: Path, text: str) -> str:
+    path = folder / "mine.yaml"
+    path.write_text(text)
+    return str(path)
+
+
+def test_a_space_of_ones_own_begins_with_others(tmp_path: Path) -> None:
+    file = load_space(
+        written(
+            tmp_path,
+            "defaults: [man, _self_]\n"
+            "parameters:\n"
+            "  optimizer: null\n"
+            "  method:\n"
+            "    decay: {low: 0.9}\n"
+            "    lag: {distribution: int, low: 0, high: 3}\n",
+        ),
+        ["method.decay.high=0.99", "~method.widen"],
+    )
+    names = [parameter.name for parameter in file.space.parameters]
+    decay = next(parameter for parameter in file.space.parameters if parameter.name == "method.decay")
+    assert "method.lag" in names and "method.widen" not in names
+    assert not any(name.startswith("optimizer") for name in names)
+    assert str(decay.distribution) == "number from 0.9 to 0.99, log scale of 1 - value"
+
+
+def test_conditions_leave_parameters_out() -> None:
+    request = parse("man", ["model.width=4"])
+    ground = ground_of(request.base)
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    seen = set()
+    for _ in range(60):
+        settings = request.file.space.suggest(study.ask(), ground)
+        bias = (settings["method.blocks"], settings.get("method.fusion"))
+        seen.add(bias)
+        assert ("method.bias_lr" in settings) == (settings["method.blocks"] == "both")
+        assert ("method.widen" in settings) == (settings["method.base"] == "infopro")
+        assert len(settings["partition.ends"]) == settings["partition.num_modules"] - 1
+    assert seen == {("ema", None), ("both", "sum"), ("both", "scaled")}
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("  method:\n    decay:\n      distribution: float\n      low: 0.9\n      hgh: 1\n", ":7: .*unknown key 'hgh'"),
+        ("  method:\n    decay: {distribution: flaot, low: 0.9, high: 0.99}\n", ":4: .*Did you mean 'float'"),
+        ("  method:\n    decay: {distribution: float, low: 0.9}\n", ":4: .*it has no high"),
+        ("  method:\n    decay: {distribution: float, low: 0.9, high: 1.2}\n", ":4: .*less than 1"),
+        ("  method:\n    decay: {distribution: float, low: 0.99, high: 0.9}\n", ":4: .*low=0.99 is more than high=0.9"),
+        ("  method:\n    decay: {distribution: float, low: a, high: 0.9}\n", ":4: .*low=a is not a number"),
+        ("  method:\n    decay: {distribution: float, low: 0, high: 0.9, log: true}\n", ":4: .*above 0"),
+        ("  method:\n    decay: {distribution: float, low: 0.1, high: 0.9, log: true, step: 0.1}\n", ":4: .*step=0.1"),
+        ("  method:\n    dcay: {distribution: float, low: 0, high: 1}\n", ":4: .*Did you mean 'method.decay'"),
+        ("  method:\n    init: {distribution: categorical, values: [cpoy]}\n", ":4: .*random or copy"),
+        ("  method:\n    init: {distribution: categorical, values: []}\n", ":4: .*at least one value"),
+        ("  bias:\n    distribution: categorical\n    values: {on: {method.block: ema}}\n", ":5: .*'method.block'"),
+        ("  bias:\n    distribution: categorical\n    values: {on: ema}\n", ":5: .*sets ema, which is no option"),
+        ("  method: {decay: 0.9}\n", ":3: method.decay=0.9 is no parameter"),
+        (
+            "  method:\n    decay:\n      {distribution: float, low: 0, high: 0.9, when: {biass: on}}\n",
+            ":5: .*'biass' names no parameter and no option",
+        ),
+        (
+            "  method:\n    init: {distribution: categorical, values: [copy]}\n"
+            "    lag: {distribution: int, low: 0, high: 3, when: {method.init: random}}\n",
+            ":5: .*method.init=random can never hold",
+        ),
+        (
+            "  method:\n    lag: {distribution: int, low: 0, high: 3, when: {method.decay: 1}}\n"
+            "    decay: {distribution: float, low: 0, high: 0.9, when: {method.lag: 1}}\n",
+            "depend on each other",
+        ),
+    ],
+)
+def test_what_is_wrong_is_said_with_its_line(tmp_path: Path, text: str, what: str) -> None:
+    with pytest.raises(SpaceError, match=f"mine.yaml{what}" if what.startswith(":") else what):
+        load_space(written(tmp_path, HEAD + text))
+
+
+def test_what_is_wrong_in_a_default_is_said_with_its_file(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text("parameters:\n  method:\n    lag: {distribution: int, low: 0}\n")
+    with pytest.raises(SpaceError, match=r"base\.yaml:3: .*it has no high"):
+        load_space(written(tmp_path, "defaults: [base, _self_]\noptions: {method: man}\n"))
+
+
+@pytest.mark.parametrize(
+    ("items", "what"),
+    [
+        (["space.partition.num_modules.high=40"], "the command line: .* up to 40, but the backbone has 11 units"),
+        (["space.method.auxiliary.values=[linear,mlpp]"], "method.auxiliary=mlpp can be trained: unknown"),
+        (["method=e2e"], r"dgl\.yaml:\d+: method.auxiliary=.* no such option"),
+        (["data=cifar10", "data.path=/nowhere"], "there is no folder /nowhere"),
+    ],
+)
+def test_a_space_that_does_not_fit_its_runs_is_refused(tmp_path: Path, items: list[str], what: str) -> None:
+    with pytest.raises(Exception, match=what):
+        check_request(parse("dgl", [f"tune.folder={tmp_path}", *items]))
+
+
+@pytest.mark.parametrize(
+    ("item", "what"),
+    [
+        ("tune.num_trails=3", "Did you mean 'num_trials'"),
+        ("tune.num_trials=0", "at least 1"),
+        ("tune.seeds=[1,1]", "does not list seeds"),
+        ("tune.objectives=[test_eror]", "test_error or peak_bytes or epoch_s"),
+        ("tune.sampler=grid", "tpe or nsga2"),
+        ("tune.name=a/b", "name of a folder"),
+        ("seed=3", "tune.seeds"),
+        ("train.max_steps=3", "train.epochs"),
+        ("space.method.auxilary.values=[a]", "auxilary"),
+    ],
+)
+def test_what_a_sweep_cannot_be_asked_for(item: str, what: str) -> None:
+    with pytest.raises(ConfigError, match=what):
+        parse("dgl", [item])
+
+
+def test_an_unknown_space_is_named() -> None:
+    with pytest.raises(SpaceError, match="Did you mean 'mlaan'"):
+        load_space("mlan")

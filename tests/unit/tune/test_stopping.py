@@ -1,0 +1,48 @@
+"""ASHA by epochs of the full schedule."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from isograd.tune.stopping import make_scheduler, stops
+from isograd.tune.sweep_config import SweepConfig
+from ray.tune.schedulers import FIFOScheduler
+
+
+@pytest.mark.parametrize(
+    ("options", "num_epochs", "expected"),
+    [
+        ({}, 9, [1, 3, 9]),
+        ({}, 10, [1, 3, 9, 10]),
+        ({"grace_epochs": 5, "reduction": 2}, 40, [5, 10, 20, 40]),
+        ({"scheduler": "none"}, 40, [40]),
+        ({"grace_epochs": 50}, 40, [40]),
+    ],
+)
+def test_trials_report_where_they_may_be_stopped(options: dict[str, Any], num_epochs: int, expected: list[int]) -> None:
+    assert stops(SweepConfig(**options), num_epochs) == expected
+
+
+def decision(scheduler: Any, name: str, epoch: int, error: float) -> str:
+    trial = SimpleNamespace(trial_id=name)
+    scheduler.on_trial_add(None, trial)
+    return scheduler.on_trial_result(None, trial, {"epoch": epoch, "test_error": error})
+
+
+def test_who_is_behind_at_the_same_epoch_is_stopped() -> None:
+    scheduler = make_scheduler(SweepConfig(), 9, {})
+    assert [decision(scheduler, f"{index}", 1, error) for index, error in enumerate((0.5, 0.6, 0.4, 0.9))] == [
+        *("CONTINUE", "STOP", "CONTINUE", "STOP")
+    ]
+
+
+def test_trials_of_a_sweep_that_goes_on_set_the_bar_as_before() -> None:
+    earlier = {0: {1: 0.3, 2: 0.25, 3: 0.2}, 1: {1: 0.4}}
+    scheduler = make_scheduler(SweepConfig(), 9, earlier)
+    assert decision(scheduler, "late", 1, 0.5) == "STOP"
+    assert decision(scheduler, "good", 1, 0.2) == "CONTINUE"
+    assert decision(make_scheduler(SweepConfig(), 9, {}), "late", 1, 0.5) == "CONTINUE"
+
+
+def test_without_it_every_trial_trains_to_its_end() -> None:
+    assert isinstance(make_scheduler(SweepConfig(scheduler="none"), 9, {}), FIFOScheduler)

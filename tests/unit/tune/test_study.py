@@ -1,0 +1,176 @@
+"""What a study proposes and keeps: without Ray, on SQLite as a sweep has it."""
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+from isograd.errors import StudyError
+from isograd.tune import storage
+from isograd.tune.progress import best_of
+from isograd.tune.request import Request, kept, parse
+from isograd.tune.study import Outcome, Study, create_study, open_study, outcome_of
+from optuna.trial import TrialState
+
+SMALL = ("model.width=4", "train.epochs=4", "tune.num_trials=6", "tune.num_startup=3")
+
+
+def request(folder: Path, *items: str, space: str = "man") -> Request:
+    return parse(space, [f"tune.folder={folder}", "tune.name=mine", *SMALL, *items])
+
+
+def complete(error: float) -> Outcome:
+    metrics = {"test_error": error, "peak_bytes": 100.0, "epoch_s": 1.0, "wall_s": 1.0}
+    return Outcome("complete", metrics, 4)
+
+
+def finish(study: Study, count: int) -> list[int]:
+    numbers = []
+    for index in range(count):
+        assignment = study.propose()
+        assert assignment is not None
+        study.report(assignment.number, {1: 0.9, 2: 0.8})
+        study.tell(assignment.number, complete(0.5 - index / 100))
+        numbers.append(assignment.number)
+    return numbers
+
+
+def test_a_study_goes_on_where_it_was_broken_off(tmp_path: Path) -> None:
+    study = create_study(request(tmp_path))
+    done = finish(study, 3)
+    left = [study.propose(), study.propose()]  # under way when the driver is killed
+    study.report(left[0].number, {1: 0.7})  # pyright: ignore[reportOptionalMemberAccess]
+    again = open_study(kept(tmp_path / "mine"))
+    assert again.num_left == 3
+    taken = [again.propose(), again.propose()]
+    assert taken == left
+    for assignment in taken:
+        assert assignment is not None
+        again.report(assignment.number, {1: 0.7, 2: 0.6})
+        again.tell(assignment.number, complete(0.4))
+    assert len(finish(again, 1)) == 1 and again.propose() is None
+    numbers = [trial.number for trial in again.trials]
+    assert len(numbers) == len(set(numbers)) == 6 and set(done) < set(numbers)
+    assert all(trial.state == TrialState.COMPLETE for trial in again.trials)
+    assert list(best_of(again).values.values()) == [(0.4,)]
+
+
+def test_a_finished_study_is_extended_with_all_it_knew(tmp_path: Path) -> None:
+    finish(create_study(request(tmp_path)), 6)
+    more = open_study(kept(tmp_path / "mine"))
+    assert more.propose() is None
+    more.extend(2)
+    assert more.num_left == 2 and len(finish(more, 2)) == 2 and more.propose() is None
+    assert len({trial.user_attrs["assigned"]["fingerprint"] for trial in more.trials}) == 8
+
+
+def test_only_complete_trials_have_values(tmp_path: Path) -> None:
+    study = create_study(request(tmp_path))
+    for outcome in (
+        Outcome("pruned", {"test_error": 0.1, "wall_s": 1.0}, 1),
+        Outcome("failed", {}, 0, "the loss is no number"),
+        Outcome("lost", {}, 0, "its node ended"),
+        complete(0.3),
+    ):
+        assignment = study.propose()
+        assert assignment is not None
+        study.report(assignment.number, {1: 0.1})
+        study.tell(assignment.number, outcome)
+    states = [trial.state for trial in study.trials]
+    assert states == [TrialState.PRUNED, TrialState.FAIL, TrialState.FAIL, TrialState.COMPLETE]
+    assert [outcome_of(trial).kind for trial in study.trials] == ["pruned", "failed", "lost", "complete"]  # pyright: ignore
+    assert list(best_of(study).values.values()) == [(0.3,)]
+    assert study.trials[1].values is None and study.trials[0].intermediate_values == {1: 0.1}
+
+
+def test_the_first_trial_is_the_method_itself(tmp_path: Path) -> None:
+    assignment = create_study(request(tmp_path)).propose()
+    assert assignment is not None
+    assert assignment.settings["method.decay"] == 0.995 and assignment.settings["optimizer.lr"] == 0.1
+    assert assignment.settings["partition.ends"] == ["layer1.1", "layer2.1", "layer3.1"]
+
+
+def test_nothing_is_tried_twice_and_an_exhausted_space_ends_the_search(tmp_path: Path) -> None:
+    path = tmp_path / "tiny.yaml"
+    path.write_text(
+        "options: {method: dgl, executor: sequential}\n"
+        "parameters:\n  method:\n    auxiliary: {distribution: categorical, values: [linear, mlp, cnn]}\n"
+    )
+    study = create_study(request(tmp_path, "tune.num_trials=9", space=str(path)))
+    numbers = finish(study, 3)
+    assert study.propose() is None and len(numbers) == 3
+    assert {trial.user_attrs["assigned"]["settings"]["method.auxiliary"] for trial in study.trials} == {
+        *("linear", "mlp", "cnn")
+    }
+
+
+def test_what_cannot_be_trained_is_not_proposed(tmp_path: Path) -> None:
+    study = create_study(request(tmp_path, "tune.num_trials=12", space="repl"))
+    intervals = []
+    while (assignment := study.propose()) is not None:
+        settings = assignment.settings
+        intervals.append((settings["method.interval"], settings["method.mode"]))
+        study.tell(assignment.number, complete(0.5))
+    assert len(intervals) == 12
+    assert all(interval == 2 or mode == "surrogate" for interval, mode in intervals)
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "nsga2", "gp", "random"])
+def test_every_sampler_searches(tmp_path: Path, sampler: str) -> None:
+    study = create_study(request(tmp_path, f"tune.sampler={sampler}"))
+    assert len(finish(study, 6)) == 6 and study.propose() is None
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "nsga2"])
+def test_several_objectives_have_a_front(tmp_path: Path, sampler: str) -> None:
+    study = create_study(request(tmp_path, "tune.objectives=[test_error,epoch_s]", f"tune.sampler={sampler}"))
+    for error, epoch_s in ((0.5, 1.0), (0.3, 2.0), (0.4, 3.0), (0.2, 4.0)):
+        assignment = study.propose()
+        assert assignment is not None
+        study.report(assignment.number, {1: error})
+        study.tell(assignment.number, Outcome("complete", {"test_error": error, "epoch_s": epoch_s}, 4))
+    assignment = study.propose()
+    assert assignment is not None
+    study.tell(assignment.number, Outcome("pruned", {"test_error": 0.01, "epoch_s": 0.1}, 1))
+    assert sorted(best_of(study).values.values()) == [(0.2, 4.0), (0.3, 2.0), (0.5, 1.0)]
+
+
+def test_a_study_of_another_space_is_refused(tmp_path: Path) -> None:
+    create_study(request(tmp_path))
+    with pytest.raises(StudyError, match="isograd resume"):
+        create_study(request(tmp_path))
+    with pytest.raises(StudyError, match=r"another space: it differs in space\.method\.decay\.high"):
+        create_study(request(tmp_path, "space.method.decay.high=0.9"))
+    with pytest.raises(StudyError, match=r"differs in run\.train\.epochs"):
+        create_study(request(tmp_path, "train.epochs=5"))
+
+
+def test_a_missing_storage_is_named(tmp_path: Path) -> None:
+    create_study(request(tmp_path))
+    (tmp_path / "mine" / "study.db").unlink()
+    with pytest.raises(StudyError, match=r"is missing: there is no file .*study\.db"):
+        open_study(kept(tmp_path / "mine"))
+    with pytest.raises(StudyError, match="cannot be read as a study"):
+        kept(tmp_path / "other")
+
+
+def test_a_locked_storage_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storage, "_PATIENCE_S", 0.2)
+    create_study(request(tmp_path))
+    study = open_study(kept(tmp_path / "mine"))
+    other = sqlite3.connect(tmp_path / "mine" / "study.db")
+    other.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(StudyError, match="locked by another process"):
+        study.propose()
+    other.rollback()
+    assert study.propose() is not None
+
+
+def test_a_study_can_be_kept_in_a_journal(tmp_path: Path) -> None:
+    journal = tmp_path / "elsewhere" / "journal.log"
+    finish(create_study(request(tmp_path, f"tune.storage={journal}")), 2)
+    assert journal.exists() and open_study(kept(tmp_path / "mine")).num_left == 4
+
+
+def test_a_database_that_cannot_be_reached_is_named(tmp_path: Path) -> None:
+    with pytest.raises(StudyError, match="cannot be used"):
+        create_study(request(tmp_path, "tune.storage=sqlite:////proc/nowhere/study.db"))
