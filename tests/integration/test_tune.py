@@ -1,0 +1,193 @@
+"""Sweeps through Ray Tune: real trials, real losses, and the same numbers again."""
+
+import json
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import fmean
+
+import pyarrow.parquet as parquet
+import pytest
+from isograd.errors import StudyError
+from isograd.report.console import wide_console
+from isograd.tune.chosen import choose
+from isograd.tune.records import read_records
+from isograd.tune.request import parse
+from isograd.tune.rerun import rerun
+from isograd.tune.study import Study, outcome_of
+from isograd.tune.sweep import begin, resume
+from isograd.tune.table import METADATA, TABLE
+from optuna.trial import TrialState
+
+from tests.processes import wait_until
+
+SMALL = (
+    "model.width=4",
+    "train.epochs=3",
+    "schedule.warmup_epochs=1",
+    "executor.device=cpu",
+    "method.auxiliary=linear",
+)
+
+
+def swept(folder: Path, *items: str, space: str = "man") -> Study:
+    return begin(parse(space, [f"tune.folder={folder}", "tune.name=mine", *SMALL, *items]), wide_console())
+
+
+@pytest.fixture(scope="module")
+def study(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> Study:
+    items = ("tune.num_trials=5", "tune.seeds=[0,1]", "tune.reduction=2", "tune.max_concurrent=2", "~space.method.base")
+    return swept(tmp_path_factory.mktemp("studies"), *items)
+
+
+def test_a_sweep_tries_what_it_was_asked_for(study: Study) -> None:
+    kinds = [outcome.kind for trial in study.trials if (outcome := outcome_of(trial)) is not None]
+    assert len(kinds) == 5 and set(kinds) <= {"complete", "pruned"} and "pruned" in kinds
+    for trial in study.trials:
+        outcome = outcome_of(trial)
+        assert outcome is not None
+        assert (trial.state == TrialState.COMPLETE) == (outcome.epoch == 3) == (outcome.kind == "complete")
+    assert not (study.request.folder / "tune").exists()
+    assert not list(study.request.folder.glob("trials/*/seed-*/checkpoints"))
+
+
+def test_the_searcher_sees_means_over_seeds(study: Study) -> None:
+    records = read_records(study.request.folder)
+    for trial in study.trials:
+        outcome = outcome_of(trial)
+        assert outcome is not None
+        own = [record for record in records if record["trial"] == trial.number]
+        assert {record["seed"] for record in own} == {0, 1}
+        for epoch in range(1, outcome.epoch + 1):
+            errors = [record["test_error"] for record in own if record["epoch"] == epoch]
+            assert len(errors) == 2 and trial.intermediate_values[epoch] == fmean(errors)
+        if outcome.kind == "complete":
+            assert trial.value == trial.intermediate_values[3]
+
+
+def test_the_table_has_all_of_it(study: Study) -> None:
+    table = parquet.read_table(study.request.folder / TABLE)
+    rows = {row["trial"]: row for row in table.to_pylist()}
+    metadata = json.loads((table.schema.metadata or {})[METADATA])
+    assert metadata["provenance"]["packages"]["torch"] and metadata["objectives"] == ["test_error"]
+    for trial in study.trials:
+        row, outcome = rows[trial.number], outcome_of(trial)
+        assert outcome is not None
+        assert row["kind"] == outcome.kind and row["test_error"] == outcome.metrics["test_error"]
+        assert len(row["epochs"]) == 2 * outcome.epoch and len(row["runs"]) == 2
+        assert row["partition.ends"] and json.loads(row["config"])["method"]["name"] == "man"
+
+
+@pytest.mark.parametrize("executor", ["sequential", "pipelined"])
+def test_a_trial_runs_again_to_the_same_bits(study: Study, tmp_path: Path, executor: str) -> None:
+    kind = "complete" if executor == "sequential" else "pruned"
+    number = next(trial.number for trial in study.trials if (found := outcome_of(trial)) and found.kind == kind)
+    text = f"{study.request.folder}/{number}"
+    assert len(choose(text).test_errors) >= 2
+    assert rerun(text, [f"folder={tmp_path}", f"executor={executor}"], wide_console()) == 0
+
+
+def test_the_best_is_named_best_and_others_by_their_numbers(study: Study) -> None:
+    best = choose(f"{study.request.folder}/best")
+    complete = [trial for trial in study.trials if trial.state == TrialState.COMPLETE]
+    assert best.outcome.metrics["test_error"] == min(trial.value for trial in complete if trial.value is not None)
+    for text, what in ((f"{study.request.folder}/99", "names no trial"), ("nowhere/1", "names no trial of a study")):
+        with pytest.raises(StudyError, match=what):
+            choose(text)
+
+
+def test_a_finished_sweep_is_extended(study: Study) -> None:
+    before = {trial.number: outcome_of(trial) for trial in study.trials}
+    more = resume(study.request.folder, 2, wide_console())
+    after = {trial.number: outcome_of(trial) for trial in more.trials}
+    assert len(after) == 7 and all(after[number] == outcome for number, outcome in before.items())
+    assert len(parquet.read_table(study.request.folder / TABLE)) == 7
+
+
+def trial_processes() -> list[int]:
+    """Processes in which a trial trains now, of this session's cluster."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            try:
+                name = (entry / "cmdline").read_text()
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            if name.startswith("ray::ResourceTrainable.train"):
+                found.append(int(entry.name))
+    return found
+
+
+@pytest.fixture
+def killer(tmp_path: Path) -> Iterator[list[int]]:
+    """Kills a trial's process once it has a checkpoint."""
+    killed: list[int] = []
+
+    def kill() -> None:
+        if wait_until(lambda: any(tmp_path.glob("mine/trials/*/seed-*/checkpoints/step-*")), timeout_s=60):
+            for process_id in trial_processes():
+                os.kill(process_id, signal.SIGKILL)
+                killed.append(process_id)
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    yield killed
+    thread.join()
+
+
+ONE = ("tune.num_trials=1", "tune.scheduler=none", "train.epochs=20")
+
+
+def test_a_lost_trial_goes_on_from_its_checkpoint(
+    ray_session: None, tmp_path: Path, killer: list[int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = swept(tmp_path, *ONE, space="dgl")
+    (trial,) = study.trials
+    outcome = outcome_of(trial)
+    assert killed_once(killer) and outcome is not None and outcome.kind == "complete" and outcome.epoch == 20
+    assert list(tmp_path.glob("mine/trials/0000/seed-0/provenance-*.json")), "it began anew instead of going on"
+    assert rerun(f"{tmp_path}/mine/0", [f"folder={tmp_path}", "executor=sequential"], wide_console()) == 0
+    assert capsys.readouterr().out.count("trial 0 ") == 1
+
+
+def killed_once(killed: list[int]) -> bool:
+    return wait_until(lambda: len(killed) == 1, timeout_s=5)
+
+
+def test_a_trial_that_is_lost_every_time_is_told_so(ray_session: None, tmp_path: Path, killer: list[int]) -> None:
+    study = swept(tmp_path, *ONE, "tune.num_lost_retries=0", space="dgl")
+    (trial,) = study.trials
+    outcome = outcome_of(trial)
+    assert killed_once(killer) and outcome is not None and outcome.kind == "lost"
+    assert trial.state == TrialState.FAIL and trial.values is None
+
+
+def test_a_trial_that_fails_is_told_so_and_counts_no_value(ray_session: None, tmp_path: Path) -> None:
+    rates = ("space.optimizer.lr.low=1e19", "space.optimizer.lr.high=1e20", "tune.start_from_defaults=false")
+    study = swept(tmp_path, "tune.num_trials=2", *rates, "schedule.warmup_epochs=0", "tune.scheduler=none", space="dgl")
+    for trial in study.trials:
+        outcome = outcome_of(trial)
+        assert outcome is not None and outcome.kind == "failed" and "loss" in outcome.reason
+        assert trial.state == TrialState.FAIL and trial.values is None
+    assert parquet.read_table(tmp_path / "mine" / TABLE).column("test_error").null_count == 2
+
+
+def test_pipelined_trials_have_a_bundle_a_stage_and_release_them(ray_session: None, tmp_path: Path) -> None:
+    from ray.util import placement_group_table
+
+    before = set(placement_group_table())
+    items = (
+        "tune.num_trials=2",
+        "executor=pipelined",
+        "executor.num_stages=2",
+        "train.epochs=2",
+        "tune.scheduler=none",
+    )
+    study = swept(tmp_path, *items, "space.partition.num_modules.high=3", space="dgl")
+    outcomes = [outcome_of(trial) for trial in study.trials]
+    assert [outcome and outcome.kind for outcome in outcomes] == ["complete"] * 2
+    assert all(outcome and len(outcome.runs[0]["devices"]) == 2 for outcome in outcomes)
+    groups = [group for name, group in placement_group_table().items() if name not in before]
+    assert all(len(group["bundles"]) == 2 and group["state"] == "REMOVED" for group in groups) and groups
