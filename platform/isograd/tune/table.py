@@ -10,7 +10,9 @@ import pyarrow as pa
 from optuna.trial import FrozenTrial
 from pyarrow import parquet
 
+from isograd.tune.ground import ground_of
 from isograd.tune.records import read_records
+from isograd.tune.space import Ground
 from isograd.tune.study import Outcome, Study, assignment_of, outcome_of
 
 TABLE = "trials.parquet"
@@ -49,6 +51,7 @@ _FIXED = [
     ("fingerprint", pa.string()),
     ("config", pa.string()),  # JSON
     ("coordinates", pa.string()),  # JSON: what the searcher drew
+    ("units", pa.list_(pa.string())),  # of the backbone, in order: what cuts are counted in
     ("runs", pa.list_(_RUN)),
     ("epochs", pa.list_(_EPOCH)),
 ]
@@ -69,7 +72,8 @@ def write_table(study: Study, provenance: Mapping[str, Any]) -> Path:
     settings = [assignment_of(trial).settings for trial in trials]
     names = list(dict.fromkeys(name for each in settings for name in each))
     columns: dict[str, pa.Array] = {}
-    rows = [_row(study, trial) for trial in trials]
+    ground = ground_of(study.request.base)
+    rows = [_row(study, trial, ground) for trial in trials]
     by_trial: dict[int, list[Mapping[str, Any]]] = {}
     for record in read_records(study.request.folder):
         by_trial.setdefault(record["trial"], []).append(record)
@@ -89,7 +93,7 @@ def write_table(study: Study, provenance: Mapping[str, Any]) -> Path:
     return target
 
 
-def _row(study: Study, trial: FrozenTrial) -> dict[str, Any]:
+def _row(study: Study, trial: FrozenTrial, ground: Ground) -> dict[str, Any]:
     outcome = outcome_of(trial) or Outcome("running", {}, 0)
     record = trial.user_attrs["assigned"]
     return {
@@ -105,6 +109,7 @@ def _row(study: Study, trial: FrozenTrial) -> dict[str, Any]:
         "fingerprint": record["fingerprint"],
         "config": json.dumps(record["config"]),
         "coordinates": json.dumps(trial.params),
+        "units": list(ground.unit_names_with(record["settings"])),
         "runs": list(outcome.runs),
         "metrics": outcome.metrics,
     }
@@ -132,9 +137,15 @@ def _metadata(study: Study, provenance: Mapping[str, Any]) -> dict[str, Any]:
         "space": study.request.file.name,
         "items": list(study.request.items),
         "objectives": sweep.objectives,
+        "seeds": sweep.seeds,
+        "num_trials": study.num_trials,
         "num_epochs": study.request.base.train.epochs,
         "sampler": sweep.sampler,
+        "sampler_seed": sweep.sampler_seed,
         "scheduler": sweep.scheduler,
+        "grace_epochs": sweep.grace_epochs,
+        "reduction": sweep.reduction,
+        "reuse_actors": sweep.reuse_actors and "peak_bytes" not in sweep.objectives,
         "parameters": study.request.file.space.to_json(),
         "provenance": dict(provenance),
     }
