@@ -1,19 +1,18 @@
 """The picture of a comparison: what is drawn, and drawing it."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from isograd.analysis.canvas import COLOURS, new_figure, plain, png, save
 from isograd.analysis.comparison import Comparison, Entry
 from isograd.analysis.statistics import Spread, spread
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
-# Okabe and Ito's colours, which the colour-blind can tell apart, without the yellow that is too faint on white.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 _DASHES = ("-", "--", "-.", ":")
 _MARKED_EPOCHS = 20  # a marker on each, up to so many
@@ -75,23 +74,20 @@ def picture(comparison: Comparison) -> Picture:
 
 
 def draw(content: Picture, path: Path) -> None:
-    """Draws learning curves beside test error against speed, as PNG, wholly or not at all."""
-    from matplotlib import rc_context
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    """Draws a comparison into a PNG file, wholly or not at all."""
+    save(png(draw_comparison(content), 150), path)
 
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    with rc_context():  # what is drawn here leaves the caller's settings alone
-        figure = Figure(figsize=(11, 4.8), dpi=150, layout="constrained")
-        canvas = FigureCanvasAgg(figure)
-        left, right = figure.subplots(1, 2, width_ratios=(3, 2))
-        _draw_curves(left, content)
-        _draw_points(right, content)
-        handles = [_handle(content, label) for label in content.labels]
-        num_columns = max(1, _LEGEND_CHARACTERS // (max(map(len, content.labels)) + 6))
-        figure.legend(handles=handles, loc="outside lower center", ncols=num_columns, frameon=False)
-        canvas.print_png(draft)
-    os.replace(draft, path)
+
+def draw_comparison(content: Picture) -> "Figure":
+    """Draws learning curves beside test error against speed."""
+    figure = new_figure(height=4.8)
+    left, right = figure.subplots(1, 2, width_ratios=(3, 2))
+    _draw_curves(left, content)
+    _draw_points(right, content)
+    handles = [_handle(content, label) for label in content.labels]
+    num_columns = max(1, _LEGEND_CHARACTERS // (max(map(len, content.labels)) + 6))
+    figure.legend(handles=handles, loc="outside lower center", ncols=num_columns, frameon=False)
+    return figure
 
 
 def band(curve: Curve) -> tuple[list[float], list[float]]:
@@ -120,9 +116,9 @@ def _percent(shares: Sequence[float | None]) -> Spread | None:
 def _style(content: Picture, label: str) -> dict[str, Any]:
     """A colour, a marker and dashes that no other of the first 56 entries has together."""
     number = content.labels.index(label)
-    dashes = _DASHES[number // len(_COLOURS) % len(_DASHES)]
+    dashes = _DASHES[number // len(COLOURS) % len(_DASHES)]
     return {
-        "color": _COLOURS[number % len(_COLOURS)],
+        "color": COLOURS[number % len(COLOURS)],
         "marker": _MARKERS[number % len(_MARKERS)],
         "linestyle": dashes,
         "markersize": 5,
@@ -132,7 +128,7 @@ def _style(content: Picture, label: str) -> dict[str, Any]:
 def _handle(content: Picture, label: str) -> Any:
     from matplotlib.lines import Line2D
 
-    return Line2D([], [], label=label.replace("$", r"\$"), **_style(content, label))
+    return Line2D([], [], label=plain(label), **_style(content, label))
 
 
 def _draw_curves(axes: "Axes", content: Picture) -> None:
