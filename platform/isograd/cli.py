@@ -61,6 +61,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     resume.add_argument("--extend", type=int, default=0, metavar="N", help="of a study: try N more configurations")
     _verb(verbs, "tune", _tune, "search what a method has to choose", overridden=True, first="space")
+    report = _verb(verbs, "report", _report, "write a study's report and pictures again, from its table alone")
+    report.add_argument("folder", type=Path, help="the study's, as `isograd tune` printed it")
     plan = _verb(
         verbs, "plan", _plan, "print the partition, its costs and forecasts, without training", overridden=True
     )
@@ -84,7 +86,8 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--quick", action="store_true", help="a minute's version")
     compare = _verb(verbs, "compare", _compare, "compare methods over seeds, or finished runs", overridden=True)
     compare.epilog = (
-        "An item is a method's name, 'LABEL: OPTION=VALUE ...', OPTION=VALUE for all, or the folder of a finished run."
+        "An item is a method's name, 'LABEL: OPTION=VALUE ...', OPTION=VALUE for all, the folder of a finished run, or "
+        "a study's trial, STUDY/TRIAL; TRIAL may be `best`, and a study's folder alone means that."
     )
     compare.add_argument("--seeds", help="of every entry, with commas between them; default 0,1,2")
     compare.add_argument("--output", type=Path, required=True, help="folder for tables, picture and runs")
@@ -162,6 +165,13 @@ def _tune(options: argparse.Namespace) -> int:
     from isograd.tune.command import tune
 
     return tune(options.space, options.overrides, wide_console())
+
+
+def _report(options: argparse.Namespace) -> int:
+    from isograd.analysis.study_report import write_report
+
+    wide_console().print(f"report             {write_report(options.folder)}", markup=False, soft_wrap=True)
+    return 0
 
 
 def _plan(options: argparse.Namespace) -> int:

@@ -28,4 +28,20 @@ def _said(study: Study, console: Console) -> int:
     for number in sorted(best.values):
         console.print(f"trial {number}: {brief(settings[number])}", markup=False, soft_wrap=True)
     console.print(f"study              {study.request.folder}", markup=False, soft_wrap=True)
+    _report(study, console)
     return 0
+
+
+def _report(study: Study, console: Console) -> None:
+    """Writes the study's report; where that fails, the sweep has its result all the same."""
+    from isograd.analysis.study_report import write_report
+
+    def said(line: str) -> None:
+        console.print(line, markup=False, soft_wrap=True)
+
+    folder = study.request.folder
+    try:
+        said(f"report             {write_report(folder, said)}")
+    except Exception as error:
+        said(f"report             could not be written ({error}); `isograd report {folder}` tries again")
+
