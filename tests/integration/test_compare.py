@@ -9,6 +9,8 @@ import pytest
 from isograd.cli import main
 from omegaconf import OmegaConf
 
+from tests.unit.analysis.studies import trial, write
+
 QUICK = ("data=digits", "model=resnet20", "model.width=4", "executor=sequential", "executor.device=cpu")
 SHORT = (*QUICK, "train.epochs=1", "train.max_steps=4")
 COMMAND = ("compare", "e2e", "DGL CNN: method=dgl method.auxiliary=cnn", "--seeds", "0,1", *SHORT)
@@ -85,6 +87,28 @@ def test_finished_runs_are_compared_as_they_are(
     assert [entry["label"] for entry in second["entries"]] == ["dgl", "e2e"]
     assert main(["compare", *runs, "--output", str(tmp_path / "no"), "--baseline", "man"]) == 2
     assert "there is no entry 'man'" in capsys.readouterr().err
+
+
+def test_trials_of_studies_are_compared_beside_runs(output: Path, tmp_path: Path) -> None:
+    write(tmp_path / "study", trial(0, ((0.6, 0.5), (0.4, 0.4))), trial(3))
+    items = [str(tmp_path / "study"), str(tmp_path / "study" / "0"), *map(str, (output / "runs").glob("e2e-*"))]
+    assert main(["compare", *items, "--output", str(tmp_path / "out"), "--baseline", "e2e"]) == 0
+    tree = json.loads((tmp_path / "out" / "comparison.json").read_text())
+    entries = {entry["label"]: entry for entry in tree["entries"]}
+    assert list(entries) == ["dgl made/3", "dgl made/0", "e2e"]
+    assert entries["dgl made/3"]["summary"]["test_error"]["mean"] == pytest.approx(0.25)
+    baseline = [run["test_error"] for run in entries["e2e"]["runs"]]
+    assert entries["dgl made/0"]["summary"]["difference"]["mean"] == pytest.approx(0.4 - statistics.fmean(baseline))
+    assert any(note.startswith("dgl made/3: trial 3 of study made, the best of 2") for note in tree["notes"])
+
+
+@pytest.mark.parametrize(("name", "said"), [("7", "has no trial 7"), ("1", "trial 1 of study made is not complete")])
+def test_trials_that_cannot_be_compared_are_explained(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, said: str
+) -> None:
+    write(tmp_path / "study", trial(0), trial(1, ((0.5, 0.5),), kind="pruned"))
+    assert main(["compare", str(tmp_path / "study" / name), "--output", str(tmp_path / "out")]) == 2
+    assert said in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
 def test_a_run_that_fails_is_in_the_table_and_stops_no_other(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

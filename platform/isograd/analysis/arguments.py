@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from isograd.analysis import load
+from isograd.analysis.study_records import is_trial
 from isograd.errors import ConfigError, RunFolderError
 from isograd.registry import suggestion
 
@@ -46,7 +47,7 @@ class Request:
         output: Folder for its files.
         asked: Entries to train.
         overrides: Of all entries.
-        runs: Folders of finished runs.
+        runs: Folders of finished runs, and trials of studies, ``STUDY/TRIAL``.
         seeds: Of every entry.
         rule: What all entries get the same amount of.
         device_s: Budget of each run under ``device-seconds``; None: what the baseline takes.
@@ -77,8 +78,8 @@ def parse(
     """Sorts the items into runs, overrides and entries, and checks them.
 
     Args:
-        items: A folder of a finished run; ``OPTION=VALUE`` for all entries; a method's name; or
-            ``LABEL: OPTION=VALUE ...``.
+        items: A folder of a finished run; a study's trial, ``STUDY/TRIAL``, or a study's folder for its best;
+            ``OPTION=VALUE`` for all entries; a method's name; or ``LABEL: OPTION=VALUE ...``.
         output: Folder for the files.
         seeds: With commas between them.
         rule: ``epochs`` where none is given.
@@ -89,8 +90,8 @@ def parse(
         ConfigError: An item or a flag is malformed, or contradicts another.
         RunFolderError: A folder holds no finished run.
     """
-    runs = tuple(Path(item) for item in items if load.is_finished(Path(item)))
-    rest = [item for item in items if not load.is_finished(Path(item))]
+    runs = tuple(Path(item) for item in items if _is_finished(item))
+    rest = [item for item in items if not _is_finished(item)]
     overrides = tuple(item for item in rest if _is_override(item))
     asked = tuple(_asked(item) for item in rest if not _is_override(item))
     _check_kinds(runs, asked, overrides, given=any(flag is not None for flag in (seeds, rule, device_s)))
@@ -134,6 +135,10 @@ def chosen_baseline(labels: Sequence[str], baseline: str | None) -> str:
             f"Use --baseline '{labels[0]}', or leave it out: the first entry is the baseline.",
         )
     return labels[0] if baseline is None else baseline
+
+
+def _is_finished(item: str) -> bool:
+    return load.is_finished(Path(item)) or is_trial(item)
 
 
 def _is_override(item: str) -> bool:

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Sequence
+from pathlib import Path
 
 from rich.console import Console
 
@@ -10,8 +11,8 @@ from isograd.analysis import load, planning, plots, tables
 from isograd.analysis.arguments import Request, chosen_baseline
 from isograd.analysis.budget import Budget, budgeted
 from isograd.analysis.comparison import Comparison, Entry, Failure
+from isograd.analysis.finished import Group, finished
 from isograd.analysis.isolated import apart
-from isograd.analysis.load import Record
 from isograd.analysis.notes import notes
 from isograd.analysis.planning import Planned
 from isograd.bench.methods import saved_bytes_per_image
@@ -58,19 +59,34 @@ def train(config: RunConfig) -> None:
 
 def _of_runs(request: Request) -> Comparison:
     planning.check_output(request.output)
-    groups = load.grouped([load.read(path) for path in request.runs])
-    baseline = chosen_baseline(list(groups), request.baseline)
-    entries = tuple(_of_records(label, records) for label, records in groups.items())
-    return Comparison(request.command, _AS_MADE, "Each run was timed when it was made", baseline, entries)
+    return compare_finished(request.runs, request.baseline, request.command)
 
 
-def _of_records(label: str, records: Sequence[Record]) -> Entry:
-    config = records[0].config
-    with planning.naming(label):
+def compare_finished(paths: Sequence[Path], baseline: str | None = None, command: str = "") -> Comparison:
+    """Compares runs and trials as they were trained.
+
+    Args:
+        paths: Folders of finished runs, and trials of studies, ``STUDY/TRIAL``.
+        baseline: Label of the entry that others are measured against; None: the first.
+        command: The command line, for the record.
+
+    Raises:
+        IsogradError: One of them cannot be read, or cannot be compared.
+    """
+    groups = finished(paths)
+    chosen = chosen_baseline([group.label for group in groups], baseline)
+    entries = tuple(_of_group(group) for group in groups)
+    return Comparison(command, _AS_MADE, "Each run was timed when it was made", chosen, entries)
+
+
+def _of_group(group: Group) -> Entry:
+    config = group.records[0].config
+    with planning.naming(group.label):
         modules = Blueprint(config).check()
-    ordered = tuple(sorted(records, key=lambda record: record.seed))
+    ordered = tuple(sorted(group.records, key=lambda record: record.seed))
     auxiliary = planning.auxiliary_parameters(modules)
-    return Entry(label, config, len(modules), auxiliary, saved_bytes_per_image(config), ordered)
+    saved_bytes = saved_bytes_per_image(config)
+    return Entry(group.label, config, len(modules), auxiliary, saved_bytes, ordered, remarks=group.remarks)
 
 
 def _trained(request: Request, console: Console) -> Comparison:
