@@ -11,10 +11,9 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "platform"), str(ROOT)]  # the code beside this file, wherever a job has brought both
 
 from isograd.report.console import wide_console  # noqa: E402
+from isograd.tune.command import search  # noqa: E402
 from isograd.tune.progress import shown  # noqa: E402
-from isograd.tune.request import parse  # noqa: E402
 from isograd.tune.study import Study, assignment_of, outcome_of  # noqa: E402
-from isograd.tune.sweep import begin  # noqa: E402
 
 FOLDER = f"tune.folder={Path.home() / 'isograd-studies'}"  # not below here: a job's folder goes with its cluster
 SMALL = ["model.width=4", "train.epochs=6", "schedule.warmup_epochs=1", "tune.num_trials=10", "tune.scheduler=none"]
@@ -29,10 +28,9 @@ def main(arguments: list[str]) -> None:
     """Searches, and says what each mode came to."""
     size = FULL if "--full" in arguments else SMALL
     options = [argument for argument in arguments if argument != "--full"]
-    study = begin(parse("repl", [FOLDER, *size, *options]), wide_console())
+    study = search("repl", [FOLDER, *size, *options], wide_console())
     for mode, error in sorted(by_mode(study).items(), key=lambda item: item[1]):
         print(f"method.mode={mode}: best of its complete trials {shown('test_error', error)}")
-    print(f"study {study.request.folder}")
 
 
 def by_mode(study: Study) -> dict[str, float]:

@@ -11,10 +11,9 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "platform"), str(ROOT)]  # the code beside this file, wherever a job has brought both
 
 from isograd.report.console import wide_console  # noqa: E402
+from isograd.tune.command import search  # noqa: E402
 from isograd.tune.progress import best_of, shown  # noqa: E402
-from isograd.tune.request import parse  # noqa: E402
 from isograd.tune.study import assignment_of, outcome_of  # noqa: E402
-from isograd.tune.sweep import begin  # noqa: E402
 
 SPACE = str(Path(__file__).with_name("splits.yaml"))
 FOLDER = f"tune.folder={Path.home() / 'isograd-studies'}"  # not below here: a job's folder goes with its cluster
@@ -30,14 +29,13 @@ def main(arguments: list[str]) -> None:
     """Searches, and holds the best splits against the even one, which is the first trial."""
     size = FULL if "--full" in arguments else SMALL
     options = [argument for argument in arguments if argument != "--full"]
-    study = begin(parse(SPACE, [FOLDER, *size, *options]), wide_console())
+    study = search(SPACE, [FOLDER, *size, *options], wide_console())
     trials = {trial.number: trial for trial in study.trials}
     for number in sorted({0, *best_of(study).values} & trials.keys()):
         ends, outcome = assignment_of(trials[number]).settings["partition.ends"], outcome_of(trials[number])
         if outcome is not None and outcome.metrics:
             figures = ", ".join(shown(name, outcome.metrics[name]) for name in ("test_error", "epoch_s"))
             print(f"trial {number}, cut after {', '.join(ends)}: {figures} an epoch")
-    print(f"study {study.request.folder}")
 
 
 if __name__ == "__main__":

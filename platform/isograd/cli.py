@@ -150,7 +150,7 @@ def _resume(options: argparse.Namespace) -> int:
 
 def _resume_study(options: argparse.Namespace) -> int:
     from isograd.errors import ConfigError
-    from isograd.tune.command import resume_study
+    from isograd.tune.command import search_on
 
     if options.overrides:
         raise ConfigError(
@@ -158,13 +158,15 @@ def _resume_study(options: argparse.Namespace) -> int:
             "Its trials would no longer be comparable",
             "Use --extend N for more trials, or begin another study with `isograd tune`.",
         )
-    return resume_study(Path(options.folder), options.extend, wide_console())
+    search_on(Path(options.folder), options.extend, wide_console())
+    return 0
 
 
 def _tune(options: argparse.Namespace) -> int:
-    from isograd.tune.command import tune
+    from isograd.tune.command import search
 
-    return tune(options.space, options.overrides, wide_console())
+    search(options.space, options.overrides, wide_console())
+    return 0
 
 
 def _report(options: argparse.Namespace) -> int:

@@ -11,17 +11,26 @@ from isograd.tune.study import Study, assignment_of
 from isograd.tune.sweep import begin, resume
 
 
-def tune(space: str, items: Sequence[str], console: Console) -> int:
-    """Begins a study and tries all that it is to try. Returns the exit status."""
+def search(space: str, items: Sequence[str], console: Console) -> Study:
+    """Begins a study, tries all that it is to try, says what came of it, and writes its report.
+
+    Args:
+        space: Name or path of the search space.
+        items: Options of the sweep, the space and the runs; see :func:`~isograd.tune.request.parse`.
+        console: For progress.
+
+    Raises:
+        IsogradError: What is asked for cannot be done; what has been tried until then is kept.
+    """
     return _said(begin(parse(space, items), console), console)
 
 
-def resume_study(folder: Path, extend: int, console: Console) -> int:
-    """Goes on with a study. Returns the exit status."""
+def search_on(folder: Path, extend: int, console: Console) -> Study:
+    """Goes on with the study of a folder, by ``extend`` trials more; otherwise as :func:`search`."""
     return _said(resume(folder, extend, console), console)
 
 
-def _said(study: Study, console: Console) -> int:
+def _said(study: Study, console: Console) -> Study:
     best = best_of(study)
     console.print(f"\n{best}", markup=False)
     settings = {trial.number: assignment_of(trial).settings for trial in study.trials}
@@ -29,7 +38,7 @@ def _said(study: Study, console: Console) -> int:
         console.print(f"trial {number}: {brief(settings[number])}", markup=False, soft_wrap=True)
     console.print(f"study              {study.request.folder}", markup=False, soft_wrap=True)
     _report(study, console)
-    return 0
+    return study
 
 
 def _report(study: Study, console: Console) -> None:
@@ -44,4 +53,3 @@ def _report(study: Study, console: Console) -> None:
         said(f"report             {write_report(folder, said)}")
     except Exception as error:
         said(f"report             could not be written ({error}); `isograd report {folder}` tries again")
-
