@@ -77,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
         verbs,
         "bench",
         _bench,
-        "measure: channels, efficiency, growth, methods, overhead, pipeline or plan",
+        "measure: channels, efficiency, growth, methods, overhead, pipeline, plan or sweep",
         overridden=True,
         first="name",
     )

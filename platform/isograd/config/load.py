@@ -4,6 +4,7 @@ The groups of Hydra's configuration are the registries: a plug-in that registers
 (``method=mine method.weight=2``) without a YAML file. YAML holds the defaults list and the experiment presets.
 """
 
+import copy
 import dataclasses
 import hashlib
 import json
@@ -30,6 +31,10 @@ from isograd.tasks.task import TASKS
 
 CONF = Path(__file__).parent / "conf"
 EXECUTORS = {name: ExecutorConfig(name) for name in ("sequential", "pipelined", "microbatch")}
+
+# Components by type and values: OmegaConf takes milliseconds for each, and a sweep's configurations share most of them.
+_TYPED: dict[tuple[type, str], Any] = {}
+_MOST_TYPED = 1024
 
 # What changes the numbers of a run; a checkpoint only fits a run that agrees in these.
 _NUMERIC = ("seed", "model", "task", "data", "method", "partition", "optimizer", "schedule", "precision", "train")
@@ -116,6 +121,20 @@ def fingerprint(config: RunConfig) -> str:
 
 
 def _typed(default: Any, values: dict[str, Any]) -> Any:
+    """Returns a component with these values, each of the type that its field declares."""
+    try:
+        text = json.dumps([dataclasses.asdict(default), values])
+    except TypeError:  # a value that no file holds: left for OmegaConf to judge
+        return _built(default, values)
+    key = (type(default), text)
+    if key not in _TYPED:
+        if len(_TYPED) >= _MOST_TYPED:
+            _TYPED.clear()
+        _TYPED[key] = _built(default, values)
+    return copy.deepcopy(_TYPED[key])
+
+
+def _built(default: Any, values: dict[str, Any]) -> Any:
     merged = OmegaConf.merge(OmegaConf.structured(default), values)
     return OmegaConf.to_object(merged)
 

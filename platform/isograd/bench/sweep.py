@@ -1,0 +1,62 @@
+"""What a sweep costs beyond training: the time of its slots in which nothing trains, and the driver's own work.
+
+A slot is a trial that may run at once; here one a CPU. All of a slot's time counts that is not training or testing:
+starting its process, building networks, writing checkpoints, waiting for the next trial, and the end of the sweep when
+one slot has nothing left to do.
+"""
+
+import os
+import tempfile
+import time
+from collections.abc import Sequence
+
+from rich.console import Console
+
+from isograd.bench.rows import Row
+from isograd.executor.loopback import prefer_loopback
+from isograd.run.provenance import hardware
+from isograd.tune.request import parse
+from isograd.tune.study import Study, outcome_of
+from isograd.tune.sweep import begin
+
+_NUM_TRIALS, _QUICK_TRIALS = 64, 16
+_SHORT = ("model.width=8", "train.epochs=4", "schedule.warmup_epochs=1", "executor.device=cpu")
+_CASES = {"reused actors": "tune.reuse_actors=true", "new actors": "tune.reuse_actors=false"}
+
+
+def bench(quick: bool, overrides: Sequence[str]) -> list[Row]:
+    """Measures a sweep of short trials, with actors that are reused and with new ones.
+
+    Args:
+        quick: Fewer trials, reused actors only.
+        overrides: Of `isograd tune`.
+    """
+    prefer_loopback()
+    cases = dict(list(_CASES.items())[: 1 if quick else None])
+    num_trials = _QUICK_TRIALS if quick else _NUM_TRIALS
+    return [row for name, option in cases.items() for row in _swept(name, num_trials, [option, *overrides])]
+
+
+def _swept(name: str, num_trials: int, items: Sequence[str]) -> list[Row]:
+    with tempfile.TemporaryDirectory(prefix="isograd-sweep-") as folder:
+        asked = [f"tune.folder={folder}", f"tune.num_trials={num_trials}", "tune.scheduler=none", *_SHORT, *items]
+        request = parse("dgl", asked)
+        started_s, started_work_s = time.perf_counter(), time.process_time()
+        study = begin(request, Console(quiet=True))
+        wall_s, work_s = time.perf_counter() - started_s, time.process_time() - started_work_s
+        return _rows(f"{num_trials} trials of 4 epochs, {name}", study, wall_s, work_s)
+
+
+def _rows(case: str, study: Study, wall_s: float, work_s: float) -> list[Row]:
+    num_slots = len(os.sched_getaffinity(0))
+    outcomes = [outcome for trial in study.trials if (outcome := outcome_of(trial)) is not None]
+    train_s = sum(outcome.metrics["train_s"] for outcome in outcomes)
+    inside_s = sum(outcome.metrics["wall_s"] for outcome in outcomes)
+    figures = [
+        ("sweep", wall_s, "s"),
+        ("training, all slots", train_s, "s"),
+        ("overhead a trial, all of its slot's time", (num_slots * wall_s - train_s) / len(outcomes), "s"),
+        ("of it in the trial itself", (inside_s - train_s) / len(outcomes), "s"),
+        ("driver's processor time", 100 * work_s / wall_s, "% of the sweep"),
+    ]
+    return [Row(case, metric, value, unit, "measured", hardware()) for metric, value, unit in figures]
