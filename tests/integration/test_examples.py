@@ -41,3 +41,25 @@ def test_the_method_in_the_readme_trains(tmp_path: Path) -> None:
         assert run(load([*options, "executor.device=cpu"])).num_steps == 23
     finally:
         METHODS._entries.pop("mine", None)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("tune_mlaan", "report "), ("tune_repl", "method.mode="), ("tune_splits", "trial 0, cut after ")],
+)
+def test_searching(ray_session: None, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, said: str) -> None:
+    example = runpy.run_path(str(ROOT / "examples" / f"{name}.py"))
+    example["main"](["tune.num_trials=2", "train.epochs=1", "executor.device=cpu", f"tune.folder={tmp_path}"])
+    assert said in capsys.readouterr().out
+    (study,) = tmp_path.iterdir()
+    assert (study / "trials.parquet").exists() and (study / "report.html").exists()
+
+
+@pytest.mark.parametrize("name", ["tune_mlaan", "tune_repl", "tune_splits"])
+def test_the_full_size_is_a_search_as_well(tmp_path: Path, name: str) -> None:
+    from isograd.tune.request import parse
+
+    example = runpy.run_path(str(ROOT / "examples" / f"{name}.py"))
+    space = example.get("SPACE", name.removeprefix("tune_"))
+    request = parse(space, [*example["FULL"], "executor.device=cpu", f"tune.folder={tmp_path}"])
+    assert request.base.data.name == "cifar10" and request.sweep.num_trials >= 100 and len(request.sweep.seeds) == 3

@@ -21,6 +21,7 @@ Done = CompletedProcess[str]
 Answers = Mapping[str, Done]
 
 EXAMPLE = ("python", "examples/train_from_python.py", "train.epochs=1", "model.width=4", "executor.device=cpu")
+SEARCH = ("python", "examples/tune_mlaan.py", "tune.num_trials=3", "train.epochs=2", "executor.device=cpu")
 MODULES = json.dumps({"py_modules": ["platform/isograd", "methods"]})
 
 FAILS = """
@@ -108,7 +109,12 @@ def answers_here(here: RunningCluster, tmp_path_factory: pytest.TempPathFactory)
 
 
 @pytest.fixture(scope="module")
-def answers_elsewhere(elsewhere: RunningCluster) -> Answers:
+def studies(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("studies")
+
+
+@pytest.fixture(scope="module")
+def answers_elsewhere(elsewhere: RunningCluster, studies: Path) -> Answers:
     def submit(*arguments: str, **environment: str) -> Callable[[], Done]:
         return lambda: elsewhere.job("submit", *arguments, cwd=ROOT, **environment)
 
@@ -118,6 +124,7 @@ def answers_elsewhere(elsewhere: RunningCluster) -> Answers:
         {
             "trains": submit(*folder, *runtime_env, "--", *EXAMPLE, "cluster.address=auto"),
             "modules": submit("--runtime-env-json", MODULES, "--", "python", "-c", WHERE),
+            "searches": submit(*folder, "--", *SEARCH, f"tune.folder={studies}"),
             "folder only": submit(*folder, "--", *EXAMPLE),
             "no token": submit("--", "python", "-c", "print('ran')", RAY_AUTH_MODE="disabled"),
             "wrong token": submit("--", "python", "-c", "print('ran')", RAY_AUTH_TOKEN="0" * 64),
@@ -184,6 +191,14 @@ def waiting(cluster: RunningCluster) -> list[int]:
 def test_an_example_trains_on_workers_that_have_only_the_dependencies(answers_elsewhere: Answers) -> None:
     done = answers_elsewhere["trains"]
     assert done.returncode == 0 and "same test errors: True" in done.stdout, told(done)
+
+
+def test_a_search_needs_nothing_but_its_folder(answers_elsewhere: Answers, studies: Path) -> None:
+    done = answers_elsewhere["searches"]
+    assert done.returncode == 0, told(done)
+    (study,) = studies.iterdir()
+    assert f"report             {study / 'report.html'}" in done.stdout and (study / "trials.parquet").exists()
+    assert done.stdout.count(" complete ") + done.stdout.count(" pruned ") == 3, told(done)
 
 
 def test_packages_travel_without_their_folder(elsewhere: RunningCluster, answers_elsewhere: Answers) -> None:

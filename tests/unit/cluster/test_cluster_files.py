@@ -216,8 +216,9 @@ def test_runs_are_written_where_they_are_kept() -> None:
 
 def test_the_job_runs_an_example() -> None:
     (job,) = read("kuberay_job")
-    python, script = job["spec"]["entrypoint"].split()
-    assert python == "python" and script.startswith("examples/")
+    python, script, *options = job["spec"]["entrypoint"].split()
+    (workdir,) = re.findall(r"^WORKDIR (\S+)$", DOCKERFILE, re.MULTILINE)
+    assert python == "python" and (ROOT / script).is_file() and options == [f"tune.folder={workdir}/runs"]
 
 
 def test_the_runtime_environment_is_rays_and_names_folders_of_packages() -> None:
