@@ -43,7 +43,7 @@ class Trial:
     """A configuration that was tried, with all its seeds.
 
     Attributes:
-        number: In its study; numbers of configurations that were refused are left out.
+        number: In its study, from 0.
         kind: ``complete``; ``pruned`` (stopped early, behind others); ``failed``; ``lost`` (its process or node);
             ``running`` (nothing came of it yet).
         reason: Why it failed or was lost.

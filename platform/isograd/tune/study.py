@@ -5,33 +5,32 @@ extended with all that its searcher knew. Everything here runs in the driver and
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from typing import Any
 
 import optuna
 from optuna.exceptions import DuplicatedStudyError
-from optuna.samplers import BaseSampler, RandomSampler
 from optuna.study import StudyDirection
-from optuna.trial import FrozenTrial, Trial, TrialState
+from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
-from isograd.config.load import fingerprint, from_dict, to_dict
+from isograd.config.load import from_dict, to_dict
 from isograd.config.schema import RunConfig
-from isograd.errors import IsogradError, StudyError
-from isograd.executor.blueprint import Blueprint
-from isograd.planning.choose import with_cuts
+from isograd.errors import StudyError
 from isograd.registry import suggestion
-from isograd.seeding import derive
-from isograd.tune.distributions import Settings
-from isograd.tune.ground import changed, ground_of
+from isograd.tune.proposer import Proposer
 from isograd.tune.request import Request, keep
-from isograd.tune.samplers import make_sampler
 from isograd.tune.storage import default_url, open_storage, storage_errors
 
 _IDENTITY, _NUM_TRIALS = "isograd", "num_trials"
-_ASSIGNED, _OUTCOME, _REFUSED = "assigned", "outcome", "refused"
-_MOST_REFUSALS, _INSISTENCE = 100, 5
+_ASSIGNED, _OUTCOME = "assigned", "outcome"
+_STATES = {
+    "complete": TrialState.COMPLETE,
+    "pruned": TrialState.PRUNED,
+    "failed": TrialState.FAIL,
+    "lost": TrialState.FAIL,
+}
 
 
 @dataclass(frozen=True)
@@ -80,13 +79,15 @@ class Study:
 
     def __init__(self, request: Request, url: str, study: optuna.Study) -> None:
         self.request, self.url, self._study = request, url, study
-        self._ground = ground_of(request.base)
         self._assigned: dict[int, Trial] = {}
         self._reported: set[tuple[int, int]] = set()
-        self._known: dict[str, int] = {}
-        for trial in self._trials():
-            if _ASSIGNED in trial.user_attrs and trial.state != TrialState.FAIL:
-                self._known.setdefault(trial.user_attrs[_ASSIGNED]["fingerprint"], trial.number)
+        trials = self.trials
+        tried = {
+            trial.user_attrs[_ASSIGNED]["fingerprint"]: trial.number
+            for trial in trials
+            if trial.state != TrialState.FAIL
+        }
+        self._proposer = Proposer(request, trials, tried)
 
     @property
     def num_trials(self) -> int:
@@ -100,8 +101,8 @@ class Study:
 
     @property
     def trials(self) -> list[FrozenTrial]:
-        """Those that were assigned, in order."""
-        return [trial for trial in self._trials() if _ASSIGNED in trial.user_attrs]
+        """All of them, in order."""
+        return self._study.get_trials(deepcopy=False)
 
     @property
     def num_left(self) -> int:
@@ -121,7 +122,7 @@ class Study:
                     return self._taken_up(trial)
             if len(trials) >= self.num_trials:
                 return None
-            return self._drawn()
+            return self._drawn(len(trials))
 
     def report(self, number: int, values: Mapping[int, float]) -> None:
         """Takes a trial's values of the objective by epoch. Of several objectives Optuna keeps the last only."""
@@ -132,84 +133,39 @@ class Study:
                 if (number, epoch) not in self._reported:
                     self._reported.add((number, epoch))
                     self._assigned[number].report(value, epoch)
+                    self._proposer.report(number, epoch, value)
 
     def tell(self, number: int, outcome: Outcome) -> None:
         """Ends a trial. A value counts only if the trial is complete."""
-        trial = self._assigned.pop(number)
+        trial, state = self._assigned.pop(number), _STATES[outcome.kind]
+        is_complete = state == TrialState.COMPLETE
+        values = [outcome.metrics[name] for name in self.request.sweep.objectives] if is_complete else None
         with storage_errors(self.url):
             trial.set_user_attr(_OUTCOME, json.loads(json.dumps(asdict(outcome))))
-            if outcome.kind == "complete":
-                self._study.tell(trial, [outcome.metrics[name] for name in self.request.sweep.objectives])
-            else:
-                self._study.tell(trial, state=TrialState.PRUNED if outcome.kind == "pruned" else TrialState.FAIL)
-        if outcome.kind in ("failed", "lost"):
-            self._known = {key: known for key, known in self._known.items() if known != number}
-
-    def _trials(self) -> list[FrozenTrial]:
-        return self._study.get_trials(deepcopy=False)
+            self._study.tell(trial, values, state=state)
+        self._proposer.tell(number, state, values)
 
     def _taken_up(self, trial: FrozenTrial) -> Assignment:
         self._assigned[trial.number] = Trial(self._study, trial._trial_id)
         self._reported |= {(trial.number, epoch) for epoch in trial.intermediate_values}
         return assignment_of(trial)
 
-    def _drawn(self) -> Assignment | None:
-        reason = ""
-        for attempt in range(_MOST_REFUSALS):
-            trial = self._ask(follows=attempt < _INSISTENCE)
-            try:
-                settings, config = self._suggested(trial, follows=attempt < _INSISTENCE)
-            except IsogradError as error:
-                reason = f"trial {trial.number}: {error.what}"
-                self._refuse(trial, error.what)
-                continue
-            found = fingerprint(config)
-            if found in self._known:
-                self._refuse(trial, f"the same as trial {self._known[found]}")
-                continue
-            self._known[found] = trial.number
-            self._assigned[trial.number] = trial
-            record = {"settings": settings, "config": to_dict(config), "fingerprint": found}
-            trial.set_user_attr(_ASSIGNED, json.loads(json.dumps(record)))
-            return Assignment(trial.number, config, settings)
-        return self._exhausted(reason)
-
-    def _ask(self, *, follows: bool) -> Trial:
-        with self._sampling(follows=follows):
-            return self._study.ask()
-
-    def _suggested(self, trial: Trial, *, follows: bool) -> tuple[Settings, RunConfig]:
-        """Draws a configuration, and checks it."""
-        with self._sampling(follows=follows):
-            settings = self.request.file.space.suggest(trial, self._ground)
-        config = with_cuts(changed(self.request.base, settings))
-        Blueprint(config).check()
-        return settings, config
-
-    @contextmanager
-    def _sampling(self, *, follows: bool) -> Iterator[None]:
-        """Draws as the sampler says, or, where that one insists on what is refused, at random."""
-        sampler = self._study.sampler
-        if not follows:
-            self._study.sampler = RandomSampler()
-        try:
-            yield
-        finally:
-            self._study.sampler = sampler
-
-    def _refuse(self, trial: Trial, reason: str) -> None:
-        trial.set_user_attr(_REFUSED, reason)
-        self._study.tell(trial, state=TrialState.FAIL)
-
-    def _exhausted(self, reason: str) -> None:
-        """Where all that is drawn has been tried, the search is over; where it cannot be trained, that is an error."""
-        if not reason and self._known:
-            return
-        raise StudyError(
-            f"{_MOST_REFUSALS} configurations in a row were refused; the last one, {reason or 'tried before'}",
-            "A trial needs a configuration that can be trained and was not tried before",
-            "Use conditions or bounds in the space that leave such configurations out.",
+    def _drawn(self, number: int) -> Assignment | None:
+        drawn = self._proposer.draw(number)
+        if drawn is None:
+            return None
+        record = {"settings": drawn.settings, "config": to_dict(drawn.config), "fingerprint": drawn.fingerprint}
+        template = create_trial(
+            state=TrialState.RUNNING,
+            params=drawn.trial.params,
+            distributions=drawn.trial.distributions,
+            user_attrs={_ASSIGNED: json.loads(json.dumps(record))},
         )
+        template.datetime_start = datetime.now()
+        trial = Trial(self._study, self._study._storage.create_new_trial(self._study._study_id, template))
+        assert trial.number == number, "one driver at a time adds trials"
+        self._assigned[number] = trial
+        return Assignment(number, drawn.config, drawn.settings)
 
 
 def assignment_of(trial: FrozenTrial) -> Assignment:
@@ -235,17 +191,13 @@ def create_study(request: Request) -> Study:
     directions = [StudyDirection.MINIMIZE] * len(request.sweep.objectives)
     with storage_errors(url):
         try:
-            made = optuna.create_study(
-                storage=storage, study_name=request.name, directions=directions, sampler=_sampler(request, 0)
-            )
+            made = optuna.create_study(storage=storage, study_name=request.name, directions=directions)
         except DuplicatedStudyError:
             found = optuna.load_study(storage=storage, study_name=request.name)
             _check_identity(found, request, url)
             raise _exists(request, url) from None
         made.set_user_attr(_IDENTITY, request.identity())
         made.set_user_attr(_NUM_TRIALS, request.sweep.num_trials)
-        if request.sweep.start_from_defaults:
-            made.enqueue_trial(request.file.space.start(ground_of(request.base)))
     keep(request)
     return Study(request, url, made)
 
@@ -268,17 +220,7 @@ def open_study(request: Request) -> Study:
             )
         found = optuna.load_study(storage=storage, study_name=request.name)
         _check_identity(found, request, url)
-        trials = found.get_trials(deepcopy=False)
-        found.sampler = _sampler(request, len(trials))
-        for trial in trials:  # drawn when the sweep broke off, and given to nobody
-            if trial.state == TrialState.RUNNING and _ASSIGNED not in trial.user_attrs:
-                found.tell(trial.number, state=TrialState.FAIL)
     return Study(request, url, found)
-
-
-def _sampler(request: Request, num_trials: int) -> BaseSampler:
-    """One that does not draw again what it drew before a break."""
-    return make_sampler(request.sweep, derive(request.sweep.sampler_seed, "sampler", num_trials) % 2**32)
 
 
 def _check_identity(found: optuna.Study, request: Request, url: str) -> None:
