@@ -8,9 +8,12 @@ import json
 import sys
 from pathlib import Path
 
+import pytest
 import yaml
 
 from tests.clusters import LOOPBACK, ROOT, autoscaling
+
+pytestmark = pytest.mark.cluster
 
 NODE_TYPES = yaml.safe_load((ROOT / "cluster" / "aws.yaml").read_text())["available_node_types"]
 PLAYED = {

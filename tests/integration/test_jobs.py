@@ -17,6 +17,8 @@ import pytest
 from tests.clusters import LOOPBACK, ROOT, RunningCluster, bare_python, head
 from tests.processes import wait_until
 
+pytestmark = pytest.mark.cluster
+
 Done = CompletedProcess[str]
 Answers = Mapping[str, Done]
 

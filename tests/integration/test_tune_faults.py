@@ -10,6 +10,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.cluster
+
 SCRIPT = """
 import json, os, signal, subprocess, sys, time
 from pathlib import Path

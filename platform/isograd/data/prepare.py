@@ -80,12 +80,14 @@ def prepare(name: str, root: Path, output: Path, *, download: bool = False, rows
         raise ConfigError(f"rows_per_shard={rows_per_shard} is not positive", "A shard holds rows", "Use 10000.")
     console, found = Console(stderr=True), _complete(output)
     if found.get("name") == name and not root.exists():
-        console.print(f"{output} already holds {name}, complete; its original is gone, and was not compared.")
+        console.print(
+            f"{output} already holds {name}, complete; its original is gone, and was not compared.", soft_wrap=True
+        )
         return output
     job = Job(name, output, _open(source, name, root, download), rows_per_shard)
     job.check_output()
     if found.get("fingerprint") == job.fingerprint:
-        console.print(f"{output} already holds {name}, complete.")
+        console.print(f"{output} already holds {name}, complete.", soft_wrap=True)
         return output
     try:
         job.run(console)
