@@ -2,9 +2,10 @@
 
 import json
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self, TextIO
+from typing import Any, Protocol, Self, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn
@@ -24,8 +25,8 @@ class Sink(Protocol):
         ...
 
 
-class JsonLines:
-    """Appends events to a file, each with the time in seconds since the epoch; a context manager."""
+class AppendedLines:
+    """Appends JSON objects to a file, a line each; a context manager."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -40,9 +41,17 @@ class JsonLines:
     ) -> None:
         self._file.close()
 
+    def append(self, record: Mapping[str, Any]) -> None:
+        """Appends one object."""
+        self._file.write(json.dumps(record) + "\n")
+
+
+class JsonLines(AppendedLines):
+    """Appends events to a file, each with the time in seconds since the epoch; a context manager."""
+
     def take(self, event: Event) -> None:
         """Takes one event."""
-        self._file.write(json.dumps({"time_s": round(time.time(), 3), **to_record(event)}) + "\n")
+        self.append({"time_s": round(time.time(), 3), **to_record(event)})
 
 
 class Terminal:

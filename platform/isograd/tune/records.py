@@ -3,15 +3,15 @@
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self, TextIO
+from typing import Any
 
 from isograd.errors import StudyError
+from isograd.report.sinks import AppendedLines
 
 _FILE = "epochs.jsonl"
 
 
-class EpochRecords:
+class EpochRecords(AppendedLines):
     """Appends records, one a trial, seed and epoch; a context manager.
 
     A trial that was lost reports again what it had reported; the last record counts.
@@ -21,25 +21,15 @@ class EpochRecords:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._path = folder / _FILE
-        self._file: TextIO
+        super().__init__(folder / _FILE)
         self._known: set[tuple[int, int, int]] = set()
-
-    def __enter__(self) -> Self:
-        self._file = self._path.open("a", buffering=1)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._file.close()
 
     def take(self, trial: int, record: Mapping[str, Any]) -> None:
         """Takes one record."""
         key = (trial, record["seed"], record["epoch"])
         if key not in self._known:
             self._known.add(key)
-            self._file.write(json.dumps({"trial": trial, **record}) + "\n")
+            self.append({"trial": trial, **record})
 
 
 def read_records(folder: Path) -> list[dict[str, Any]]:
