@@ -68,6 +68,16 @@ def check_choice(option: str, value: Any, known: Sequence[str]) -> None:
         )
 
 
+def check_folder_name(option: str, name: str | None, where: str) -> None:
+    """Raises ConfigError for what cannot name a folder below the one that the option ``where`` says."""
+    if name is not None and (not name or "/" in name or name.startswith(".")):
+        raise ConfigError(
+            f"{option}='{name}' cannot be the name of a folder below `{where}`",
+            "It would be hidden, or lie elsewhere",
+            f"Use a name without slashes that does not begin with a dot, and {where}=PATH.",
+        )
+
+
 def check_declared(section: str, config: Any) -> None:
     """Raises ConfigError for the first option of a component that breaks its own declaration."""
     for item in fields(config):

@@ -8,10 +8,9 @@ from isograd.analysis.study import load_study, table_of
 from isograd.analysis.study_table import StudyTable, Trial
 from isograd.config.load import fingerprint, from_dict
 from isograd.errors import StudyError
-from isograd.tune.chosen import BEST
+from isograd.tune.chosen import BEST, places_of
 from isograd.tune.legs import SeedRun
 from isograd.tune.request import is_study
-from isograd.tune.sweep_config import SweepConfig
 
 
 @dataclass(frozen=True)
@@ -82,8 +81,7 @@ def _split(item: str) -> tuple[Path, str] | None:
     head, slash, name = text.rpartition("/")
     if not slash or not (name == BEST or name.isdecimal()):
         return None
-    candidates = (Path(head), Path(SweepConfig().folder) / head)
-    return next(((path, name) for path in candidates if _has_study(path)), None)
+    return next(((path, name) for path in places_of(head) if _has_study(path)), None)
 
 
 def _has_study(path: Path) -> bool:

@@ -9,7 +9,7 @@ from torch import nn
 
 from isograd.config.schema import RunConfig
 from isograd.errors import ConfigError
-from isograd.options import Range, check_choice, check_declared, check_number
+from isograd.options import Range, check_choice, check_declared, check_folder_name, check_number
 
 _COUNT, _POSITIVE, _NOT_NEGATIVE, _SHARE = Range(1), Range(0, open=True), Range(0), Range(0, 1)
 
@@ -77,7 +77,7 @@ def check(config: RunConfig) -> None:
     for option, choices in CHOICES.items():
         check_choice(option, _value(config, option), choices)
     check_declared("method", config.method)
-    _check_run_name(config.run_name)
+    check_folder_name("run_name", config.run_name, "folder")
     _check_images(config.data)
     _check_optimizer(config)
     _check_microbatches(config)
@@ -87,15 +87,6 @@ def check(config: RunConfig) -> None:
 def _value(config: RunConfig, option: str) -> Any:
     section, _, name = option.partition(".")
     return getattr(getattr(config, section), name, None)
-
-
-def _check_run_name(name: str | None) -> None:
-    if name is not None and (not name or "/" in name or name.startswith(".")):
-        raise ConfigError(
-            f"run_name='{name}' cannot be the name of a folder below `folder`",
-            "It would be hidden, or lie elsewhere",
-            "Use a name without slashes that does not begin with a dot, and folder=PATH.",
-        )
 
 
 def _check_images(data: Any) -> None:

@@ -70,8 +70,13 @@ def choose(text: str) -> Chosen:
     return Chosen(f"{study.request.name}/{number}", number, assignment_of(trial).config, seeds, outcome, errors)
 
 
+def places_of(head: str) -> tuple[Path, Path]:
+    """Returns where the study of ``HEAD/TRIAL`` may be: at a path, or by its name in the default folder."""
+    return Path(head).expanduser(), Path(SweepConfig().folder) / head
+
+
 def _folder(path: str, text: str) -> Path:
-    candidates = [Path(path).expanduser(), Path(SweepConfig().folder) / path]
+    candidates = places_of(path)
     found = next((candidate for candidate in candidates if path and is_study(candidate)), None)
     if found is None:
         raise StudyError(

@@ -49,6 +49,10 @@ class Request:
     name: str
     folder: Path
 
+    def trial_folder(self, number: int) -> Path:
+        """Returns where a trial's runs are."""
+        return self.folder / "trials" / f"{number:04d}"
+
     def identity(self) -> dict[str, Any]:
         """Returns what all trials of a study share; with another one, their values could not be compared."""
         base = {key: value for key, value in to_dict(self.base).items() if key not in _PASSED_OVER}

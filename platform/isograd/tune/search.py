@@ -60,7 +60,7 @@ class StudySearch(OptunaSearch):
         if assignment is None:
             return Searcher.FINISHED
         self._assignments[trial_id] = assignment
-        folder = self._study.request.folder / "trials" / f"{assignment.number:04d}"
+        folder = self._study.request.trial_folder(assignment.number)
         return {"config": to_dict(assignment.config), "folder": str(folder), **self._how}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:

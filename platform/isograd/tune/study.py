@@ -74,7 +74,8 @@ class Study:
 
     Args:
         request: What is searched.
-        storage: Where it is kept; see :func:`open_study`.
+        url: Of the storage.
+        study: In that storage; :func:`create_study` and :func:`open_study` bring it.
     """
 
     def __init__(self, request: Request, url: str, study: optuna.Study) -> None:

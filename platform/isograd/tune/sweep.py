@@ -124,7 +124,7 @@ def _fit(study: Study, room: "TrialRoom", console: Console) -> None:
 
     def ended(assignment: Assignment, outcome: Outcome) -> None:
         if not config.keep_checkpoints:
-            _drop_checkpoints(request.folder / "trials" / f"{assignment.number:04d}")
+            _drop_checkpoints(request.trial_folder(assignment.number))
         progress.ended(assignment, outcome)
 
     with EpochRecords(request.folder) as records:
@@ -137,7 +137,7 @@ def _fit(study: Study, room: "TrialRoom", console: Console) -> None:
                 scheduler=make_scheduler(config, num_epochs, _earlier(study)),
                 num_samples=study.num_left,
                 max_concurrent_trials=config.max_concurrent or room.most_concurrent,
-                reuse_actors=config.reuse_actors and "peak_bytes" not in config.objectives,
+                reuse_actors=config.reuses_actors,
             ),
             run_config=tune.RunConfig(
                 name=_TUNE_FOLDER,

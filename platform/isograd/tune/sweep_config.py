@@ -7,14 +7,10 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from isograd.errors import ConfigError
-from isograd.options import Range, check_choice, check_declared, check_number, choice, number
+from isograd.options import Range, check_choice, check_declared, check_folder_name, check_number, choice, number
 from isograd.registry import suggestion
 
-OBJECTIVES = {
-    "test_error": "test error after the last epoch, mean over seeds",
-    "peak_bytes": "largest memory of a stage, over seeds",
-    "epoch_s": "seconds of training an epoch, mean over seeds",
-}
+OBJECTIVES = ("test_error", "peak_bytes", "epoch_s")
 
 
 @dataclass
@@ -27,7 +23,8 @@ class SweepConfig:
             go on where it was; without one it begins anew.
         num_trials: Configurations to try; those that cannot be trained, or were tried before, do not count.
         seeds: Of each configuration; the searcher sees means over them.
-        objectives: What is minimised: ``test_error``, ``peak_bytes``, ``epoch_s``.
+        objectives: What is minimised: ``test_error`` (after the last epoch, mean over seeds), ``peak_bytes`` (largest
+            memory of a stage, over seeds), ``epoch_s`` (seconds of training an epoch, mean over seeds).
         sampler: ``tpe`` (of several objectives: multi-objective TPE), ``nsga2``, ``gp`` or ``random``.
         sampler_seed: Of the searcher's own draws.
         num_startup: Trials that are drawn at random before the searcher follows what it has seen.
@@ -70,6 +67,11 @@ class SweepConfig:
         """Whether there is a front instead of a best trial."""
         return len(self.objectives) > 1
 
+    @property
+    def reuses_actors(self) -> bool:
+        """Whether trials do take over processes."""
+        return self.reuse_actors and "peak_bytes" not in self.objectives
+
 
 def sweep_config(overrides: Sequence[str]) -> SweepConfig:
     """Returns the options of a sweep.
@@ -108,13 +110,8 @@ def _check(config: SweepConfig) -> None:
                 f"Use tune.{name}=[{'0,1,2' if name == 'seeds' else 'test_error'}].",
             )
     for objective in config.objectives:
-        check_choice("tune.objectives", objective, tuple(OBJECTIVES))
-    if config.name is not None and (not config.name or "/" in config.name or config.name.startswith(".")):
-        raise ConfigError(
-            f"tune.name='{config.name}' cannot be the name of a folder below tune.folder",
-            "It would be hidden, or lie elsewhere",
-            "Use a name without slashes that does not begin with a dot, and tune.folder=PATH.",
-        )
+        check_choice("tune.objectives", objective, OBJECTIVES)
+    check_folder_name("tune.name", config.name, "tune.folder")
     if config.sampler == "gp" and config.has_several_objectives:
         raise ConfigError(
             f"tune.sampler=gp does not go with {len(config.objectives)} objectives",

@@ -145,7 +145,7 @@ def _metadata(study: Study, provenance: Mapping[str, Any]) -> dict[str, Any]:
         "scheduler": sweep.scheduler,
         "grace_epochs": sweep.grace_epochs,
         "reduction": sweep.reduction,
-        "reuse_actors": sweep.reuse_actors and "peak_bytes" not in sweep.objectives,
+        "reuse_actors": sweep.reuses_actors,
         "parameters": study.request.file.space.to_json(),
         "provenance": dict(provenance),
     }
