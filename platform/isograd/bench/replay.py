@@ -1,4 +1,4 @@
-"""Runs that were recorded once, so that searches can be compared in seconds: real ones, of a small network.
+"""Records real runs of a small network over a whole space, for searches to be compared on.
 
 ``python -m isograd.bench.replay OUTPUT.jsonl [SHARD COUNT]`` trains all of them that OUTPUT does not hold yet, about an
 hour on two cores.
@@ -11,7 +11,6 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 from isograd.run.experiment import execute, prepare
@@ -20,7 +19,6 @@ from isograd.tune.ground import changed, ground_of
 from isograd.tune.request import Request, parse
 
 SPACE = Path(__file__).with_name("replay.yaml")
-RECORDED = Path(__file__).with_name("replay.json")
 SEEDS = (0, 1, 2)
 
 
@@ -50,11 +48,6 @@ def grid(request: Request) -> Iterator[Settings]:
             for options in chosen:
                 settings |= options
             yield settings
-
-
-def recorded(path: Path = RECORDED) -> dict[str, float]:
-    """Returns configuration -> test error after the last epoch, mean over seeds; see :func:`key`."""
-    return {found: fmean(errors) for found, errors in json.loads(path.read_text())["test_errors"].items()}
 
 
 def record(output: Path, shard: int, count: int) -> None:
