@@ -52,7 +52,6 @@ try:
     again = folder / "again.txt"
     with again.open("w") as log:
         driver = subprocess.Popen([*ISOGRAD, "resume", str(folder / "mine")], stdout=log, stderr=subprocess.STDOUT)
-    trained = lambda: [path for path in folder.glob("mine/trials/*/seed-0/checkpoints/step-*")]
     wait_for(lambda: "trials left" in again.read_text() and ended(again))
     cluster.remove_node(second, allow_graceful=False)
     found["status"] = driver.wait(timeout=120)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import optuna
 import pytest
-from isograd.errors import ConfigError, SpaceError
+from isograd.errors import ConfigError, IsogradError, SpaceError
 from isograd.tune.check import check_request
 from isograd.tune.ground import ground_of
 from isograd.tune.request import parse
@@ -108,7 +108,7 @@ def test_what_is_wrong_in_a_default_is_said_with_its_file(tmp_path: Path) -> Non
     ],
 )
 def test_a_space_that_does_not_fit_its_runs_is_refused(tmp_path: Path, items: list[str], what: str) -> None:
-    with pytest.raises(Exception, match=what):
+    with pytest.raises(IsogradError, match=what):
         check_request(parse("dgl", [f"tune.folder={tmp_path}", *items]))
 
 
