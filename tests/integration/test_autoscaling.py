@@ -94,7 +94,7 @@ def watch():
         time.sleep(0.2)
 
 threading.Thread(target=watch, daemon=True).start()
-study = begin(request, wide_console())
+study = begin(request, wide_console()).study
 print("found", json.dumps({"kinds": [outcome_of(trial).kind for trial in study.trials], "most": most[0]}))
 """
 

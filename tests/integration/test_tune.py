@@ -33,7 +33,7 @@ SMALL = (
 
 
 def swept(folder: Path, *items: str, space: str = "man") -> Study:
-    return begin(parse(space, [f"tune.folder={folder}", "tune.name=mine", *SMALL, *items]), wide_console())
+    return begin(parse(space, [f"tune.folder={folder}", "tune.name=mine", *SMALL, *items]), wide_console()).study
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +100,7 @@ def test_the_best_is_named_best_and_others_by_their_numbers(study: Study) -> Non
 
 def test_a_finished_sweep_is_extended(study: Study) -> None:
     before = {trial.number: outcome_of(trial) for trial in study.trials}
-    more = resume(study.request.folder, 2, wide_console())
+    more = resume(study.request.folder, 2, wide_console()).study
     after = {trial.number: outcome_of(trial) for trial in more.trials}
     assert len(after) == 7 and all(after[number] == outcome for number, outcome in before.items())
     assert len(parquet.read_table(study.request.folder / TABLE)) == 7

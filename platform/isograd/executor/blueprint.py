@@ -153,6 +153,12 @@ class Blueprint:
         with torch.device("meta"):
             return method.local_modules(partition, self.config.seed)
 
+    def sharing(self, other: "Blueprint | None") -> "Blueprint":
+        """Takes over the backbone of another one where it is the same network: for checks, which do not change it."""
+        if other is not None and "backbone" in vars(other) and _network(self.config) == _network(other.config):
+            vars(self)["backbone"] = other.backbone
+        return self
+
     def learners(self, indices: Iterable[int], device: torch.device) -> list[Learner]:
         """Builds the local modules at ``indices`` on ``device``, ready to step."""
         modules = self.method.local_modules(self.partition, self.config.seed, indices)
@@ -199,6 +205,11 @@ class Blueprint:
 
     def __getstate__(self) -> dict[str, RunConfig]:
         return {"config": self.config}
+
+
+def _network(config: RunConfig) -> tuple[object, ...]:
+    """Returns all that a backbone depends on."""
+    return config.model, config.data.shape, config.data.num_classes, config.seed
 
 
 def spread(num_modules: int, num_stages: int) -> list[range]:

@@ -79,11 +79,13 @@ def _drawn(
 ) -> Iterator[tuple[Mapping[str, Any], RunConfig | IsogradError]]:
     """Yields coordinates, and the configuration that they lead to, or why it cannot be trained."""
     study = optuna.create_study(sampler=sampler)
+    checked: Blueprint | None = None
     for _ in range(count):
         trial = study.ask()
         try:
             config = with_cuts(changed(request.base, request.file.space.suggest(trial, ground)))
-            Blueprint(config).check()
+            checked = Blueprint(config).sharing(checked)
+            checked.check()
         except IsogradError as error:
             yield trial.params, error
         else:

@@ -22,12 +22,12 @@ def search(space: str, items: Sequence[str], console: Console) -> Study:
     Raises:
         IsogradError: What is asked for cannot be done; what has been tried until then is kept.
     """
-    return _said(begin(parse(space, items), console), console)
+    return _said(begin(parse(space, items), console).study, console)
 
 
 def search_on(folder: Path, extend: int, console: Console) -> Study:
     """Goes on with the study of a folder, by ``extend`` trials more; otherwise as :func:`search`."""
-    return _said(resume(folder, extend, console), console)
+    return _said(resume(folder, extend, console).study, console)
 
 
 def _said(study: Study, console: Console) -> Study:

@@ -59,6 +59,7 @@ class Proposer:
         self._request, self._ground = request, ground_of(request.base)
         self._tried = dict(tried)
         self._trials: dict[int, Trial] = {}
+        self._checked: Blueprint | None = None
         # Another one after a break: it does not draw again what it drew before.
         seed = derive(request.sweep.sampler_seed, "sampler", len(earlier)) % 2**32
         directions = [StudyDirection.MINIMIZE] * len(request.sweep.objectives)
@@ -115,7 +116,8 @@ class Proposer:
             warnings.simplefilter("ignore", ExperimentalWarning)
             settings = self._request.file.space.suggest(trial, self._ground)
         config = with_cuts(changed(self._request.base, settings))
-        Blueprint(config).check()
+        self._checked = Blueprint(config).sharing(self._checked)
+        self._checked.check()
         return settings, config
 
     @contextmanager

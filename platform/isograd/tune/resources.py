@@ -6,23 +6,26 @@ from typing import Any
 import ray
 from ray import tune
 
-from isograd.config.load import from_dict
 from isograd.config.schema import RunConfig
 from isograd.executor import placement
 from isograd.executor.blueprint import Blueprint
 
 
-def resources(given: dict[str, Any]) -> tune.PlacementGroupFactory:
-    """Returns what a trial reserves, all of it at once: a bundle for its process, or one a stage.
-
-    Args:
-        given: What the trial is given; see :class:`~isograd.tune.trial.Trial`.
-    """
-    config = from_dict(given["config"])
+def bundles(config: RunConfig) -> list[dict[str, float]]:
+    """Returns what a trial reserves, all of it at once: a bundle for its process, or one a stage."""
     need = placement.bundle(config.executor, config.cluster)
     if config.executor.name == "sequential":
-        return tune.PlacementGroupFactory([need])
-    return tune.PlacementGroupFactory([{}, *[need] * Blueprint(config).num_stages], strategy="PACK")
+        return [need]
+    return [{}, *[need] * Blueprint(config).num_stages]
+
+
+def resources(given: dict[str, Any]) -> tune.PlacementGroupFactory:
+    """Returns the reservation as Tune wants it.
+
+    Args:
+        given: What the trial is given; see :class:`~isograd.tune.search.StudySearch`.
+    """
+    return tune.PlacementGroupFactory(given["bundles"], strategy="PACK")
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from ray.tune.search.optuna import OptunaSearch
 
 from isograd.config.load import to_dict
 from isograd.tune.legs import Leg, as_json
+from isograd.tune.resources import bundles
 from isograd.tune.study import Assignment, Outcome, Study
 from isograd.tune.trial import FAILED, RESULT
 
@@ -60,8 +61,8 @@ class StudySearch(OptunaSearch):
         if assignment is None:
             return Searcher.FINISHED
         self._assignments[trial_id] = assignment
-        folder = self._study.request.trial_folder(assignment.number)
-        return {"config": to_dict(assignment.config), "folder": str(folder), **self._how}
+        config, folder = assignment.config, self._study.request.trial_folder(assignment.number)
+        return {"config": to_dict(config), "folder": str(folder), "bundles": bundles(config), **self._how}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Takes a leg of a trial that goes on."""

@@ -12,8 +12,9 @@ from typing import Any
 
 import optuna
 from optuna.exceptions import DuplicatedStudyError
+from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
-from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from isograd.config.load import from_dict, to_dict
 from isograd.config.schema import RunConfig
@@ -72,17 +73,24 @@ class Outcome:
 class Study:
     """Proposes configurations, and takes what comes of them.
 
+    What it has to know is read once; from then on it only writes, since a study has one driver at a time.
+
     Args:
         request: What is searched.
         url: Of the storage.
-        study: In that storage; :func:`create_study` and :func:`open_study` bring it.
+        storage: Where the study is; :func:`create_study` and :func:`open_study` bring it.
     """
 
-    def __init__(self, request: Request, url: str, study: optuna.Study) -> None:
-        self.request, self.url, self._study = request, url, study
-        self._assigned: dict[int, Trial] = {}
-        self._reported: set[tuple[int, int]] = set()
+    def __init__(self, request: Request, url: str, storage: BaseStorage) -> None:
+        self.request, self.url, self._storage = request, url, storage
+        with storage_errors(url):
+            self._id = storage.get_study_id_from_name(request.name)
+            self._num_trials: int = storage.get_study_user_attrs(self._id)[_NUM_TRIALS]
         trials = self.trials
+        self._num_drawn = len(trials)
+        self._left_behind = [trial for trial in trials if trial.state == TrialState.RUNNING]
+        self._assigned: dict[int, int] = {}  # number -> identifier in the storage
+        self._reported: set[tuple[int, int]] = set()
         tried = {
             trial.user_attrs[_ASSIGNED]["fingerprint"]: trial.number
             for trial in trials
@@ -93,17 +101,19 @@ class Study:
     @property
     def num_trials(self) -> int:
         """How many configurations the study is to try."""
-        return self._study.user_attrs[_NUM_TRIALS]
+        return self._num_trials
 
     def extend(self, num_trials: int) -> None:
         """Lets it try so many more."""
+        self._num_trials += num_trials
         with storage_errors(self.url):
-            self._study.set_user_attr(_NUM_TRIALS, self.num_trials + num_trials)
+            self._storage.set_study_user_attr(self._id, _NUM_TRIALS, self._num_trials)
 
     @property
     def trials(self) -> list[FrozenTrial]:
-        """All of them, in order."""
-        return self._study.get_trials(deepcopy=False)
+        """All of them, in order, as the storage has them."""
+        with storage_errors(self.url):
+            return self._storage.get_all_trials(self._id, deepcopy=False)
 
     @property
     def num_left(self) -> int:
@@ -116,38 +126,35 @@ class Study:
         Raises:
             StudyError: The storage cannot be used, or nothing valid is found in the space.
         """
-        with storage_errors(self.url):
-            trials = self.trials
-            for trial in trials:
-                if trial.state == TrialState.RUNNING and trial.number not in self._assigned:
-                    return self._taken_up(trial)
-            if len(trials) >= self.num_trials:
-                return None
-            return self._drawn(len(trials))
+        if self._left_behind:
+            return self._taken_up(self._left_behind.pop(0))
+        if self._num_drawn >= self.num_trials:
+            return None
+        return self._drawn(self._num_drawn)
 
     def report(self, number: int, values: Mapping[int, float]) -> None:
         """Takes a trial's values of the objective by epoch. Of several objectives Optuna keeps the last only."""
         if self.request.sweep.has_several_objectives:
             return
-        with storage_errors(self.url):
-            for epoch, value in values.items():
-                if (number, epoch) not in self._reported:
-                    self._reported.add((number, epoch))
-                    self._assigned[number].report(value, epoch)
-                    self._proposer.report(number, epoch, value)
+        for epoch, value in values.items():
+            if (number, epoch) not in self._reported:
+                self._reported.add((number, epoch))
+                with storage_errors(self.url):
+                    self._storage.set_trial_intermediate_value(self._assigned[number], epoch, value)
+                self._proposer.report(number, epoch, value)
 
     def tell(self, number: int, outcome: Outcome) -> None:
         """Ends a trial. A value counts only if the trial is complete."""
-        trial, state = self._assigned.pop(number), _STATES[outcome.kind]
+        identifier, state = self._assigned.pop(number), _STATES[outcome.kind]
         is_complete = state == TrialState.COMPLETE
         values = [outcome.metrics[name] for name in self.request.sweep.objectives] if is_complete else None
         with storage_errors(self.url):
-            trial.set_user_attr(_OUTCOME, json.loads(json.dumps(asdict(outcome))))
-            self._study.tell(trial, values, state=state)
+            self._storage.set_trial_user_attr(identifier, _OUTCOME, json.loads(json.dumps(asdict(outcome))))
+            self._storage.set_trial_state_values(identifier, state, values)
         self._proposer.tell(number, state, values)
 
     def _taken_up(self, trial: FrozenTrial) -> Assignment:
-        self._assigned[trial.number] = Trial(self._study, trial._trial_id)
+        self._assigned[trial.number] = trial._trial_id
         self._reported |= {(trial.number, epoch) for epoch in trial.intermediate_values}
         return assignment_of(trial)
 
@@ -163,9 +170,9 @@ class Study:
             user_attrs={_ASSIGNED: json.loads(json.dumps(record))},
         )
         template.datetime_start = datetime.now()
-        trial = Trial(self._study, self._study._storage.create_new_trial(self._study._study_id, template))
-        assert trial.number == number, "one driver at a time adds trials"
-        self._assigned[number] = trial
+        with storage_errors(self.url):
+            self._assigned[number] = self._storage.create_new_trial(self._id, template)
+        self._num_drawn += 1
         return Assignment(number, drawn.config, drawn.settings)
 
 
@@ -200,7 +207,7 @@ def create_study(request: Request) -> Study:
         made.set_user_attr(_IDENTITY, request.identity())
         made.set_user_attr(_NUM_TRIALS, request.sweep.num_trials)
     keep(request)
-    return Study(request, url, made)
+    return Study(request, url, storage)
 
 
 def open_study(request: Request) -> Study:
@@ -221,7 +228,7 @@ def open_study(request: Request) -> Study:
             )
         found = optuna.load_study(storage=storage, study_name=request.name)
         _check_identity(found, request, url)
-    return Study(request, url, found)
+    return Study(request, url, storage)
 
 
 def _check_identity(found: optuna.Study, request: Request, url: str) -> None:

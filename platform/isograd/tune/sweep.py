@@ -3,8 +3,10 @@
 import logging
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,7 +39,22 @@ _QUIET = {
 }
 
 
-def begin(request: Request, console: Console) -> Study:
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep that has ended.
+
+    Attributes:
+        study: With what came of its trials.
+        wall_s: From its first proposal to its last result.
+        controller_s: Processor time that Tune's loop took of it, with searcher, storage and records.
+    """
+
+    study: Study
+    wall_s: float
+    controller_s: float
+
+
+def begin(request: Request, console: Console) -> Sweep:
     """Begins a study, and tries all that it is to try.
 
     Raises:
@@ -48,7 +65,7 @@ def begin(request: Request, console: Console) -> Study:
     return _sweep(request, create_study, console)
 
 
-def resume(folder: Path, extend: int, console: Console) -> Study:
+def resume(folder: Path, extend: int, console: Console) -> Sweep:
     """Goes on with a study.
 
     Args:
@@ -69,7 +86,7 @@ def resume(folder: Path, extend: int, console: Console) -> Study:
     return _sweep(kept(folder), opened, console)
 
 
-def _sweep(request: Request, opening: Callable[[Request], Study], console: Console) -> Study:
+def _sweep(request: Request, opening: Callable[[Request], Study], console: Console) -> Sweep:
     if request.base.cluster.address is None:
         prefer_loopback()
     with ExitStack() as stack:
@@ -80,9 +97,10 @@ def _sweep(request: Request, opening: Callable[[Request], Study], console: Conso
         study = opening(request)
         console.print(_heading(study), markup=False, soft_wrap=True)
         stack.callback(write_table, study, provenance(request.sweep.sampler_seed))
+        started_s, started_work_s = time.perf_counter(), time.thread_time()
         if study.num_left:
             _fit(study, room, console)
-    return study
+        return Sweep(study, time.perf_counter() - started_s, time.thread_time() - started_work_s)
 
 
 def _heading(study: Study) -> str:
