@@ -53,14 +53,12 @@ class Leg:
     Attributes:
         epoch: The last one that is trained.
         metrics: At that epoch: means over seeds; of memory the largest, of training time the sum.
-        by_epoch: Mean test error over seeds by epoch, of the whole trial so far.
         records: One a seed and epoch of the whole trial so far, with all that was measured.
         runs: One a seed.
     """
 
     epoch: int
     metrics: Mapping[str, float]
-    by_epoch: Mapping[int, float]
     records: Sequence[Mapping[str, Any]]
     runs: Sequence[SeedRun]
 
@@ -91,7 +89,7 @@ class TrialRuns:
             results = {seed: self._advanced(seed, epoch) for seed in self.seeds}
             runs = [self._seed_run(seed) for seed in self.seeds]
         records = [record for seed, result in results.items() for record in _records(seed, result, epoch)]
-        return Leg(epoch, self._metrics(records, runs, epoch), _means(records, epoch), records, runs)
+        return Leg(epoch, self._metrics(records, runs, epoch), records, runs)
 
     def config_of(self, seed: int) -> RunConfig:
         """Returns the configuration of a seed's run."""
@@ -101,7 +99,7 @@ class TrialRuns:
     def _metrics(self, records: Sequence[Mapping[str, Any]], runs: Sequence[SeedRun], epoch: int) -> dict[str, float]:
         best = [min(record["test_error"] for record in records if record["seed"] == seed) for seed in self.seeds]
         return {
-            "test_error": _means(records, epoch)[epoch],
+            "test_error": fmean(record["test_error"] for record in records if record["epoch"] == epoch),
             "best_test_error": fmean(best),
             "peak_bytes": max(run.peak_bytes for run in runs),
             "epoch_s": fmean(self._num_train / run.images_per_s for run in runs),
@@ -161,14 +159,6 @@ class TrialRuns:
             devices=tuple(legs[-1]["devices"]),
             hardware=legs[-1]["hardware"],
         )
-
-
-def _means(records: Sequence[Mapping[str, Any]], epoch: int) -> dict[int, float]:
-    """Returns the mean test error over seeds of each epoch."""
-    return {
-        number: fmean(record["test_error"] for record in records if record["epoch"] == number)
-        for number in range(1, epoch + 1)
-    }
 
 
 def _stored(folder: RunFolder) -> Result | None:

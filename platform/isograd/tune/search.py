@@ -93,7 +93,7 @@ class StudySearch(OptunaSearch):
         if leg is not None:
             for record in leg.records:
                 self._take(number, record)
-            self._study.report(number, leg.by_epoch)
+            self._study.report(number, leg.epoch, leg.metrics)
 
     def _safely(self, work: Callable[..., T], *arguments: Any) -> T | None:
         """Does something of ours, unless something went wrong before; keeps what goes wrong."""

@@ -132,16 +132,15 @@ class Study:
             return None
         return self._drawn(self._num_drawn)
 
-    def report(self, number: int, values: Mapping[int, float]) -> None:
-        """Takes a trial's values of the objective by epoch. Of several objectives Optuna keeps the last only."""
-        if self.request.sweep.has_several_objectives:
+    def report(self, number: int, epoch: int, metrics: Mapping[str, float]) -> None:
+        """Takes what a trial that goes on has come to. Of several objectives Optuna keeps the last values only."""
+        if self.request.sweep.has_several_objectives or (number, epoch) in self._reported:
             return
-        for epoch, value in values.items():
-            if (number, epoch) not in self._reported:
-                self._reported.add((number, epoch))
-                with storage_errors(self.url):
-                    self._storage.set_trial_intermediate_value(self._assigned[number], epoch, value)
-                self._proposer.report(number, epoch, value)
+        self._reported.add((number, epoch))
+        value = metrics[self.request.sweep.objectives[0]]
+        with storage_errors(self.url):
+            self._storage.set_trial_intermediate_value(self._assigned[number], epoch, value)
+        self._proposer.report(number, epoch, value)
 
     def tell(self, number: int, outcome: Outcome) -> None:
         """Ends a trial. A value counts only if the trial is complete."""

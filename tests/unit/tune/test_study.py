@@ -28,7 +28,7 @@ def finish(study: Study, count: int) -> list[int]:
     for index in range(count):
         assignment = study.propose()
         assert assignment is not None
-        study.report(assignment.number, {1: 0.9, 2: 0.8})
+        study.report(assignment.number, 2, {"test_error": 0.8})
         study.tell(assignment.number, complete(0.5 - index / 100))
         numbers.append(assignment.number)
     return numbers
@@ -38,14 +38,15 @@ def test_a_study_goes_on_where_it_was_broken_off(tmp_path: Path) -> None:
     study = create_study(request(tmp_path))
     done = finish(study, 3)
     left = [study.propose(), study.propose()]  # under way when the driver is killed
-    study.report(left[0].number, {1: 0.7})  # pyright: ignore[reportOptionalMemberAccess]
+    study.report(left[0].number, 1, {"test_error": 0.7})  # pyright: ignore[reportOptionalMemberAccess]
     again = open_study(kept(tmp_path / "mine"))
     assert again.num_left == 3
     taken = [again.propose(), again.propose()]
     assert taken == left
     for assignment in taken:
         assert assignment is not None
-        again.report(assignment.number, {1: 0.7, 2: 0.6})
+        again.report(assignment.number, 1, {"test_error": 0.7})
+        again.report(assignment.number, 2, {"test_error": 0.6})
         again.tell(assignment.number, complete(0.4))
     assert len(finish(again, 1)) == 1 and again.propose() is None
     numbers = [trial.number for trial in again.trials]
@@ -73,7 +74,7 @@ def test_only_complete_trials_have_values(tmp_path: Path) -> None:
     ):
         assignment = study.propose()
         assert assignment is not None
-        study.report(assignment.number, {1: 0.1})
+        study.report(assignment.number, 1, {"test_error": 0.1})
         study.tell(assignment.number, outcome)
     states = [trial.state for trial in study.trials]
     assert states == [TrialState.PRUNED, TrialState.FAIL, TrialState.FAIL, TrialState.COMPLETE]
@@ -114,19 +115,19 @@ def test_what_cannot_be_trained_is_not_proposed(tmp_path: Path) -> None:
     assert all(interval == 2 or mode == "surrogate" for interval, mode in intervals)
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "nsga2", "gp", "random"])
+@pytest.mark.parametrize("sampler", ["auto", "gp", "tpe", "nsga2", "random"])
 def test_every_sampler_searches(tmp_path: Path, sampler: str) -> None:
     study = create_study(request(tmp_path, f"tune.sampler={sampler}"))
     assert len(finish(study, 6)) == 6 and study.propose() is None
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "nsga2"])
+@pytest.mark.parametrize("sampler", ["auto", "tpe", "nsga2"])
 def test_several_objectives_have_a_front(tmp_path: Path, sampler: str) -> None:
     study = create_study(request(tmp_path, "tune.objectives=[test_error,epoch_s]", f"tune.sampler={sampler}"))
     for error, epoch_s in ((0.5, 1.0), (0.3, 2.0), (0.4, 3.0), (0.2, 4.0)):
         assignment = study.propose()
         assert assignment is not None
-        study.report(assignment.number, {1: error})
+        study.report(assignment.number, 1, {"test_error": error})
         study.tell(assignment.number, Outcome("complete", {"test_error": error, "epoch_s": epoch_s}, 4))
     assignment = study.propose()
     assert assignment is not None
