@@ -11,11 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
-from optuna.trial import BaseTrial
-
 from isograd.errors import PartitionError
 
 Coordinates = dict[str, Any]
+Features = dict[str, tuple[float, ...]]  # a block of numbers, by what it describes
 Settings = dict[str, Any]  # option -> value, as `isograd train` takes them
 
 NUM_MODULES = "partition.num_modules"
@@ -40,12 +39,30 @@ class Site(Protocol):
         ...
 
 
+class Drawing(Protocol):
+    """What coordinates are asked of: a trial of Optuna's, or what stands for one."""
+
+    def suggest_float(
+        self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
+    ) -> float:
+        """Returns a number."""
+        ...
+
+    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:
+        """Returns a whole number."""
+        ...
+
+    def suggest_categorical(self, name: str, choices: Sequence[str]) -> Any:
+        """Returns one of the choices."""
+        ...
+
+
 class Distribution(Protocol):
     """Of one parameter; a dataclass."""
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
 
-    def draw(self, trial: BaseTrial, name: str, site: Site) -> Any:
+    def draw(self, trial: Drawing, name: str, site: Site) -> Any:
         """Asks the trial for the coordinates of the parameter ``name``; returns its value."""
         ...
 
@@ -55,6 +72,10 @@ class Distribution(Protocol):
 
     def start(self, name: str, site: Site) -> tuple[Any, Coordinates]:
         """Returns the value that the site's options have, with its coordinates: none where it lies outside."""
+        ...
+
+    def features(self, name: str, value: Any, site: Site) -> Features:
+        """Returns where a value lies, so that values which act alike are close: each number from 0 to 1."""
         ...
 
     def __str__(self) -> str: ...
@@ -78,7 +99,7 @@ class Number:
     complement: bool = False
     step: float | None = None
 
-    def draw(self, trial: BaseTrial, name: str, site: Site) -> float:
+    def draw(self, trial: Drawing, name: str, site: Site) -> float:
         """Returns a number."""
         if self.integer:
             return trial.suggest_int(name, int(self.low), int(self.high), step=int(self.step or 1), log=self.log)
@@ -97,6 +118,16 @@ class Number:
             return value, {}
         return value, {f"1 - {name}": 1 - value} if self.complement else {name: value}
 
+    def features(self, name: str, value: Any, site: Site) -> Features:
+        """Returns its place in the range, on the scale that it is drawn on."""
+        ends = (self.low, value, self.high)
+        if self.complement:
+            ends = tuple(-math.log(1 - number) for number in ends)
+        elif self.log:
+            ends = tuple(map(math.log, ends))
+        low, place, high = ends
+        return {name: ((place - low) / (high - low) if high > low else 0.0,)}
+
     def __str__(self) -> str:
         kind = "integer" if self.integer else "number"
         scale = ", log scale of 1 - value" if self.complement else ", log scale" if self.log else ""
@@ -113,7 +144,7 @@ class Categorical:
 
     values: Mapping[str, Settings]
 
-    def draw(self, trial: BaseTrial, name: str, site: Site) -> str:
+    def draw(self, trial: Drawing, name: str, site: Site) -> str:
         """Returns a label."""
         return trial.suggest_categorical(name, list(self.values))
 
@@ -127,6 +158,10 @@ class Categorical:
             if all(site.options.get(option) == value for option, value in options.items()):
                 return label, {name: label}
         return None, {}
+
+    def features(self, name: str, value: Any, site: Site) -> Features:
+        """Returns 1 for the label, and 0 for the others."""
+        return {name: tuple(float(label == value) for label in self.values)}
 
     def __str__(self) -> str:
         return f"one of {', '.join(self.values)}"
@@ -146,7 +181,7 @@ class Cuts:
     its own, so a small change of a coordinate moves a cut by a little. Each K has coordinates of its own.
     """
 
-    def draw(self, trial: BaseTrial, name: str, site: Site) -> list[str]:
+    def draw(self, trial: Drawing, name: str, site: Site) -> list[str]:
         """Returns the last unit of every module but the last. Raises PartitionError where there are too few."""
         names, num_modules = site.unit_names, site.num_modules
         if num_modules > len(names):
@@ -170,6 +205,11 @@ class Cuts:
         shares = shares_of(ends, len(names))
         found = {_coordinate(name, num_modules, cut): share for cut, share in enumerate(shares, start=1)}
         return [names[end - 1] for end in ends], found
+
+    def features(self, name: str, value: Any, site: Site) -> Features:
+        """Returns the depth of each cut, as a share of the units: of each number of cuts a block of its own."""
+        names = site.unit_names
+        return {f"{name} K={len(value) + 1}": tuple((names.index(end) + 1) / len(names) for end in value)}
 
     def __str__(self) -> str:
         return "every split into as many local modules"

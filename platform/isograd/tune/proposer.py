@@ -63,7 +63,8 @@ class Proposer:
         # Another one after a break: it does not draw again what it drew before.
         seed = derive(request.sweep.sampler_seed, "sampler", len(earlier)) % 2**32
         directions = [StudyDirection.MINIMIZE] * len(request.sweep.objectives)
-        self._study = optuna.create_study(directions=directions, sampler=make_sampler(request.sweep, seed))
+        sampler = make_sampler(request.sweep, seed, request.file.space, self._ground)
+        self._study = optuna.create_study(directions=directions, sampler=sampler)
         for trial in earlier:
             self._study.add_trial(trial)
             self._trials[trial.number] = Trial(self._study, self._study.get_trials(deepcopy=False)[-1]._trial_id)

@@ -1,28 +1,32 @@
-"""Optuna's samplers, by the names that a sweep has for them."""
+"""Samplers, by the names that a sweep has for them: Optuna's, and our own."""
 
 import warnings
 
 from optuna.exceptions import ExperimentalWarning
-from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
+from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
 
+from isograd.tune.space import Ground, SearchSpace
+from isograd.tune.space_sampler import SpaceSampler
 from isograd.tune.sweep_config import SweepConfig
 
 
-def make_sampler(config: SweepConfig, seed: int) -> BaseSampler:
+def make_sampler(config: SweepConfig, seed: int, space: SearchSpace, ground: Ground) -> BaseSampler:
     """Returns the sampler; of several objectives TPE is the multi-objective one.
 
     Args:
         config: Which, and after how many random trials.
         seed: Of its draws.
+        space: What is searched.
+        ground: What the space stands on.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
-        if config.sampler == "random":
+        if config.sampler_name == "random":
             return RandomSampler(seed=seed)
-        if config.sampler == "nsga2":
+        if config.sampler_name == "nsga2":
             return NSGAIISampler(seed=seed, population_size=max(config.num_startup, 2))
-        if config.sampler == "gp":
-            return GPSampler(seed=seed, n_startup_trials=config.num_startup)
+        if config.sampler_name == "gp":
+            return SpaceSampler(space, ground, seed, config.num_startup)
         # Together, since cuts and decay depend on each other; in groups, since conditions leave parameters out; and
         # trials under way count as bad, so that workers side by side do not try the same.
         return TPESampler(

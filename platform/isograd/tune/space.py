@@ -1,12 +1,10 @@
 """A search space: parameters, the conditions under which they exist, and what a run is given of them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from optuna.trial import BaseTrial
-
-from isograd.tune.distributions import NUM_MODULES, Coordinates, Distribution, Settings
+from isograd.tune.distributions import NUM_MODULES, Coordinates, Distribution, Drawing, Features, Settings
 
 _ABSENT = object()
 
@@ -68,16 +66,21 @@ class SearchSpace:
 
     parameters: tuple[Parameter, ...]
 
-    def suggest(self, trial: BaseTrial, ground: Ground) -> Settings:
+    def suggest(self, trial: Drawing, ground: Ground) -> Settings:
         """Draws every parameter whose conditions hold; returns the settings of a run."""
-        drawn: dict[str, Any] = {}
-        site = Changed(ground, {})
-        for parameter in self.parameters:
-            if _exists(parameter, drawn, site):
-                value = parameter.distribution.draw(trial, parameter.name, site)
-                drawn[parameter.name] = value
-                site = Changed(ground, site.settings | parameter.distribution.settings(parameter.name, value))
-        return site.settings
+        settings: Settings = {}
+        for parameter, value, site in self._draws(trial, ground):
+            settings = site.settings | parameter.distribution.settings(parameter.name, value)
+        return settings
+
+    def describe(self, trial: Drawing, ground: Ground) -> tuple[Settings, Features]:
+        """Draws as :meth:`suggest` does; returns also where the configuration lies, for models of the space."""
+        settings: Settings = {}
+        features: Features = {}
+        for parameter, value, site in self._draws(trial, ground):
+            settings = site.settings | parameter.distribution.settings(parameter.name, value)
+            features |= parameter.distribution.features(parameter.name, value, site)
+        return settings, features
 
     def start(self, ground: Ground) -> Coordinates:
         """Returns the coordinates of the ground itself, as far as it lies in the space."""
@@ -89,6 +92,17 @@ class SearchSpace:
                 drawn[parameter.name], coordinates = parameter.distribution.start(parameter.name, site)
                 found |= coordinates
         return found
+
+    def _draws(self, trial: Drawing, ground: Ground) -> Iterator[tuple[Parameter, Any, Changed]]:
+        """Yields each parameter that exists, with its value and what it was drawn on."""
+        drawn: dict[str, Any] = {}
+        site = Changed(ground, {})
+        for parameter in self.parameters:
+            if _exists(parameter, drawn, site):
+                value = parameter.distribution.draw(trial, parameter.name, site)
+                yield parameter, value, site
+                drawn[parameter.name] = value
+                site = Changed(ground, site.settings | parameter.distribution.settings(parameter.name, value))
 
     def to_json(self) -> dict[str, Any]:
         """Returns what tells this space from another one."""

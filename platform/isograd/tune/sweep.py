@@ -110,7 +110,7 @@ def _heading(study: Study) -> str:
     return (
         f"{request.name}: {len(request.file.space.parameters)} parameters of {request.file.name}, "
         f"{study.num_left} of {study.num_trials} trials left, {base.train.epochs} epochs, {seeds}, "
-        f"{config.sampler}, {config.scheduler}, minimising {', '.join(config.objectives)}"
+        f"{config.sampler_name}, {config.scheduler}, minimising {', '.join(config.objectives)}"
     )
 
 

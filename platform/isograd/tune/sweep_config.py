@@ -25,7 +25,8 @@ class SweepConfig:
         seeds: Of each configuration; the searcher sees means over them.
         objectives: What is minimised: ``test_error`` (after the last epoch, mean over seeds), ``peak_bytes`` (largest
             memory of a stage, over seeds), ``epoch_s`` (seconds of training an epoch, mean over seeds).
-        sampler: ``tpe`` (of several objectives: multi-objective TPE), ``nsga2``, ``gp`` or ``random``.
+        sampler: ``gp`` (a Gaussian process over the space, of one objective), ``tpe`` (of several objectives:
+            multi-objective TPE), ``nsga2``, ``random``, or ``auto``: gp of one objective, tpe of several.
         sampler_seed: Of the searcher's own draws.
         num_startup: Trials that are drawn at random before the searcher follows what it has seen.
         start_from_defaults: Whether the first trial is the method as it is configured, cut evenly.
@@ -48,7 +49,7 @@ class SweepConfig:
     num_trials: int = number(32, least=1)
     seeds: list[int] = field(default_factory=lambda: [0])
     objectives: list[str] = field(default_factory=lambda: ["test_error"])
-    sampler: str = choice("tpe", "nsga2", "gp", "random")
+    sampler: str = choice("auto", "gp", "tpe", "nsga2", "random")
     sampler_seed: int = number(0, least=0)
     num_startup: int = number(10, least=0)
     start_from_defaults: bool = True
@@ -66,6 +67,13 @@ class SweepConfig:
     def has_several_objectives(self) -> bool:
         """Whether there is a front instead of a best trial."""
         return len(self.objectives) > 1
+
+    @property
+    def sampler_name(self) -> str:
+        """Which sampler it is, where that is left to the objectives, too."""
+        if self.sampler != "auto":
+            return self.sampler
+        return "tpe" if self.has_several_objectives else "gp"
 
     @property
     def reuses_actors(self) -> bool:
@@ -115,6 +123,6 @@ def _check(config: SweepConfig) -> None:
     if config.sampler == "gp" and config.has_several_objectives:
         raise ConfigError(
             f"tune.sampler=gp does not go with {len(config.objectives)} objectives",
-            "Its several-objective form takes no conditional parameters",
+            "It is judged by how much better than the best one a configuration may be, and a front has no best one",
             "Use tune.sampler=tpe or tune.sampler=nsga2.",
         )

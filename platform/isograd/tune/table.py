@@ -140,7 +140,7 @@ def _metadata(study: Study, provenance: Mapping[str, Any]) -> dict[str, Any]:
         "seeds": sweep.seeds,
         "num_trials": study.num_trials,
         "num_epochs": study.request.base.train.epochs,
-        "sampler": sweep.sampler,
+        "sampler": sweep.sampler_name,
         "sampler_seed": sweep.sampler_seed,
         "scheduler": sweep.scheduler,
         "grace_epochs": sweep.grace_epochs,

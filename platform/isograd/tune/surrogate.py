@@ -1,0 +1,120 @@
+"""A Gaussian process over a search space: what a configuration that was not tried may come to.
+
+Each block of features (a parameter; the cuts into K modules) has a length scale of its own, which is learnt: so it
+finds out which parameters matter. Values are compared by ratio, as errors, bytes and seconds are.
+
+Kernel: Matérn 5/2 (Rasmussen and Williams, Gaussian Processes for Machine Learning, 2006, eq. 4.17). The scales climb
+the marginal likelihood (eq. 5.8) with a log-normal prior, a step a proposal. What is worth trying is judged by expected
+improvement (Jones, Schonlau and Welch, 1998, eq. 15).
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import LinAlgError, cholesky, solve_triangular
+from scipy.special import ndtr
+
+from isograd.tune.distributions import Features
+
+Array = NDArray[np.float64]
+
+_NOISE = "noise"  # among the scales: of the values, in shares of their variance
+_PRIOR, _PRIOR_NOISE = math.log(0.3), math.log(0.1)  # length scales are in shares of a range
+_STEP = 0.5  # by which the logarithm of a scale is moved
+_ABSENT = -1.0  # of a block that a configuration does not have: far from every place in it
+
+
+class Surrogate:
+    """Learns from known configurations; keeps the scales that it has found, to go on from."""
+
+    def __init__(self) -> None:
+        self._scales: dict[str, float] = {}  # block -> logarithm of its scale
+
+    def expected_improvement(
+        self, known: Sequence[Features], values: Sequence[float | None], candidates: Sequence[Features]
+    ) -> Array:
+        """Returns how much better than the best of the known each candidate is expected to be; without a unit.
+
+        Args:
+            known: At least one configuration.
+            values: Theirs, of which less is better; None: under way, taken for an average one.
+            candidates: To judge.
+        """
+        target, places, count = _standardised(values), _places([*known, *candidates]), len(known)
+        within = {block: _squares(place[:count], place[:count]) for block, place in places.items()}
+        across = {block: _squares(place[:count], place[count:]) for block, place in places.items()}
+        self._scales = _climbed(
+            {block: self._scales.get(block, _prior(block)) for block in (*within, _NOISE)}, within, target
+        )
+        root = _root(within, self._scales)
+        weights = solve_triangular(root, _kernel(across, self._scales), lower=True)
+        mean = weights.T @ solve_triangular(root, target, lower=True)
+        deviation = np.sqrt(np.maximum(1 - (weights**2).sum(0), 1e-9))
+        gain = target.min() - mean
+        z = gain / deviation
+        return gain * ndtr(z) + deviation * np.exp(-(z**2) / 2) / math.sqrt(2 * math.pi)
+
+
+def _standardised(values: Sequence[float | None]) -> Array:
+    """Returns values with mean 0 and variance 1, of their logarithms where all have one."""
+    found = np.array([math.nan if value is None else value for value in values])
+    if np.nanmin(found) > 0:
+        found = np.log(found)
+    return np.nan_to_num((found - np.nanmean(found)) / (np.nanstd(found) + 1e-9))
+
+
+def _places(configurations: Sequence[Features]) -> dict[str, Array]:
+    """Returns for each block where the configurations lie in it, (configurations, width)."""
+    widths = {block: len(place) for features in configurations for block, place in features.items()}
+    return {
+        block: np.array([features.get(block, (_ABSENT,) * width) for features in configurations])
+        for block, width in widths.items()
+    }
+
+
+def _squares(first: Array, second: Array) -> Array:
+    """Returns squared distances, (first, second)."""
+    return ((first[:, None] - second[None]) ** 2).sum(-1)
+
+
+def _kernel(squares: Mapping[str, Array], scales: Mapping[str, float]) -> Array:
+    scaled = sum(square * math.exp(-2 * scales[block]) for block, square in squares.items())
+    distance = np.sqrt(5 * np.asarray(scaled))
+    return (1 + distance + distance**2 / 3) * np.exp(-distance)
+
+
+def _root(squares: Mapping[str, Array], scales: Mapping[str, float]) -> Array:
+    """Returns the Cholesky factor of the values' covariance."""
+    covariance = _kernel(squares, scales)
+    covariance[np.diag_indices_from(covariance)] += math.exp(scales[_NOISE])
+    return cholesky(covariance, lower=True, check_finite=False)
+
+
+def _prior(block: str) -> float:
+    return _PRIOR_NOISE if block == _NOISE else _PRIOR
+
+
+def _climbed(scales: dict[str, float], squares: Mapping[str, Array], target: Array) -> dict[str, float]:
+    """Returns the scales, each moved by a step where the values become more likely."""
+    best = _likelihood(scales, squares, target)
+    for block in scales:
+        for step in (-_STEP, _STEP):
+            moved = {**scales, block: scales[block] + step}
+            found = _likelihood(moved, squares, target)
+            if found > best:
+                scales, best = moved, found
+                break
+    return scales
+
+
+def _likelihood(scales: Mapping[str, float], squares: Mapping[str, Array], target: Array) -> float:
+    """Returns the logarithm of how likely values and scales are, up to a constant."""
+    try:
+        root = _root(squares, scales)
+    except LinAlgError:
+        return -math.inf
+    solved = solve_triangular(root, target, lower=True, check_finite=False)
+    prior = sum((scale - _prior(block)) ** 2 for block, scale in scales.items()) / 2
+    return float(-(solved @ solved) / 2 - np.log(np.diag(root)).sum() - prior)

@@ -1,0 +1,138 @@
+"""The sampler that judges whole configurations: what it draws, what it learns, and what it makes of early stops."""
+
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+import numpy as np
+import optuna
+import pytest
+from isograd.errors import PartitionError
+from isograd.tune.distributions import Categorical, Cuts, Number
+from isograd.tune.drawings import KnownDrawing, NearDrawing, RandomDrawing
+from isograd.tune.space import Ground, Parameter, SearchSpace
+from isograd.tune.space_sampler import SpaceSampler, estimates
+from isograd.tune.surrogate import Surrogate
+from optuna.samplers import RandomSampler
+from optuna.trial import TrialState
+
+UNITS = tuple(f"u{index}" for index in range(8))
+GROUND = Ground({}, lambda settings: settings.get("partition.num_modules", 3), lambda settings: UNITS)
+SPACE = SearchSpace(
+    (
+        Parameter("kind", Categorical({"plain": {"kind": "plain"}, "rich": {"kind": "rich"}})),
+        Parameter("rate", Number(1e-4, 1.0, log=True)),
+        Parameter("decay", Number(0.5, 0.999, complement=True), {"kind": ("rich",)}),
+        Parameter("width", Number(2, 8, integer=True, step=2)),
+        Parameter("partition.ends", Cuts()),
+    )
+)
+
+
+def value_of(settings: dict[str, Any]) -> float:
+    """A known landscape: best are rich, a rate of 0.01, a decay near 0.99, cuts after u1 and u5."""
+    error = abs(np.log10(settings["rate"]) + 2) + (0 if settings["kind"] == "rich" else 1)
+    error += abs(np.log10(1 - settings.get("decay", 0.5)) + 2) / 2
+    ends = [UNITS.index(end) for end in settings["partition.ends"]]
+    return 0.1 + float(error + (abs(ends[0] - 1) + abs(ends[1] - 5)) / 4)
+
+
+def search(sampler: optuna.samplers.BaseSampler, count: int) -> optuna.Study:
+    study = optuna.create_study(sampler=sampler)
+    for _ in range(count):
+        trial = study.ask()
+        settings = SPACE.suggest(trial, GROUND)
+        trial.set_user_attr("settings", settings)
+        study.tell(trial, value_of(settings))
+    return study
+
+
+@pytest.mark.parametrize("make", [RandomDrawing, lambda random: NearDrawing(random, {"rate": 0.9, "width": 8})])
+def test_drawings_stay_in_their_ranges(make: Callable[[Random], RandomDrawing]) -> None:
+    random = Random(0)
+    widths = set()
+    for _ in range(300):
+        drawing = make(random)
+        settings, features = SPACE.describe(drawing, GROUND)
+        assert drawing.params.keys() == drawing.distributions.keys()
+        for name, drawn in drawing.params.items():
+            distribution = drawing.distributions[name]
+            assert distribution._contains(distribution.to_internal_repr(drawn))
+        assert ("decay" in settings) == (settings["kind"] == "rich") == ("decay" in features)
+        assert all(0 <= number <= 1 for block in features.values() for number in block)
+        widths.add(settings["width"])
+    assert widths <= {2, 4, 6, 8} and 8 in widths and len(widths) > 1
+
+
+def test_a_drawing_again_is_the_same_and_one_near_it_is_near() -> None:
+    random = Random(1)
+    first = RandomDrawing(random)
+    settings, features = SPACE.describe(first, GROUND)
+    assert SPACE.describe(KnownDrawing(first.params), GROUND) == (settings, features)
+    rate = first.params["rate"]
+    near = [SPACE.suggest(NearDrawing(random, first.params), GROUND)["rate"] for _ in range(50)]
+    assert np.mean(np.abs(np.log10(near) - np.log10(rate))) < 1 < 4  # the range has four decades
+
+
+def test_the_surrogate_finds_out_what_matters() -> None:
+    random = np.random.default_rng(0)
+    known = [{"matters": (float(a),), "idle": (float(b),)} for a, b in random.random((30, 2))]
+    values = [0.2 + abs(features["matters"][0] - 0.4) for features in known]
+    surrogate = Surrogate()
+    candidates = [{"matters": (place,), "idle": (0.5,)} for place in (0.0, 0.4, 0.9)]
+    for _ in range(6):
+        surrogate.expected_improvement(known, values, candidates)
+    expected = surrogate.expected_improvement(known, values, candidates)
+    assert expected.argmax() == 1 and (expected >= 0).all()
+    assert surrogate._scales["matters"] < surrogate._scales["idle"] - 1
+
+
+def test_equal_values_and_one_that_is_under_way_are_no_obstacle() -> None:
+    known = [{"x": (0.1,)}, {"x": (0.1,)}, {"y": (0.3, 0.4)}]
+    expected = Surrogate().expected_improvement(known, [0.0, 0.0, None], [{"x": (0.9,)}])
+    assert np.isfinite(expected).all()
+
+
+def test_it_searches_better_than_chance() -> None:
+    found = [search(SpaceSampler(SPACE, GROUND, seed, 8), 30).best_value for seed in range(5)]
+    chance = [search(RandomSampler(seed), 120).best_value for seed in range(5)]
+    assert np.median(found) < np.median(chance)
+
+
+def test_it_proposes_nothing_twice_and_the_same_again_for_the_same_seed() -> None:
+    first, second = (search(SpaceSampler(SPACE, GROUND, 3, 5), 20) for _ in range(2))
+    settings = [str(trial.user_attrs["settings"]) for trial in first.trials]
+    assert len(set(settings)) == 20
+    assert settings == [str(trial.user_attrs["settings"]) for trial in second.trials]
+
+
+def test_an_exhausted_space_leaves_the_draws_to_chance() -> None:
+    space = SearchSpace((Parameter("kind", Categorical({"a": {"kind": "a"}, "b": {"kind": "b"}})),))
+    study = optuna.create_study(sampler=SpaceSampler(space, GROUND, 0, 1))
+    for _ in range(4):
+        trial = study.ask()
+        study.tell(trial, 1.0 if space.suggest(trial, GROUND)["kind"] == "a" else 2.0)
+    assert {trial.params["kind"] for trial in study.trials[:2]} == {"a", "b"}
+
+
+def test_a_drawing_that_leads_nowhere_is_passed_over() -> None:
+    def refuse(settings: dict[str, Any]) -> int:
+        raise PartitionError("none", "none", "none")
+
+    nowhere = Ground({}, refuse, lambda settings: UNITS)
+    sampler = SpaceSampler(SearchSpace((Parameter("partition.ends", Cuts()),)), nowhere, 0, 1)
+    study = optuna.create_study(sampler=sampler)
+    assert sampler.infer_relative_search_space(study, study.ask()._cached_frozen_trial) == {}
+
+
+def test_what_was_stopped_early_is_taken_for_what_others_made_of_it() -> None:
+    study = optuna.create_study()
+    for last in (0.2, 0.4):
+        trial = study.ask()
+        trial.report(2 * last, 3)
+        study.tell(trial, last)
+    trial = study.ask()
+    trial.report(0.9, 3)
+    study.tell(trial, state=TrialState.PRUNED)
+    study.ask()
+    assert estimates(study.trials) == [0.2, 0.4, pytest.approx(0.45), None]
