@@ -4,7 +4,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from isograd.bench import channels, efficiency, growth, methods, overhead, pipeline, plan, rows, sweep
+from isograd.bench import channels, efficiency, growth, methods, overhead, pipeline, plan, rows, search, sweep
 from isograd.bench.picture import draw
 from isograd.bench.rows import Row
 from isograd.errors import ConfigError
@@ -24,6 +24,7 @@ BENCHES.add("pipeline", pipeline.bench)
 BENCHES.add("efficiency", efficiency.bench)
 BENCHES.add("overhead", overhead.bench)
 BENCHES.add("sweep", sweep.bench)
+BENCHES.add("search", search.bench)
 
 
 def run(name: str, *, quick: bool, json_path: Path | None, picture: Path | None, overrides: Sequence[str]) -> list[Row]:
