@@ -60,11 +60,15 @@ def test_the_searcher_sees_means_over_seeds(study: Study) -> None:
         assert outcome is not None
         own = [record for record in records if record["trial"] == trial.number]
         assert {record["seed"] for record in own} == {0, 1}
-        for epoch in range(1, outcome.epoch + 1):
+        assert {record["epoch"] for record in own} == set(range(1, outcome.epoch + 1))
+        said = dict(trial.intermediate_values)
+        assert (trial.value is not None) == (outcome.kind == "complete") and said.keys() <= {1, 2}
+        if trial.value is not None:
+            said[outcome.epoch] = trial.value
+        assert outcome.epoch in said
+        for epoch, value in said.items():
             errors = [record["test_error"] for record in own if record["epoch"] == epoch]
-            assert len(errors) == 2 and trial.intermediate_values[epoch] == fmean(errors)
-        if outcome.kind == "complete":
-            assert trial.value == trial.intermediate_values[3]
+            assert len(errors) == 2 and value == fmean(errors)
 
 
 def test_the_table_has_all_of_it(study: Study) -> None:

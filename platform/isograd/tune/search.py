@@ -73,7 +73,8 @@ class StudySearch(OptunaSearch):
         if trial_id not in self._assignments or not (result or error):
             return  # broken off: the study has it as under way, and a sweep that goes on takes it up
         assignment, outcome = self._assignments.pop(trial_id), self._outcome(result or {}, error)
-        self._safely(self._take_leg, assignment.number, None if error or result is None else result.get(RESULT))
+        leg = None if error or result is None else result.get(RESULT)
+        self._safely(self._take_leg, assignment.number, leg, ends=outcome.kind == "complete")
         self._safely(self._study.tell, assignment.number, outcome)
         self._safely(self._ended, assignment, outcome)
 
@@ -89,18 +90,21 @@ class StudySearch(OptunaSearch):
     def restore(self, checkpoint_path: str) -> None:
         """Restores nothing."""
 
-    def _take_leg(self, number: int, leg: Leg | None) -> None:
-        if leg is not None:
-            for record in leg.records:
-                self._take(number, record)
+    def _take_leg(self, number: int, leg: Leg | None, *, ends: bool = False) -> None:
+        """Takes what a leg measured. What a trial has come to at its end is its value, and not told twice."""
+        if leg is None:
+            return
+        for record in leg.records:
+            self._take(number, record)
+        if not ends:
             self._study.report(number, leg.epoch, leg.metrics)
 
-    def _safely(self, work: Callable[..., T], *arguments: Any) -> T | None:
+    def _safely(self, work: Callable[..., T], *arguments: Any, **options: Any) -> T | None:
         """Does something of ours, unless something went wrong before; keeps what goes wrong."""
         if self.failure is not None:
             return None
         try:
-            return work(*arguments)
+            return work(*arguments, **options)
         except Exception as error:
             self.failure = error
             return None

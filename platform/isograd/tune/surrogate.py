@@ -10,15 +10,17 @@ improvement (Jones, Schonlau and Welch, 1998, eq. 15).
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import LinAlgError, cholesky, solve_triangular
+from scipy.spatial.distance import cdist
 from scipy.special import ndtr
 
 from isograd.tune.distributions import Features
 
-Array = NDArray[np.float64]
+Array = NDArray[np.floating[Any]]
 
 _NOISE = "noise"  # among the scales: of the values, in shares of their variance
 _PRIOR, _PRIOR_NOISE = math.log(0.3), math.log(0.1)  # length scales are in shares of a range
@@ -43,14 +45,13 @@ class Surrogate:
             candidates: To judge.
         """
         target, places, count = _standardised(values), _places([*known, *candidates]), len(known)
-        within = {block: _squares(place[:count], place[:count]) for block, place in places.items()}
-        across = {block: _squares(place[:count], place[count:]) for block, place in places.items()}
-        self._scales = _climbed(
-            {block: self._scales.get(block, _prior(block)) for block in (*within, _NOISE)}, within, target
-        )
-        root = _root(within, self._scales)
-        weights = solve_triangular(root, _kernel(across, self._scales), lower=True)
-        mean = weights.T @ solve_triangular(root, target, lower=True)
+        within = {block: cdist(place[:count], place[:count], "sqeuclidean") for block, place in places.items()}
+        across = {block: cdist(place[:count], place[count:], "sqeuclidean") for block, place in places.items()}
+        scales = _climbed({name: self._scales.get(name, _prior(name)) for name in (*places, _NOISE)}, within, target)
+        self._scales = scales
+        root = _root(_scaled(within, scales), scales[_NOISE])
+        weights = solve_triangular(root, _kernel(_scaled(across, scales)), lower=True, check_finite=False)
+        mean = weights.T @ solve_triangular(root, target, lower=True, check_finite=False)
         deviation = np.sqrt(np.maximum(1 - (weights**2).sum(0), 1e-9))
         gain = target.min() - mean
         z = gain / deviation
@@ -74,21 +75,20 @@ def _places(configurations: Sequence[Features]) -> dict[str, Array]:
     }
 
 
-def _squares(first: Array, second: Array) -> Array:
-    """Returns squared distances, (first, second)."""
-    return ((first[:, None] - second[None]) ** 2).sum(-1)
+def _scaled(squares: Mapping[str, Array], scales: Mapping[str, float]) -> Array:
+    """Returns squared distances over all blocks, in units of their length scales."""
+    return np.sum([square * math.exp(-2 * scales[block]) for block, square in squares.items()], axis=0)
 
 
-def _kernel(squares: Mapping[str, Array], scales: Mapping[str, float]) -> Array:
-    scaled = sum(square * math.exp(-2 * scales[block]) for block, square in squares.items())
-    distance = np.sqrt(5 * np.asarray(scaled))
+def _kernel(squared_distance: Array) -> Array:
+    distance = np.sqrt(5 * squared_distance)
     return (1 + distance + distance**2 / 3) * np.exp(-distance)
 
 
-def _root(squares: Mapping[str, Array], scales: Mapping[str, float]) -> Array:
+def _root(squared_distance: Array, noise: float) -> Array:
     """Returns the Cholesky factor of the values' covariance."""
-    covariance = _kernel(squares, scales)
-    covariance[np.diag_indices_from(covariance)] += math.exp(scales[_NOISE])
+    covariance = _kernel(squared_distance)
+    covariance[np.diag_indices_from(covariance)] += math.exp(noise)
     return cholesky(covariance, lower=True, check_finite=False)
 
 
@@ -98,21 +98,23 @@ def _prior(block: str) -> float:
 
 def _climbed(scales: dict[str, float], squares: Mapping[str, Array], target: Array) -> dict[str, float]:
     """Returns the scales, each moved by a step where the values become more likely."""
-    best = _likelihood(scales, squares, target)
-    for block in scales:
-        for step in (-_STEP, _STEP):
-            moved = {**scales, block: scales[block] + step}
-            found = _likelihood(moved, squares, target)
+    distance = _scaled(squares, scales)
+    best = _likelihood(distance, scales, target)
+    for block, scale in scales.items():
+        for moved in (scale - _STEP, scale + _STEP):
+            tried = {**scales, block: moved}
+            further = 0.0 if block == _NOISE else squares[block] * (math.exp(-2 * moved) - math.exp(-2 * scale))
+            found = _likelihood(distance + further, tried, target)
             if found > best:
-                scales, best = moved, found
+                scales, best, distance = tried, found, distance + further
                 break
     return scales
 
 
-def _likelihood(scales: Mapping[str, float], squares: Mapping[str, Array], target: Array) -> float:
+def _likelihood(squared_distance: Array, scales: Mapping[str, float], target: Array) -> float:
     """Returns the logarithm of how likely values and scales are, up to a constant."""
     try:
-        root = _root(squares, scales)
+        root = _root(squared_distance.clip(0), scales[_NOISE])
     except LinAlgError:
         return -math.inf
     solved = solve_triangular(root, target, lower=True, check_finite=False)
