@@ -1,12 +1,14 @@
 """Drawings without a trial: at random, near another one, or again. Thousands of them cost less than one proposal."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from random import Random
 from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
+_ROUNDING = 1e-9
 _STEP = 0.1  # of a range, on average, between a drawing and one near it
 _CHANGES = 0.25  # share of the choices that differ
 
@@ -19,49 +21,51 @@ class RandomDrawing:
 
     Attributes:
         params: Coordinate -> value, of those drawn so far.
-        distributions: Coordinate -> what it was drawn from, as Optuna keeps it.
     """
 
     def __init__(self, random: Random) -> None:
         self._random = random
         self.params: dict[str, Any] = {}
-        self.distributions: dict[str, BaseDistribution] = {}
+        self._asked: dict[str, Callable[[], BaseDistribution]] = {}
+
+    @property
+    def distributions(self) -> dict[str, BaseDistribution]:
+        """Coordinate -> what it was drawn from, as Optuna keeps it."""
+        return {name: made() for name, made in self._asked.items()}
 
     def suggest_float(
         self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
     ) -> float:
         """Returns a number."""
-        distribution = FloatDistribution(low, high, log=log, step=step)
-        if step is None:
-            value = _scaled(self._share(name, distribution), low, high, log)
-        else:
-            count = round((distribution.high - low) / step)
-            value = low + step * _place(self._share(name, distribution), 0, count)
-        return self._kept(name, distribution, min(max(value, low), distribution.high))
+        self._asked[name] = partial(FloatDistribution, low, high, log=log, step=step)
+        count = None if step is None else int((high - low) / step + _ROUNDING)
+        share = self._share(name, low, high if count is None or step is None else low + count * step, log)
+        value = _scaled(share, low, high, log) if count is None or step is None else low + step * _place(share, count)
+        return self._kept(name, min(max(value, low), high))
 
     def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:
         """Returns a whole number."""
-        distribution = IntDistribution(low, high, log=log, step=step)
-        share = self._share(name, distribution)
-        if log:
-            value = min(max(round(_scaled(share, low - 0.5, high + 0.5, log)), low), high)
-        else:
-            value = low + step * _place(share, 0, (distribution.high - low) // step)
-        return self._kept(name, distribution, value)
+        self._asked[name] = partial(IntDistribution, low, high, log=log, step=step)
+        count = (high - low) // step
+        share = self._share(name, low, low + count * step, log)
+        if not log:
+            return self._kept(name, low + step * _place(share, count))
+        return self._kept(name, min(max(round(_scaled(share, low - 0.5, high + 0.5, log)), low), high))
 
     def suggest_categorical(self, name: str, choices: Sequence[str]) -> Any:
         """Returns one of the choices."""
-        return self._kept(name, CategoricalDistribution(choices), self._choice(name, choices))
+        self._asked[name] = partial(CategoricalDistribution, choices)
+        return self._kept(name, self._choice(name, choices))
 
-    def _share(self, name: str, distribution: FloatDistribution | IntDistribution) -> float:
+    def _share(self, name: str, low: float, high: float, log: bool) -> float:
         """Returns how far into the range a number lies, from 0 to below 1."""
         return self._random.random()
 
     def _choice(self, name: str, choices: Sequence[str]) -> str:
         return self._random.choice(choices)
 
-    def _kept(self, name: str, distribution: BaseDistribution, value: Any) -> Any:
-        self.params[name], self.distributions[name] = value, distribution
+    def _kept(self, name: str, value: Any) -> Any:
+        self.params[name] = value
         return value
 
 
@@ -77,10 +81,10 @@ class NearDrawing(RandomDrawing):
         super().__init__(random)
         self._other = params
 
-    def _share(self, name: str, distribution: FloatDistribution | IntDistribution) -> float:
+    def _share(self, name: str, low: float, high: float, log: bool) -> float:
         if name not in self._other:
-            return super()._share(name, distribution)
-        share = _share_of(self._other[name], distribution.low, distribution.high, distribution.log)
+            return super()._share(name, low, high, log)
+        share = _share_of(self._other[name], low, high, log)
         return min(max(self._random.gauss(share, _STEP), 0.0), math.nextafter(1.0, 0.0))
 
     def _choice(self, name: str, choices: Sequence[str]) -> str:
@@ -126,6 +130,6 @@ def _share_of(value: float, low: float, high: float, log: bool) -> float:
     return (value - low) / (high - low) if high > low else 0.5
 
 
-def _place(share: float, low: int, high: int) -> int:
-    """Returns a whole number of the range, each as likely as any other."""
-    return low + min(int(share * (high - low + 1)), high - low)
+def _place(share: float, count: int) -> int:
+    """Returns a number from 0 to ``count``, each as likely as any other."""
+    return min(int(share * (count + 1)), count)

@@ -5,7 +5,7 @@ only what was not tried, and chooses among candidates by a Gaussian process.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 from statistics import fmean
@@ -30,15 +30,13 @@ _NUM_FIRST, _NUM_MORE, _MOST_DISTANT = 200, 25, 500  # candidates from all of th
 class Candidate:
     """Attributes:
     key: What it sets, as text.
-    params: Its coordinates.
-    distributions: What they were drawn from.
     features: Where it lies.
+    drawing: Its coordinates, and what they were drawn from; a trial, of one that was tried.
     """
 
     key: str
-    params: Mapping[str, Any]
-    distributions: Mapping[str, BaseDistribution]
     features: Features
+    drawing: RandomDrawing | FrozenTrial
 
 
 class SpaceSampler(BaseSampler):
@@ -63,13 +61,13 @@ class SpaceSampler(BaseSampler):
         self._chosen = self._choose(
             [other for other in study.get_trials(deepcopy=False) if other.number < trial.number]
         )
-        return {} if self._chosen is None else dict(self._chosen.distributions)
+        return {} if self._chosen is None else self._chosen.drawing.distributions
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """Returns the coordinates of the candidate."""
-        return {} if self._chosen is None else dict(self._chosen.params)
+        return {} if self._chosen is None else self._chosen.drawing.params
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
@@ -108,14 +106,14 @@ class SpaceSampler(BaseSampler):
             settings, features = self._space.describe(drawing, self._ground)
         except IsogradError:
             return None
-        return Candidate(_key(settings), drawing.params, drawing.distributions, features)
+        return Candidate(_key(settings), features, drawing)
 
     def _place(self, trial: FrozenTrial) -> Candidate | None:
         """Returns where a trial lies, known from then on."""
         if trial.number not in self._known:
             try:
                 settings, features = self._space.describe(KnownDrawing(trial.params), self._ground)
-                found = Candidate(_key(settings), trial.params, trial.distributions, features)
+                found = Candidate(_key(settings), features, trial)
             except (IsogradError, KeyError):
                 found = None
             self._known[trial.number] = found

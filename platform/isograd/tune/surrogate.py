@@ -25,6 +25,7 @@ Array = NDArray[np.floating[Any]]
 _NOISE = "noise"  # among the scales: of the values, in shares of their variance
 _PRIOR, _PRIOR_NOISE = math.log(0.3), math.log(0.1)  # length scales are in shares of a range
 _STEP = 0.5  # by which the logarithm of a scale is moved
+_GROWTH = 17 / 16
 _ABSENT = -1.0  # of a block that a configuration does not have: far from every place in it
 
 
@@ -33,6 +34,7 @@ class Surrogate:
 
     def __init__(self) -> None:
         self._scales: dict[str, float] = {}  # block -> logarithm of its scale
+        self._num_learnt = 0  # how many configurations were known when they were moved
 
     def expected_improvement(
         self, known: Sequence[Features], values: Sequence[float | None], candidates: Sequence[Features]
@@ -47,8 +49,7 @@ class Surrogate:
         target, places, count = _standardised(values), _places([*known, *candidates]), len(known)
         within = {block: cdist(place[:count], place[:count], "sqeuclidean") for block, place in places.items()}
         across = {block: cdist(place[:count], place[count:], "sqeuclidean") for block, place in places.items()}
-        scales = _climbed({name: self._scales.get(name, _prior(name)) for name in (*places, _NOISE)}, within, target)
-        self._scales = scales
+        scales = self._learnt(within, target)
         root = _root(_scaled(within, scales), scales[_NOISE])
         weights = solve_triangular(root, _kernel(_scaled(across, scales)), lower=True, check_finite=False)
         mean = weights.T @ solve_triangular(root, target, lower=True, check_finite=False)
@@ -56,6 +57,13 @@ class Surrogate:
         gain = target.min() - mean
         z = gain / deviation
         return gain * ndtr(z) + deviation * np.exp(-(z**2) / 2) / math.sqrt(2 * math.pi)
+
+    def _learnt(self, squares: Mapping[str, Array], target: Array) -> dict[str, float]:
+        """Moves the scales whenever a sixteenth more is known: later ones tell little, and cost the most."""
+        self._scales = {name: self._scales.get(name, _prior(name)) for name in (*squares, _NOISE)}
+        if len(target) >= self._num_learnt * _GROWTH:
+            self._scales, self._num_learnt = _climbed(self._scales, squares, target), len(target)
+        return self._scales
 
 
 def _standardised(values: Sequence[float | None]) -> Array:

@@ -80,8 +80,8 @@ def test_the_surrogate_finds_out_what_matters() -> None:
     values = [0.2 + abs(features["matters"][0] - 0.4) for features in known]
     surrogate = Surrogate()
     candidates = [{"matters": (place,), "idle": (0.5,)} for place in (0.0, 0.4, 0.9)]
-    for _ in range(6):
-        surrogate.expected_improvement(known, values, candidates)
+    for count in range(10, 30, 2):
+        surrogate.expected_improvement(known[:count], values[:count], candidates)
     expected = surrogate.expected_improvement(known, values, candidates)
     assert expected.argmax() == 1 and (expected >= 0).all()
     assert surrogate._scales["matters"] < surrogate._scales["idle"] - 1
