@@ -4,7 +4,7 @@ The declarations are data in the dataclass fields' metadata; `isograd.config.che
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields
 from typing import Any
 
@@ -97,3 +97,20 @@ def check_field(option: str, item: "Field[Any]", value: Any) -> None:
                 "Every loss and weight that it reaches would become NaN",
                 f"Leave {option} out for its default, or use finite numbers.",
             )
+
+
+def check_not_set(item: str, among: str, instead: Mapping[str, str]) -> None:
+    """Raises ConfigError for an override of an option that is set for every run among several.
+
+    Args:
+        item: As ``seed=3``.
+        among: What makes the runs, as ``a sweep``.
+        instead: Option -> how it is set there.
+    """
+    key = item.partition("=")[0].lstrip("+~")
+    if key in instead:
+        raise ConfigError(
+            f"{item} cannot be set in {among}",
+            "Its runs share their length, and each has a seed and a folder of its own",
+            f"Use {instead[key]}.",
+        )

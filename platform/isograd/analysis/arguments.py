@@ -12,6 +12,7 @@ from typing import Literal
 from isograd.analysis import load
 from isograd.analysis.study_records import is_trial
 from isograd.errors import ConfigError, RunFolderError
+from isograd.options import check_not_set
 from isograd.registry import suggestion
 
 Rule = Literal["epochs", "device-seconds"]
@@ -97,7 +98,7 @@ def parse(
     _check_kinds(runs, asked, overrides, given=any(flag is not None for flag in (seeds, rule, device_s)))
     _check_labels(asked)
     for override in (*overrides, *(override for entry in asked for override in entry.overrides)):
-        _check_override(override)
+        check_not_set(override, "a comparison", _SET_HERE)
     _check_budget(rule, device_s)
     flags = {"seeds": seeds, "rule": rule, "device-seconds": device_s, "baseline": baseline, "output": output}
     return Request(
@@ -195,16 +196,6 @@ def _check_labels(asked: Sequence[Asked]) -> None:
                 f"and within the first {_SLUG_LENGTH}",
                 f"Use another label, such as '{other.label or 'mine'} 2: {' '.join(entry.overrides)}'.",
             )
-
-
-def _check_override(override: str) -> None:
-    key = override.partition("=")[0].lstrip("+~")
-    if key in _SET_HERE:
-        raise ConfigError(
-            f"{override} cannot be set in a comparison",
-            "It gives each of its runs a seed and a folder of its own",
-            f"Use {_SET_HERE[key]}.",
-        )
 
 
 def _check_budget(rule: Rule | None, device_s: float | None) -> None:

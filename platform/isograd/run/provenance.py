@@ -11,7 +11,19 @@ from typing import Any
 
 import torch
 
-_PACKAGES = ("isograd", "torch", "torchvision", "timm", "ray", "numpy", "pyarrow", "hydra-core", "safetensors")
+_PACKAGES = (
+    "isograd",
+    "torch",
+    "torchvision",
+    "timm",
+    "ray",
+    "numpy",
+    "pyarrow",
+    "hydra-core",
+    "safetensors",
+    "optuna",
+    "scipy",
+)
 
 
 def provenance(seed: int) -> dict[str, Any]:

@@ -12,7 +12,8 @@ from omegaconf import OmegaConf
 
 from isograd.config.load import from_dict, load, to_dict
 from isograd.config.schema import RunConfig
-from isograd.errors import ConfigError, StudyError
+from isograd.errors import StudyError
+from isograd.options import check_not_set
 from isograd.run.folder import write_atomically
 from isograd.tune.distributions import label
 from isograd.tune.space_file import SpaceFile, load_space
@@ -80,7 +81,7 @@ def parse(space: str, items: Sequence[str]) -> Request:
     of_space = [_without(item, "space.") for item in items if item.lstrip("+~").startswith("space.")]
     of_runs = [item for item in items if not item.lstrip("+~").startswith(("tune.", "space."))]
     for item in of_runs:
-        _check_run_item(item)
+        check_not_set(item, "a sweep", _SET_HERE)
     sweep = sweep_config(of_sweep)
     file = load_space(space, of_space)
     base = load([*_as_overrides(file), *of_runs])
@@ -141,13 +142,3 @@ def _as_overrides(file: SpaceFile) -> list[str]:
 
 def _text(value: Any) -> str:
     return label(value).replace(" ", "").replace('"', "")
-
-
-def _check_run_item(item: str) -> None:
-    key = item.partition("=")[0].lstrip("+~")
-    if key in _SET_HERE:
-        raise ConfigError(
-            f"{item} cannot be set in a sweep",
-            "It gives each of its runs a seed and a folder of its own",
-            f"Use {_SET_HERE[key]}.",
-        )
