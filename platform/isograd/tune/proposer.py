@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import optuna
 from optuna.exceptions import ExperimentalWarning
-from optuna.samplers import RandomSampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
@@ -26,6 +25,7 @@ from isograd.tune.ground import changed, ground_of
 from isograd.tune.request import Request
 from isograd.tune.samplers import make_sampler
 from isograd.tune.storage import quiet_optuna
+from isograd.tune.untried import UntriedSampler
 
 _MOST_REFUSALS, _INSISTENCE = 100, 5
 
@@ -64,6 +64,7 @@ class Proposer:
         seed = derive(request.sweep.sampler_seed, "sampler", len(earlier)) % 2**32
         directions = [StudyDirection.MINIMIZE] * len(request.sweep.objectives)
         sampler = make_sampler(request.sweep, seed, request.file.space, self._ground)
+        self._elsewhere = UntriedSampler(request.file.space, self._ground, seed)
         self._study = optuna.create_study(directions=directions, sampler=sampler)
         for trial in earlier:
             self._study.add_trial(trial)
@@ -123,10 +124,10 @@ class Proposer:
 
     @contextmanager
     def _sampling(self, *, follows: bool) -> Iterator[None]:
-        """Draws as the sampler says, or, where that one insists on what is refused, at random."""
+        """Draws as the sampler says, or, where that one insists on what is refused, what was not drawn yet."""
         sampler = self._study.sampler
         if not follows:
-            self._study.sampler = RandomSampler()
+            self._study.sampler = self._elsewhere
         try:
             yield
         finally:

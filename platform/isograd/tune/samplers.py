@@ -3,11 +3,12 @@
 import warnings
 
 from optuna.exceptions import ExperimentalWarning
-from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
+from optuna.samplers import BaseSampler, NSGAIISampler, TPESampler
 
 from isograd.tune.space import Ground, SearchSpace
 from isograd.tune.space_sampler import SpaceSampler
 from isograd.tune.sweep_config import SweepConfig
+from isograd.tune.untried import UntriedSampler
 
 
 def make_sampler(config: SweepConfig, seed: int, space: SearchSpace, ground: Ground) -> BaseSampler:
@@ -22,7 +23,7 @@ def make_sampler(config: SweepConfig, seed: int, space: SearchSpace, ground: Gro
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         if config.sampler_name == "random":
-            return RandomSampler(seed=seed)
+            return UntriedSampler(space, ground, seed)
         if config.sampler_name == "nsga2":
             return NSGAIISampler(seed=seed, population_size=max(config.num_startup, 2))
         if config.sampler_name == "gp":

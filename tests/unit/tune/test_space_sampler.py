@@ -13,7 +13,8 @@ from isograd.tune.drawings import KnownDrawing, NearDrawing, RandomDrawing
 from isograd.tune.space import Ground, Parameter, SearchSpace
 from isograd.tune.space_sampler import SpaceSampler, estimates
 from isograd.tune.surrogate import Surrogate
-from optuna.samplers import RandomSampler
+from isograd.tune.untried import UntriedSampler
+from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import TrialState
 
 UNITS = tuple(f"u{index}" for index in range(8))
@@ -37,7 +38,7 @@ def value_of(settings: dict[str, Any]) -> float:
     return 0.1 + float(error + (abs(ends[0] - 1) + abs(ends[1] - 5)) / 4)
 
 
-def search(sampler: optuna.samplers.BaseSampler, count: int) -> optuna.Study:
+def search(sampler: BaseSampler, count: int) -> optuna.Study:
     study = optuna.create_study(sampler=sampler)
     for _ in range(count):
         trial = study.ask()
@@ -106,13 +107,29 @@ def test_it_proposes_nothing_twice_and_the_same_again_for_the_same_seed() -> Non
     assert settings == [str(trial.user_attrs["settings"]) for trial in second.trials]
 
 
-def test_an_exhausted_space_leaves_the_draws_to_chance() -> None:
-    space = SearchSpace((Parameter("kind", Categorical({"a": {"kind": "a"}, "b": {"kind": "b"}})),))
-    study = optuna.create_study(sampler=SpaceSampler(space, GROUND, 0, 1))
-    for _ in range(4):
+@pytest.mark.parametrize(
+    "make",
+    [lambda space: UntriedSampler(space, GROUND, 0), lambda space: SpaceSampler(space, GROUND, 0, 3)],
+    ids=["at random", "by the surrogate"],
+)
+def test_all_of_a_space_is_tried_before_the_draws_are_left_to_chance(
+    make: Callable[[SearchSpace], BaseSampler],
+) -> None:
+    space = SearchSpace((Parameter("width", Number(1, 300, integer=True)), Parameter("partition.ends", Cuts())))
+    few = SearchSpace((Parameter("width", Number(1, 15, integer=True)), Parameter("partition.ends", Cuts())))
+    assert len(drawn(make(space), space, 40)) == 40
+    assert len(drawn(make(few), few, 15 * 21 + 2)) == 15 * 21
+
+
+def drawn(sampler: BaseSampler, space: SearchSpace, count: int) -> set[str]:
+    study = optuna.create_study(sampler=sampler)
+    found = set()
+    for _ in range(count):
         trial = study.ask()
-        study.tell(trial, 1.0 if space.suggest(trial, GROUND)["kind"] == "a" else 2.0)
-    assert {trial.params["kind"] for trial in study.trials[:2]} == {"a", "b"}
+        settings = space.suggest(trial, GROUND)
+        found.add(str(settings))
+        study.tell(trial, settings["width"])
+    return found
 
 
 def test_a_drawing_that_leads_nowhere_is_passed_over() -> None:
