@@ -112,8 +112,11 @@ class TrialRuns:
         if stored is not None and stored.num_epochs >= epoch:
             return stored
         if checkpoint.saved(folder.checkpoints):
-            return self._executed(seed, prepare_resumed(folder.path), epoch)
-        shutil.rmtree(folder.path, ignore_errors=True)  # broken off before its first checkpoint
+            result = self._executed(seed, prepare_resumed(folder.path), epoch)
+            if self._seed_run(seed).images_per_s:
+                return result
+        # Broken off before its first checkpoint, or between its last one and what it would have measured.
+        shutil.rmtree(folder.path, ignore_errors=True)
         return self._executed(seed, prepare(self.config_of(seed)), epoch)
 
     def _executed(self, seed: int, prepared: Prepared, epoch: int) -> Result:

@@ -1,0 +1,33 @@
+"""A trial's runs, leg by leg, and where a leg breaks off."""
+
+from pathlib import Path
+
+from isograd.config.load import load
+from isograd.executor.executor import make_executor
+from isograd.tune.legs import TrialRuns
+
+
+def runs_in(folder: Path) -> TrialRuns:
+    options = ["model.width=4", "train.epochs=2", "schedule.warmup_epochs=1", "executor.device=cpu"]
+    options += ["executor=sequential", "method.auxiliary=linear"]
+    return TrialRuns(load(options), (0,), folder, make_executor)
+
+
+def test_legs_come_to_what_a_run_without_them_comes_to(tmp_path: Path) -> None:
+    trial = runs_in(tmp_path)
+    first, second = trial.advance(1), trial.advance(2)
+    whole = runs_in(tmp_path / "whole").advance(2)
+    assert [record["test_error"] for record in second.records] == [record["test_error"] for record in whole.records]
+    assert second.records[0]["test_error"] == first.metrics["test_error"]
+    assert second.metrics["epoch_s"] > 0
+
+
+def test_a_leg_that_was_lost_before_it_was_written_down_is_measured_again(tmp_path: Path) -> None:
+    whole = runs_in(tmp_path / "whole").advance(2)
+    trial = runs_in(tmp_path / "broken")
+    trial.advance(2)
+    folder = tmp_path / "broken" / "seed-0"
+    (folder / "result.json").unlink()
+    (folder / "legs.jsonl").unlink()
+    leg = runs_in(tmp_path / "broken").advance(2)
+    assert leg.metrics["test_error"] == whole.metrics["test_error"] and leg.metrics["epoch_s"] > 0
