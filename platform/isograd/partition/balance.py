@@ -78,7 +78,7 @@ def balanced(pieces: Sequence[Piece], num_modules: int, limits: Limits) -> Assig
     Raises:
         PartitionError: There are too few pieces or modules, or no assignment fits into the memory limit.
     """
-    _check_counts(len(pieces), num_modules, len(limits.speeds))
+    check_counts(len(pieces), num_modules, len(limits.speeds))
     chain = _Chain(pieces, limits)
     draft = _search(chain, num_modules, float("inf"), width=_DRAFT_WIDTH)
     best = _search(chain, num_modules, float("inf") if draft is None else draft.period_s, width=None)
@@ -223,7 +223,8 @@ def _keep(kept: list[_Label], label: _Label) -> None:
         kept.append(label)
 
 
-def _check_counts(num_pieces: int, num_modules: int, num_stages: int) -> None:
+def check_counts(num_pieces: int, num_modules: int, num_stages: int) -> None:
+    """Raises PartitionError where not every module gets a piece, or not every stage a module."""
     if not num_stages <= num_modules <= num_pieces:
         raise PartitionError(
             f"cannot cut {num_pieces} units into {num_modules} local modules on {num_stages} stages",

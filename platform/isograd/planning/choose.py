@@ -13,7 +13,7 @@ from isograd.executor.blueprint import Blueprint
 from isograd.executor.piece_plan import plan_pieces
 from isograd.executor.simulate import Link
 from isograd.local.method import METHODS
-from isograd.partition.balance import Assignment, Limits, Piece, balanced
+from isograd.partition.balance import Assignment, Limits, Piece, balanced, check_counts
 from isograd.partition.partition import Balanced, Even
 from isograd.planning.link import link
 from isograd.planning.profile import ModuleProfile, Profile, profile
@@ -102,6 +102,9 @@ def module_pieces(found: Profile) -> list[Piece]:
 
 def _cut(config: RunConfig, rule: Balanced, cache: Path | None) -> RunConfig:
     blueprint = Blueprint(replace(config, partition=Even(num_modules=2)))
+    num_units = len(blueprint.backbone.units)
+    for num_stages in _stage_counts(config, rule.num_modules or num_units):  # before anything is measured
+        check_counts(num_units, rule.num_modules or num_stages, num_stages)
     pieces = pieces_of_units(blueprint, cache)
     found = _best(config, pieces, rule.num_modules, cache)
     names = [unit.name for unit in blueprint.backbone.units]

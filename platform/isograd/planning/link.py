@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
+from typing import TYPE_CHECKING
 
 from isograd.config.schema import ClusterConfig, ExecutorConfig
 from isograd.data.synthetic import source
@@ -13,6 +14,9 @@ from isograd.executor.simulate import Link
 from isograd.local.action import Span, Work
 from isograd.planning.cache import kept
 from isograd.report.events import StageTimeline
+
+if TYPE_CHECKING:
+    from isograd.executor.pipelined import Pipeline
 
 _SMALL_BYTES, _LARGE_BYTES = 2**12, 2**23
 _STEPS_S = (0.02, 0.0)  # of the sender and of the receiver, which is always ready
@@ -38,24 +42,23 @@ def link(config: ExecutorConfig, cluster: ClusterConfig, cache: Path | None = No
 def _measured(config: ExecutorConfig, cluster: ClusterConfig) -> dict[str, float]:
     """Sends small and large messages from a stage that takes its time to one that waits for them."""
     prefer_loopback()
-    from isograd.executor.cluster import connected
-
-    with connected(cluster, queued_bytes=8 * _LARGE_BYTES):
-        found = {
-            num_bytes: _transfer_s(_timelines(config, cluster, num_bytes)) for num_bytes in (_SMALL_BYTES, _LARGE_BYTES)
-        }
-    bytes_per_s = (_LARGE_BYTES - _SMALL_BYTES) / max(found[_LARGE_BYTES] - found[_SMALL_BYTES], 1e-9)
-    return {"latency_s": found[_SMALL_BYTES], "bytes_per_s": bytes_per_s}
-
-
-def _timelines(config: ExecutorConfig, cluster: ClusterConfig, num_bytes: int) -> list[Sequence[Span]]:
-    """Runs two stages that send messages of ``num_bytes``; returns what each did."""
     from isograd.executor.pipelined import Pipeline
 
-    builders = [EmulatedBuilder(index, step_s, num_bytes, timeline=_NUM_STEPS) for index, step_s in enumerate(_STEPS_S)]
-    with Pipeline(builders, config, cluster, queued_bytes=8 * num_bytes) as pipeline:
-        program = Program(source(_NUM_STEPS, 1, (1, 8, 8)), num_epochs=1, tests=False)
-        timelines = [event for event in pipeline.fit(program) if isinstance(event, StageTimeline)]
+    with Pipeline(_builders(_SMALL_BYTES), config, cluster, queued_bytes=8 * _LARGE_BYTES) as pipeline:
+        small_s = _transfer_s(_timelines(pipeline))
+        pipeline.rebuild(_builders(_LARGE_BYTES))
+        large_s = _transfer_s(_timelines(pipeline))
+    return {"latency_s": small_s, "bytes_per_s": (_LARGE_BYTES - _SMALL_BYTES) / max(large_s - small_s, 1e-9)}
+
+
+def _builders(num_bytes: int) -> list[EmulatedBuilder]:
+    return [EmulatedBuilder(index, step_s, num_bytes, timeline=_NUM_STEPS) for index, step_s in enumerate(_STEPS_S)]
+
+
+def _timelines(pipeline: "Pipeline") -> list[Sequence[Span]]:
+    """Runs both stages; returns what each did."""
+    program = Program(source(_NUM_STEPS, 1, (1, 8, 8)), num_epochs=1, tests=False)
+    timelines = [event for event in pipeline.fit(program) if isinstance(event, StageTimeline)]
     return [event.spans for event in sorted(timelines, key=lambda event: event.stage)]
 
 
