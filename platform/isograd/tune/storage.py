@@ -70,7 +70,7 @@ def storage_errors(url: str) -> Iterator[None]:
         raise StudyError(
             f"the storage {url} {'is locked by another process' if locked else 'cannot be used'} "
             f"({type(cause).__name__}: {text})",
-            f"A sweep waits {_PATIENCE_S} s for it; every proposal and every result is written there"
+            f"A sweep waits for it, {_PATIENCE_S} s an attempt; every proposal and every result is written there"
             if locked
             else "Every proposal and every result is written there",
             "Wait until the other process has ended, and use `isograd resume`."

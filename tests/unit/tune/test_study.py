@@ -1,6 +1,7 @@
 """What a study proposes and keeps: without Ray, on SQLite as a sweep has it."""
 
 import sqlite3
+import time
 from pathlib import Path
 
 import pytest
@@ -156,6 +157,7 @@ def test_a_missing_storage_is_named(tmp_path: Path) -> None:
 
 def test_a_locked_storage_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(storage, "_PATIENCE_S", 0.2)
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)  # as Optuna does between its attempts
     create_study(request(tmp_path))
     study = open_study(kept(tmp_path / "mine"))
     other = sqlite3.connect(tmp_path / "mine" / "study.db")
