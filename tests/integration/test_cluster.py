@@ -9,6 +9,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.cluster
+
 NODES = """
 import json, sys, tempfile
 from ray.cluster_utils import Cluster

@@ -49,7 +49,8 @@ def test_the_method_in_the_readme_trains(tmp_path: Path) -> None:
 )
 def test_searching(ray_session: None, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, said: str) -> None:
     example = runpy.run_path(str(ROOT / "examples" / f"{name}.py"))
-    example["main"](["tune.num_trials=2", "train.epochs=1", "executor.device=cpu", f"tune.folder={tmp_path}"])
+    small = ("tune.num_trials=2", "tune.max_concurrent=1", "train.epochs=1")  # one process, which is reused
+    example["main"]([*small, "executor.device=cpu", f"tune.folder={tmp_path}"])
     assert said in capsys.readouterr().out
     (study,) = tmp_path.iterdir()
     assert (study / "trials.parquet").exists() and (study / "report.html").exists()

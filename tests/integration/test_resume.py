@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from isograd.config.load import load
 from isograd.errors import ConfigError
+from isograd.executor.executor import Opener, make_executor
+from isograd.executor.hosts import Hosts
 from isograd.run import checkpoint
 from isograd.run.experiment import execute, prepare, prepare_resumed, run
 from safetensors.torch import load_file
@@ -21,6 +23,10 @@ SEQUENTIAL = ("executor=sequential",)
 
 def pipelined(num_stages: int) -> tuple[str, ...]:
     return ("executor=pipelined", f"executor.num_stages={num_stages}")
+
+
+def opener(actors: Hosts, options: tuple[str, ...]) -> Opener:
+    return actors.open if "executor=pipelined" in options else make_executor  # one process ends what they host
 
 
 def final_state(folder: Path) -> dict[str, Tensor]:
@@ -49,11 +55,13 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Tensor]:
     ids=lambda value: f"step {value}" if isinstance(value, int) else value[-1],
 )
 def test_resumed_run_equals_uninterrupted_run(
-    ray_session: None, tmp_path: Path, whole: dict[str, Tensor], first: tuple, second: tuple, stop: int
+    actors: Hosts, tmp_path: Path, whole: dict[str, Tensor], first: tuple, second: tuple, stop: int
 ) -> None:
-    run(load([*SMALL, *first, f"folder={tmp_path}", "run_name=part", f"train.max_steps={stop}"]))
+    part = load([*SMALL, *first, f"folder={tmp_path}", "run_name=part", f"train.max_steps={stop}"])
+    execute(prepare(part), None, opener(actors, first))
     assert checkpoint.newest(tmp_path / "part" / "checkpoints").name == f"step-{stop:08d}"
-    resumed = execute(prepare_resumed(tmp_path / "part", [*second, "train.max_steps=0"]))
+    rest = prepare_resumed(tmp_path / "part", [*second, "train.max_steps=0"])
+    resumed = execute(rest, None, opener(actors, second))
     assert resumed.num_steps == 46
     assert differences(whole, final_state(tmp_path / "part")) == []
 
@@ -68,16 +76,17 @@ def test_checkpoints_between_epochs_do_not_change_the_run(tmp_path: Path, whole:
 
 @pytest.mark.parametrize("executor", [SEQUENTIAL, pipelined(2)], ids=["sequential", "pipelined"])
 def test_a_step_that_ends_an_epoch_is_saved_once_and_after_its_test(
-    ray_session: None, tmp_path: Path, executor: tuple[str, ...], whole: dict[str, Tensor]
+    actors: Hosts, tmp_path: Path, executor: tuple[str, ...], whole: dict[str, Tensor]
 ) -> None:
     options = ("checkpoint.every_steps=23", "checkpoint.every_epochs=0", "train.max_steps=40")
-    run(load([*SMALL, *executor, *options, f"folder={tmp_path}", "run_name=edge"]))
+    first = load([*SMALL, *executor, *options, f"folder={tmp_path}", "run_name=edge"])
+    execute(prepare(first), None, opener(actors, executor))
     edge = tmp_path / "edge"
     assert [path.name for path in checkpoint.saved(edge / "checkpoints")] == ["step-00000023", "step-00000040"]
     shutil.rmtree(edge / "checkpoints" / "step-00000040")
     with (edge / "events.jsonl").open("a") as events:
         events.write('{"event": "Progr')  # as a killed run leaves it
-    execute(prepare_resumed(edge, ["train.max_steps=0"]))
+    execute(prepare_resumed(edge, ["train.max_steps=0"]), None, opener(actors, executor))
     assert differences(whole, final_state(edge)) == []
     records = [json.loads(line) for line in (edge / "events.jsonl").read_text().splitlines()]
     tested = [(row["epoch"], row["module"], row["split"]) for row in records if row["event"] == "ModuleMetrics"]
@@ -108,11 +117,12 @@ EXCHANGING = ("method=mlaan", "method.decay=0.9", "method.lag=2", "partition.num
 
 @pytest.mark.parametrize(("first", "second"), [(pipelined(2), SEQUENTIAL), (SEQUENTIAL, pipelined(3))])
 def test_weights_that_lag_behind_are_part_of_a_checkpoint(
-    ray_session: None, tmp_path: Path, first: tuple, second: tuple
+    actors: Hosts, tmp_path: Path, first: tuple, second: tuple
 ) -> None:
     run(load([*SMALL, *EXCHANGING, *SEQUENTIAL, f"folder={tmp_path}", "run_name=whole"]))
-    run(load([*SMALL, *EXCHANGING, *first, f"folder={tmp_path}", "run_name=part", "train.max_steps=9"]))
-    execute(prepare_resumed(tmp_path / "part", [*second, "train.max_steps=14"]))
+    part = load([*SMALL, *EXCHANGING, *first, f"folder={tmp_path}", "run_name=part", "train.max_steps=9"])
+    execute(prepare(part), None, opener(actors, first))
+    execute(prepare_resumed(tmp_path / "part", [*second, "train.max_steps=14"]), None, opener(actors, second))
     state = final_state(tmp_path / "part")
     assert differences(final_state(tmp_path / "whole"), state) == []
     assert any(name.startswith("exchange.") for name in state)
