@@ -8,6 +8,7 @@ import pytest
 from isograd.config.schema import ClusterConfig, ExecutorConfig
 from isograd.data.synthetic import source
 from isograd.errors import NonFiniteLossError, PlacementError, StageFailedError
+from isograd.executor import placement
 from isograd.executor.blueprint import Blueprint
 from isograd.executor.emulated import EmulatedBuilder
 from isograd.executor.pipelined import Pipeline
@@ -28,12 +29,14 @@ def steps(count: int) -> Program:
     return Program(source(count, 1, (1, 8, 8)), num_epochs=1, tests=False)
 
 
-@pytest.mark.parametrize("victim", [1, 2])
-def test_a_killed_stage_ends_the_run_at_once_and_leaves_nothing(ray_session: None, victim: int) -> None:
+@pytest.mark.parametrize(("victim", "num_stages"), [(1, 3), (1, 2)], ids=["in the middle", "the last"])
+def test_a_killed_stage_ends_the_run_at_once_and_leaves_nothing(
+    ray_session: None, victim: int, num_stages: int
+) -> None:
     process_ids: list[int] = []
     killed_s = None
     with pytest.raises(StageFailedError, match=rf"stage {victim} died at about step \d+") as failure:
-        with emulated(0.01, 0.01, 0.01) as pipeline:
+        with emulated(*[0.01] * num_stages) as pipeline:
             process_ids = pipeline.process_ids()
             for event in pipeline.fit(steps(2000)):
                 if killed_s is None and isinstance(event, Progress) and event.step > 20:
@@ -78,7 +81,8 @@ def test_more_stages_than_devices_is_said_at_once(ray_session: None) -> None:
 
 
 def test_devices_that_others_hold_are_named(ray_session: None) -> None:
-    with emulated(*[0.01] * 5), pytest.raises(PlacementError, match=r"5 stages need 5 CPUs; free are 3 CPUs"):
+    taken = placement.reserved(5, ExecutorConfig(device="cpu"), ClusterConfig())
+    with taken, pytest.raises(PlacementError, match=r"5 stages need 5 CPUs; free are 3 CPUs"):
         with emulated(*[0.01] * 5):
             pass
 
