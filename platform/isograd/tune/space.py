@@ -88,7 +88,7 @@ class SearchSpace:
         drawn: dict[str, Any] = {}
         site = Changed(ground, {})
         for parameter in self.parameters:
-            if _exists(parameter, drawn, site):
+            if self._exists(parameter, drawn, site):
                 drawn[parameter.name], coordinates = parameter.distribution.start(parameter.name, site)
                 found |= coordinates
         return found
@@ -98,11 +98,22 @@ class SearchSpace:
         drawn: dict[str, Any] = {}
         site = Changed(ground, {})
         for parameter in self.parameters:
-            if _exists(parameter, drawn, site):
+            if self._exists(parameter, drawn, site):
                 value = parameter.distribution.draw(trial, parameter.name, site)
                 yield parameter, value, site
                 drawn[parameter.name] = value
                 site = Changed(ground, site.settings | parameter.distribution.settings(parameter.name, value))
+
+    def _exists(self, parameter: Parameter, drawn: Mapping[str, Any], site: Changed) -> bool:
+        return all(self._value(name, drawn, site) in allowed for name, allowed in parameter.when.items())
+
+    def _value(self, name: str, drawn: Mapping[str, Any], site: Changed) -> Any:
+        if name in drawn:
+            return drawn[name]
+        if name == NUM_MODULES:
+            return site.num_modules
+        left_out = any(parameter.name == name for parameter in self.parameters)
+        return _ABSENT if left_out else site.options.get(name, _ABSENT)
 
     def to_json(self) -> dict[str, Any]:
         """Returns what tells this space from another one."""
@@ -114,13 +125,3 @@ class SearchSpace:
             }
             for parameter in self.parameters
         }
-
-
-def _exists(parameter: Parameter, drawn: Mapping[str, Any], site: Changed) -> bool:
-    return all(_value(name, drawn, site) in allowed for name, allowed in parameter.when.items())
-
-
-def _value(name: str, drawn: Mapping[str, Any], site: Changed) -> Any:
-    if name in drawn:
-        return drawn[name]
-    return site.num_modules if name == NUM_MODULES else site.options.get(name, _ABSENT)

@@ -54,6 +54,17 @@ def test_conditions_leave_parameters_out() -> None:
     assert seen == {("ema", None), ("both", "sum"), ("both", "scaled")}
 
 
+def test_what_depends_on_a_parameter_that_is_left_out_is_left_out_as_well() -> None:
+    request = parse("mlaan", ["model.width=4"])
+    ground = ground_of(request.base)
+    assert ground.options["method.bias"] == "on"  # of the run itself, whose windows have no bias
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    drawn = [request.file.space.suggest(study.ask(), ground) for _ in range(60)]
+    without_leaps = [settings for settings in drawn if not settings["method.lam"]]
+    assert without_leaps and not any("method.bias_lr" in settings for settings in without_leaps)
+    assert any("method.bias_lr" in settings for settings in drawn)
+
+
 @pytest.mark.parametrize(
     ("text", "what"),
     [
