@@ -2,14 +2,15 @@
 
 import dataclasses
 import graphlib
+import math
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import OmegaConfBaseException, ValidationError
 
 from isograd.config.check import CHOICES, RANGES
-from isograd.config.load import groups, option_names
+from isograd.config.load import groups, option_names, split_model
 from isograd.errors import ConfigError, SpaceError
 from isograd.options import check_choice, check_field, check_number
 from isograd.registry import suggestion
@@ -23,6 +24,7 @@ _KEYS = {
     "cuts": (),
 }
 _COMPLEMENT = "complement"
+_ROUNDING = 1e-6  # of a step
 _CUT_AFTER = ("model", "data", "partition.num_modules")  # options that say what is cut, and into how many
 
 
@@ -155,9 +157,21 @@ class _Entry:
                     "when",
                     name,
                 )
+            if name == self.name or not values:
+                raise self._error(
+                    f"the condition {name}={list(values)} can never hold",
+                    "A parameter cannot depend on itself" if values else "It names no value",
+                    "Leave it out, or name other values.",
+                    "when",
+                    name,
+                )
             distribution = found[name].distribution if name in found else None
             if isinstance(distribution, Categorical):
                 self._check_labels(name, values, distribution)
+            elif isinstance(distribution, Number):
+                self._check_reachable(name, values, distribution)
+            elif distribution is None and not any(name in found[other].sets for other in found):
+                self._check_possible(name, values)
 
     def _check_labels(self, name: str, values: tuple[Any, ...], distribution: Categorical) -> None:
         allowed = [*distribution.values, *(options.get(name) for options in distribution.values.values())]
@@ -170,6 +184,27 @@ class _Entry:
                     "when",
                     name,
                 )
+
+    def _check_reachable(self, name: str, values: tuple[Any, ...], distribution: Number) -> None:
+        for value in values:
+            is_number = isinstance(value, int | float) and not isinstance(value, bool)
+            if not is_number or not distribution.low <= value <= distribution.high:
+                self._never_holds(name, value, f"{name} is {distribution}")
+
+    def _check_possible(self, name: str, values: tuple[Any, ...]) -> None:
+        """Checks the values of a run's option, which nothing here searches."""
+        choices = groups().get(name)
+        for value in values:
+            if choices is not None:
+                if split_model(str(value))[0] not in choices:
+                    self._never_holds(name, value, f"It can be {', '.join(choices)}")
+            elif reasons := _refusals(name, value):
+                self._never_holds(name, value, reasons[0])
+
+    def _never_holds(self, name: str, value: Any, why: str) -> NoReturn:
+        raise self._error(
+            f"the condition {name}={value!r} can never hold", why, "Use a value that it can have.", "when", name
+        )
 
     def _check_keys(self, kind: str) -> None:
         known = ("distribution", "when", *_KEYS[kind])
@@ -249,16 +284,27 @@ class _Entry:
                 "Use other bounds, or log: false.",
                 "log",
             )
-        if step is not None and (isinstance(step, bool) or not isinstance(step, int | float) or step <= 0):
-            raise self._error(f"step={step} is no distance", "It is a number above 0", "Use step: 1.", "step")
+        if step is None:
+            return
+        if isinstance(step, bool) or not isinstance(step, int if integer else int | float) or step <= 0:
+            kind = "whole number" if integer else "number"
+            raise self._error(f"step={step} is no distance", f"It is a {kind} above 0", "Use step: 1.", "step")
+        count = round((high - low) / step)
+        if abs(low + count * step - high) > _ROUNDING * step:
+            reached = low + math.floor((high - low) / step) * step
+            raise self._error(
+                f"step={step} does not lead from {low:g} to {high:g}",
+                "Both ends can be drawn, and what lies whole steps between",
+                f"Use high: {reached:g}, or another step.",
+                "step",
+            )
 
     def _check_option(self, option: str, value: Any, *keys: str) -> None:
         """Checks that an option exists and may have this value, in at least one of the choices that have it."""
         known = groups()
         if option in known:
             return
-        owners = _owners(option)
-        if not owners:
+        if not _owners(option):
             names = option_names(known)
             raise self._error(
                 f"there is no option '{option}'.{suggestion(option, names)}",
@@ -266,8 +312,7 @@ class _Entry:
                 "Use a name that `isograd train --config` prints, or values that say which options they set.",
                 *keys,
             )
-        reasons = [reason for owner in owners if (reason := _refusal(owner, option, value)) is not None]
-        if len(reasons) == len(owners):
+        if reasons := _refusals(option, value):
             raise self._error(f"{option}={value}: {reasons[0]}", "No run can have it", "Use another value.", *keys)
 
     def _error(self, what: str, why: str, mend: str, *keys: str) -> SpaceError:
@@ -285,6 +330,13 @@ def _owners(option: str) -> list[Any]:
     candidates = [plain] if plain is not None else list(groups().get(section, {}).values())
     first, _, inner = name.partition(".")
     return [owner for owner in candidates if _has(owner, first, inner)]
+
+
+def _refusals(option: str, value: Any) -> list[str]:
+    """Returns why no choice that has the option can have this value; none where one can."""
+    owners = _owners(option)
+    reasons = [reason for owner in owners if (reason := _refusal(owner, option, value)) is not None]
+    return reasons if len(reasons) == len(owners) else []
 
 
 def _has(owner: Any, name: str, inner: str) -> bool:
@@ -315,4 +367,8 @@ def _refusal(owner: Any, option: str, value: Any) -> str | None:
 
 
 def _check_type(owner: Any, name: str, value: Any) -> None:
-    OmegaConf.merge(OmegaConf.structured(owner), {name: value})
+    """Raises where an option cannot have a value, or has another one in its place: 0.1 for the text "0.1"."""
+    had = OmegaConf.to_container(OmegaConf.merge(OmegaConf.structured(owner), {name: value}), resolve=True)
+    assert isinstance(had, dict)
+    if had[name] != value:
+        raise ValidationError(f"{value!r} is of another type than {had[name]!r}")

@@ -28,8 +28,9 @@ _SECTIONS = ("options", "parameters")
 
 @dataclass(frozen=True)
 class Lines:
-    """Where each entry of a composed space was written, by its path; what is not here came from the command line."""
+    """Where each entry of a composed space was written, by its path; of what is not here, only the file is known."""
 
+    file: str
     places: Mapping[tuple[str, ...], str] = field(default_factory=dict)
 
     def at(self, *path: str) -> str:
@@ -37,7 +38,7 @@ class Lines:
         for length in range(len(path), 0, -1):
             if path[:length] in self.places:
                 return self.places[path[:length]]
-        return "the command line"
+        return self.file
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ def load_space(name: str, overrides: Sequence[str] = ()) -> SpaceFile:
     """
     path = _find(name)
     tree = _composed(path, overrides)
-    lines = Lines(dict(_places(path, overrides)))
+    lines = Lines(path.name, dict(_places(path, overrides)))
     for key in tree:
         if key not in _SECTIONS:
             raise SpaceError(
@@ -84,6 +85,19 @@ def load_space(name: str, overrides: Sequence[str] = ()) -> SpaceFile:
                 "It would be ignored",
                 f"Use {' and '.join(_SECTIONS)}, at the top.",
             )
+    for key in _SECTIONS:
+        if not isinstance(tree.get(key) or {}, Mapping):
+            raise SpaceError(
+                f"{lines.at(key)}: {key}={tree[key]} is no section",
+                "It maps names of options to what they are",
+                f"Use {key}: {{OPTION: ...}}.",
+            )
+    if not tree.get("parameters"):
+        raise SpaceError(
+            f"{path.name}: the search space has 0 parameters",
+            "There would be nothing to search",
+            "Use section `parameters`, with a distribution for each, as search_spaces/README.md shows.",
+        )
     space = parameters(tree.get("parameters") or {}, lines)
     return SpaceFile(path.stem, dict(tree.get("options") or {}), space, tree, lines)
 
@@ -107,7 +121,13 @@ def _composed(path: Path, overrides: Sequence[str]) -> dict[str, Any]:
         with initialize_config_dir(version_base=None, config_dir=str(path.parent)):
             found = compose(config_name=path.stem, overrides=[*asked, *search])
         return OmegaConf.to_container(found, resolve=True)  # pyright: ignore[reportReturnType]
-    except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
+    except RecursionError as error:
+        raise SpaceError(
+            f"{path.name} has defaults that lead back to itself",
+            "A name among the defaults is a file beside it, before it is a space that comes with isograd",
+            f"Use another name for the file than {path.name}, or other defaults.",
+        ) from error
+    except (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError) as error:
         raise SpaceError(
             f"{path.name} cannot be composed: {_brief(error)}",
             "A space is YAML that Hydra composes: its defaults, itself, and what the command line changes",
