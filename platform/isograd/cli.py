@@ -12,13 +12,14 @@ from isograd.errors import IsogradError
 from isograd.report.console import wide_console
 
 if TYPE_CHECKING:
-    pass
+    from isograd.tune.study import Study
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a verb. Returns the exit status.
 
-    It is 0, or 2 for an error that was explained, 1 for a comparison some of whose runs failed, 130 when interrupted.
+    It is 0, or 2 for an error that was explained, 1 for a comparison some of whose runs failed or a search all of whose
+    trials did, 130 when interrupted.
     """
     options = _parsed(arguments)
     previous = signal.signal(signal.SIGTERM, _terminate)
@@ -60,7 +61,12 @@ def _parser() -> argparse.ArgumentParser:
         first="folder",
     )
     resume.add_argument("--extend", type=int, default=0, metavar="N", help="of a study: try N more configurations")
-    _verb(verbs, "tune", _tune, "search what a method has to choose", overridden=True, first="space")
+    tune = _verb(verbs, "tune", _tune, "search what a method has to choose", overridden=True, first="space")
+    tune.add_argument("--config", action="store_true", help="print the sweep's options and the space, and stop")
+    tune.epilog = (
+        "SPACE is the name of a search space, or the path of a YAML file; OPTION is tune.NAME of the sweep, "
+        "space.PARAMETER.KEY of the space, or one of every run, which is then not searched."
+    )
     report = _verb(verbs, "report", _report, "write a study's report and pictures again, from its table alone")
     report.add_argument("folder", type=Path, help="the study's, as `isograd tune` printed it")
     plan = _verb(
@@ -77,7 +83,7 @@ def _parser() -> argparse.ArgumentParser:
         verbs,
         "bench",
         _bench,
-        "measure: channels, efficiency, growth, methods, overhead, pipeline, plan or sweep",
+        "measure: channels, efficiency, growth, methods, overhead, pipeline, plan, search or sweep",
         overridden=True,
         first="name",
     )
@@ -149,24 +155,24 @@ def _resume(options: argparse.Namespace) -> int:
 
 
 def _resume_study(options: argparse.Namespace) -> int:
-    from isograd.errors import ConfigError
     from isograd.tune.command import search_on
 
-    if options.overrides:
-        raise ConfigError(
-            f"{' '.join(options.overrides)} cannot be changed in a study",
-            "Its trials would no longer be comparable",
-            "Use --extend N for more trials, or begin another study with `isograd tune`.",
-        )
-    search_on(Path(options.folder), options.extend, wide_console())
-    return 0
+    return _status(search_on(Path(options.folder), options.extend, wide_console(), options.overrides))
 
 
 def _tune(options: argparse.Namespace) -> int:
+    if options.config:
+        from isograd.tune.request import parse
+
+        print(parse(options.space, options.overrides).to_yaml())
+        return 0
     from isograd.tune.command import search
 
-    search(options.space, options.overrides, wide_console())
-    return 0
+    return _status(search(options.space, options.overrides, wide_console()))
+
+
+def _status(study: "Study") -> int:
+    return int(all(trial.state.name == "FAIL" for trial in study.trials))
 
 
 def _report(options: argparse.Namespace) -> int:

@@ -10,7 +10,7 @@ from statistics import fmean
 
 import pyarrow.parquet as parquet
 import pytest
-from isograd.errors import StudyError
+from isograd.errors import ConfigError, RunFolderError, StudyError
 from isograd.report.console import wide_console
 from isograd.tune.chosen import choose
 from isograd.tune.records import read_records
@@ -84,13 +84,29 @@ def test_the_table_has_all_of_it(study: Study) -> None:
         assert row["partition.ends"] and json.loads(row["config"])["method"]["name"] == "man"
 
 
-@pytest.mark.parametrize("executor", ["sequential", "pipelined"])
-def test_a_trial_runs_again_to_the_same_bits(study: Study, tmp_path: Path, executor: str) -> None:
-    kind = "complete" if executor == "sequential" else "pruned"
+@pytest.mark.parametrize("executor", [("sequential",), ("pipelined", "executor.num_stages=2")], ids=lambda it: it[0])
+def test_a_trial_runs_again_to_the_same_bits(study: Study, tmp_path: Path, executor: tuple[str, ...]) -> None:
+    kind = "complete" if executor == ("sequential",) else "pruned"
     number = next(trial.number for trial in study.trials if (found := outcome_of(trial)) and found.kind == kind)
     text = f"{study.request.folder}/{number}"
     assert len(choose(text).test_errors) >= 2
-    assert rerun(text, [f"folder={tmp_path}", f"executor={executor}"], wide_console()) == 0
+    choice, *options = executor
+    assert rerun(text, [f"folder={tmp_path}", f"executor={choice}", *options], wide_console()) == 0
+
+
+def test_a_trial_runs_again_under_a_name_and_elsewhere(
+    study: Study, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    number = next(trial.number for trial in study.trials if trial.state == TrialState.PRUNED)
+    text, folder = f"{study.request.folder}/{number}", f"folder={tmp_path}"
+    assert rerun(text, [folder, "run_name=twice", "executor=sequential"], wide_console()) == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"twice-seed0", "twice-seed1"}
+    (tmp_path / "once-seed1").mkdir()
+    with pytest.raises(RunFolderError, match="once-seed1 exists already"):
+        rerun(text, [folder, "run_name=once"], wide_console())
+    assert not (tmp_path / "once-seed0").exists(), "nothing trains before all folders are free"
+    with pytest.raises(ConfigError, match="changes what the trial computes"):
+        rerun(text, [folder, "executor.threads=2"], wide_console())
 
 
 def test_the_best_is_named_best_and_others_by_their_numbers(study: Study) -> None:
@@ -173,7 +189,7 @@ def test_a_trial_that_fails_is_told_so_and_counts_no_value(ray_session: None, tm
     study = swept(tmp_path, "tune.num_trials=2", *rates, "schedule.warmup_epochs=0", "tune.scheduler=none", space="dgl")
     for trial in study.trials:
         outcome = outcome_of(trial)
-        assert outcome is not None and outcome.kind == "failed" and "loss" in outcome.reason
+        assert outcome is not None and outcome.kind == "failed" and "loss" in outcome.reason and outcome.epoch == 0
         assert trial.state == TrialState.FAIL and trial.values is None
     assert parquet.read_table(tmp_path / "mine" / TABLE).column("test_error").null_count == 2
 

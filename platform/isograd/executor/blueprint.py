@@ -142,7 +142,7 @@ class Blueprint:
         Raises:
             IsogradError: What building would raise.
         """
-        self.num_stages  # noqa: B018
+        self.num_stages if self.config.executor.name == "microbatch" else self.stages  # noqa: B018
         if self.config.executor.name == "microbatch":
             self.check_end_to_end()
             num_units = len(self.partition.backbone.units)

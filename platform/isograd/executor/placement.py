@@ -1,5 +1,6 @@
 """Devices for the stages, reserved together or not at all."""
 
+import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -83,7 +84,7 @@ def reserved(num_stages: int, config: ExecutorConfig, cluster: ClusterConfig) ->
         if not group.wait(timeout_seconds=timeout_s):
             free = ray.available_resources()
             raise PlacementError(
-                f"{num_stages} stages need {_amounts(need, num_stages)}; free are {_amounts(free)}",
+                f"{_stages(num_stages)} {_amounts(need, num_stages)}; free are {_amounts(free)}",
                 "Other jobs hold the rest, and all stages have to start together",
                 "Wait for them, or use fewer stages (executor.num_stages).",
             )
@@ -101,7 +102,7 @@ def _within(group: PlacementGroup, num_stages: int, config: ExecutorConfig) -> R
         need["GPU"] = config.gpus_per_stage
     if first < 0 or any(spec.get(name, 0) < amount for spec in specs for name, amount in need.items()):
         raise PlacementError(
-            f"{num_stages} stages need {_amounts(need, num_stages)}; this process's placement group has "
+            f"{_stages(num_stages)} {_amounts(need, num_stages)}; this process's placement group has "
             f"{group.bundle_count} bundles: {group.bundle_specs}",
             "Each stage takes one of its bundles",
             "Reserve a bundle for each stage, or use fewer stages (executor.num_stages).",
@@ -133,19 +134,23 @@ def check_capacity(num_stages: int, need: dict[str, float], cluster: ClusterConf
         num_coming = sum(node.most for node in node_types(cluster.autoscaler))
         more = f" and up to {num_coming} more to come" if num_coming else ""
         raise PlacementError(
-            f"{num_stages} stages need {_amounts(need, num_stages)}; the cluster has {_amounts(have)} "
+            f"{_stages(num_stages)} {_amounts(need, num_stages)}; the cluster has {_amounts(have)} "
             f"on {num_nodes} node{'s' if num_nodes > 1 else ''}{more}, which is room for {ever}",
             "Each stage runs on a device of its own, and all of them at the same time",
             _mend(ever, num_stages, need, is_private=cluster.address is None),
         )
 
 
+def _stages(count: int) -> str:
+    return "1 stage needs" if count == 1 else f"{count} stages need"
+
+
 def _mend(ever: int, num_stages: int, need: dict[str, float], *, is_private: bool) -> str:
-    fewer = f"Use executor.num_stages={max(ever, 1)}"
+    fewer = f"Use executor.num_stages={ever}" if ever else "Use a smaller executor.cpus_per_stage"
     if "GPU" in need:
         return f"{fewer}, or a fraction such as executor.gpus_per_stage=0.5."
     if is_private:
-        return f"{fewer}, or let stages share cores with cluster.num_cpus={num_stages}."
+        return f"{fewer}, or let stages share cores with cluster.num_cpus={math.ceil(num_stages * need['CPU'])}."
     return f"{fewer}, or cluster.autoscaler=FILE where more nodes come when they are asked for."
 
 

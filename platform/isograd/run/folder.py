@@ -104,5 +104,5 @@ def _not_writable(folder: RunFolder, error: OSError) -> RunFolderError:
     return RunFolderError(
         f"cannot write to {folder.path.parent} ({error.strerror or error})",
         "Events, checkpoints and the result of the run go there",
-        "Use folder=PATH with a folder that you may write to.",
+        "Use folder=PATH (of a search tune.folder=PATH) with a folder that you may write to.",
     )

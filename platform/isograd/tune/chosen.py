@@ -93,7 +93,8 @@ def _number(study: Study, name: str, text: str) -> int:
         return next(iter(best.values))
     if name.isdecimal() and int(name) in numbers:
         return int(name)
-    which = f"its front has {len(best.values)}: {sorted(best.values)}" if name == BEST else f"it has {len(numbers)}"
+    front = f"its front has {len(best.values)}: {sorted(best.values)}" if best.values else "none is complete"
+    which = front if name == BEST else f"it has {len(numbers)}"
     raise StudyError(
         f"'{text}' names no trial: {which}",
         "A trial is named by its number; of one objective, the best one also by `best`",

@@ -25,9 +25,9 @@ def search(space: str, items: Sequence[str], console: Console) -> Study:
     return _said(begin(parse(space, items), console).study, console)
 
 
-def search_on(folder: Path, extend: int, console: Console) -> Study:
-    """Goes on with the study of a folder, by ``extend`` trials more; otherwise as :func:`search`."""
-    return _said(resume(folder, extend, console).study, console)
+def search_on(folder: Path, extend: int, console: Console, overrides: Sequence[str] = ()) -> Study:
+    """Goes on with the study of a folder; see :func:`~isograd.tune.sweep.resume`; otherwise as :func:`search`."""
+    return _said(resume(folder, extend, console, overrides).study, console)
 
 
 def _said(study: Study, console: Console) -> Study:

@@ -91,6 +91,12 @@ class TrialRuns:
         records = [record for seed, result in results.items() for record in _records(seed, result, epoch)]
         return Leg(epoch, self._metrics(records, runs, epoch), records, runs)
 
+    @property
+    def trained_s(self) -> float:
+        """Seconds that went into the legs so far, in whatever process."""
+        begun = [seed for seed in self.seeds if (self._run_folder(seed).path / _LEGS).exists()]
+        return sum(leg["wall_s"] for seed in begun for leg in self._legs(seed))
+
     def config_of(self, seed: int) -> RunConfig:
         """Returns the configuration of a seed's run."""
         saving = replace(self.config.checkpoint, every_epochs=self.config.checkpoint.every_epochs or 1)

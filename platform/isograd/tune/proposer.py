@@ -5,7 +5,7 @@ was drawn and refused. So the storage stays free of that, and writes a trial onc
 """
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -27,7 +27,13 @@ from isograd.tune.samplers import make_sampler
 from isograd.tune.storage import quiet_optuna
 from isograd.tune.untried import UntriedSampler
 
+Admit = Callable[[Blueprint], None]
+
 _MOST_REFUSALS, _INSISTENCE = 100, 5
+
+
+def anything(blueprint: Blueprint) -> None:
+    """Admits whatever can be trained."""
 
 
 @dataclass(frozen=True)
@@ -52,10 +58,18 @@ class Proposer:
         request: What is searched.
         earlier: Trials of the study so far.
         tried: Fingerprint -> trial, of their configurations.
+        admit: Raises IsogradError for what is not to be proposed, though it could be trained.
     """
 
-    def __init__(self, request: Request, earlier: Sequence[FrozenTrial], tried: Mapping[str, int]) -> None:
+    def __init__(
+        self,
+        request: Request,
+        earlier: Sequence[FrozenTrial],
+        tried: Mapping[str, int],
+        admit: Admit = anything,
+    ) -> None:
         quiet_optuna()
+        self._admit = admit
         self._request, self._ground = request, ground_of(request.base)
         self._tried = dict(tried)
         self._trials: dict[int, Trial] = {}
@@ -106,10 +120,10 @@ class Proposer:
         """Takes an intermediate value of a trial."""
         self._trials[number].report(value, epoch)
 
-    def tell(self, number: int, state: TrialState, values: Sequence[float] | None) -> None:
-        """Takes the end of a trial. One that failed may be tried again."""
+    def tell(self, number: int, state: TrialState, values: Sequence[float] | None, *, again: bool = False) -> None:
+        """Takes the end of a trial; ``again``: its configuration may be tried once more."""
         self._study.tell(self._trials[number], values, state=state)
-        if state == TrialState.FAIL:
+        if again:
             self._tried = {found: trial for found, trial in self._tried.items() if trial != number}
 
     def _suggested(self, trial: Trial) -> tuple[Settings, RunConfig]:
@@ -120,6 +134,7 @@ class Proposer:
         config = with_cuts(changed(self._request.base, settings))
         self._checked = Blueprint(config).sharing(self._checked)
         self._checked.check()
+        self._admit(self._checked)
         return settings, config
 
     @contextmanager

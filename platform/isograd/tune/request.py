@@ -12,11 +12,13 @@ from omegaconf import OmegaConf
 
 from isograd.config.load import from_dict, load, to_dict
 from isograd.config.schema import RunConfig
-from isograd.errors import StudyError
+from isograd.errors import ConfigError, SpaceError, StudyError
 from isograd.options import check_not_set
 from isograd.run.folder import write_atomically
 from isograd.tune.distributions import label
+from isograd.tune.ground import overridden
 from isograd.tune.space_file import SpaceFile, load_space
+from isograd.tune.storage import absolute_url
 from isograd.tune.sweep_config import SweepConfig, sweep_config
 
 _SWEEP, _SPACE = "sweep.json", "space.yaml"
@@ -26,8 +28,11 @@ _SET_HERE = {
     "folder": "tune.folder=DIR",
     "run_name": "tune.name=NAME",
 }
+# What the space's parameters cannot set, besides: a sweep's trials share it, or have it by themselves.
+_SHARED = {"train.epochs": "train.epochs=N", "cluster": "cluster.OPTION=VALUE", "checkpoint": "checkpoint.OPTION=VALUE"}
 # Where and how fast runs are made: a study may go on elsewhere, and its values stay comparable.
-_PASSED_OVER = ("seed", "folder", "run_name", "executor", "cluster", "checkpoint")
+_MOVABLE = ("executor", "cluster", "checkpoint")
+_PASSED_OVER = ("seed", "folder", "run_name", *_MOVABLE)
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,11 @@ class Request:
         """Returns where a trial's runs are."""
         return self.folder / "trials" / f"{number:04d}"
 
+    def to_yaml(self) -> str:
+        """Returns the sweep's options and the space, as YAML."""
+        sweep = {key: value for key, value in dataclasses.asdict(self.sweep).items() if key != "name"}
+        return OmegaConf.to_yaml(OmegaConf.create({"tune": {"name": self.name, **sweep}, **self.file.tree}))
+
     def identity(self) -> dict[str, Any]:
         """Returns what all trials of a study share; with another one, their values could not be compared."""
         base = {key: value for key, value in to_dict(self.base).items() if key not in _PASSED_OVER}
@@ -72,22 +82,79 @@ def parse(space: str, items: Sequence[str]) -> Request:
 
     Args:
         space: Name or path of the search space.
-        items: ``tune.OPTION=VALUE`` for the sweep, ``space.PARAMETER.KEY=VALUE`` for the space, others for every run.
+        items: ``tune.OPTION=VALUE`` for the sweep, ``space.PARAMETER.KEY=VALUE`` for the space, others for every run:
+            what they set is not searched.
 
     Raises:
         ConfigError: An item is malformed, or cannot be set here.
     """
-    of_sweep = [item[len("tune.") :] for item in items if item.startswith("tune.")]
+    of_sweep = [_without(item, "tune.") for item in items if item.lstrip("+~").startswith("tune.")]
     of_space = [_without(item, "space.") for item in items if item.lstrip("+~").startswith("space.")]
     of_runs = [item for item in items if not item.lstrip("+~").startswith(("tune.", "space."))]
     for item in of_runs:
         check_not_set(item, "a sweep", _SET_HERE)
     sweep = sweep_config(of_sweep)
     file = load_space(space, of_space)
+    fixed = [name for name in (parameter.name for parameter in file.space.parameters) if _is_set(name, of_runs)]
+    if fixed:
+        file = load_space(space, [*of_space, *(f"~{name}" for name in fixed)])
+    _check_shared(file)
     base = load([*_as_overrides(file), *of_runs])
     name = sweep.name or f"{file.name}-{datetime.now().strftime('%Y%m%d-%H%M%S')}"
     folder = Path(sweep.folder).expanduser().absolute() / name
-    return Request(tuple(items), file, dataclasses.replace(sweep, name=name), base, name, folder)
+    sweep = dataclasses.replace(sweep, name=name, storage=sweep.storage and absolute_url(sweep.storage))
+    return Request(tuple(items), file, sweep, base, name, folder)
+
+
+def _is_set(parameter: str, of_runs: Sequence[str]) -> bool:
+    """Whether a command line sets what a parameter would search; the cuts, by the partition's own choice as well."""
+    names = {item.partition("=")[0].lstrip("+~") for item in of_runs}
+    return parameter in names or (parameter == "partition.ends" and "partition" in names)
+
+
+def _check_shared(file: SpaceFile) -> None:
+    """Raises SpaceError for a space that sets what a sweep sets by itself."""
+    for option in file.options:
+        if option in _SET_HERE:
+            _refuse(file.lines.at("options", option), option, _SET_HERE[option])
+    for parameter in file.space.parameters:
+        for option in parameter.sets:
+            instead = next((_SHARED[name] for name in _SHARED if f"{option}.".startswith(f"{name}.")), None)
+            if option in _SET_HERE or instead:
+                place = file.lines.at("parameters", *parameter.name.split("."))
+                _refuse(place, option, instead or _SET_HERE[option])
+
+
+def _refuse(place: str, option: str, instead: str) -> None:
+    raise SpaceError(
+        f"{place}: {option} cannot be set in a space",
+        "Trials share their length and where they run, and each has seeds and a folder of its own",
+        f"Use {instead} on the command line.",
+    )
+
+
+def elsewhere(request: Request, overrides: Sequence[str]) -> Request:
+    """Returns the request with other options of executor, cluster and checkpoints, and writes it down.
+
+    Args:
+        request: Of a study.
+        overrides: As of `isograd train`.
+
+    Raises:
+        ConfigError: One of them would change what the trials compute, so that they could not be compared.
+    """
+    for item in overrides:
+        name = item.partition("=")[0].lstrip("+~")
+        if name.partition(".")[0] not in _MOVABLE:
+            raise ConfigError(
+                f"{item} cannot be changed in a study",
+                "Its trials would no longer be comparable",
+                f"Use options of {', '.join(_MOVABLE)} only, --extend N for more trials, or begin another study.",
+            )
+    moved = dataclasses.replace(request, base=overridden(request.base, overrides))
+    if overrides:
+        keep(moved)
+    return moved
 
 
 def keep(request: Request) -> None:

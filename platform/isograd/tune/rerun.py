@@ -1,18 +1,19 @@
 """`isograd train --from-trial`: a study's trial again, on its own."""
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
 
-from omegaconf import OmegaConf
 from rich.console import Console
 
 from isograd.config.load import fingerprint
 from isograd.config.schema import RunConfig
 from isograd.errors import ConfigError
 from isograd.run.experiment import prepare
+from isograd.run.folder import check_writable
+from isograd.run.folder import choose as choose_folder
 from isograd.run.shown import train
 from isograd.tune.chosen import Chosen, choose
-from isograd.tune.ground import changed
+from isograd.tune.ground import overridden
 
 
 def rerun(text: str, overrides: Sequence[str], console: Console) -> int:
@@ -30,7 +31,9 @@ def rerun(text: str, overrides: Sequence[str], console: Console) -> int:
         IsogradError: There is no such trial, or an override would change its numbers.
     """
     chosen = choose(text)
-    configs = [_with(chosen.config_of(seed), overrides) for seed in chosen.seeds]
+    configs = [_with(chosen, seed, overrides) for seed in chosen.seeds]
+    for config in configs:
+        check_writable(choose_folder(config))  # all of them, before the first one trains
     found: dict[tuple[int, int], float] = {}
     for config in configs:
         result = train(prepare(config), console)
@@ -40,21 +43,19 @@ def rerun(text: str, overrides: Sequence[str], console: Console) -> int:
     return int(bool(differing))
 
 
-def _with(config: RunConfig, overrides: Sequence[str]) -> RunConfig:
-    parsed = OmegaConf.from_dotlist(list(overrides))
-    names = [override.partition("=")[0] for override in overrides]
-    made = changed(config, {name: _plain(OmegaConf.select(parsed, name)) for name in names})
-    if fingerprint(made) != fingerprint(config):
+def _with(chosen: Chosen, seed: int, overrides: Sequence[str]) -> RunConfig:
+    """Returns the configuration of a seed's run; a run's name, where there are several, gets the seed as well."""
+    config = chosen.config_of(seed)
+    made = overridden(config, overrides)
+    if fingerprint(made) != fingerprint(config) or made.executor.threads != config.executor.threads:
         raise ConfigError(
             f"{' '.join(overrides)} changes what the trial computes",
             "A trial that runs again is to come to the same numbers",
-            "Use overrides of executor, cluster, checkpoint, folder and run_name only.",
+            "Use overrides of executor (but for threads), cluster, checkpoint, folder and run_name only.",
         )
+    if made.run_name != config.run_name and len(chosen.seeds) > 1:
+        return replace(made, run_name=f"{made.run_name}-seed{seed}")
     return made
-
-
-def _plain(value: Any) -> Any:
-    return OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
 
 
 def _said(chosen: Chosen, found: dict[tuple[int, int], float], differing: Sequence[tuple[int, int]]) -> str:

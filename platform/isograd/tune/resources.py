@@ -1,5 +1,6 @@
 """What a trial reserves, and whether a cluster can ever give it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +29,26 @@ def resources(given: dict[str, Any]) -> tune.PlacementGroupFactory:
     return tune.PlacementGroupFactory(given["bundles"], strategy="PACK")
 
 
+def admitting(base: RunConfig) -> Callable[[Blueprint], None]:
+    """Returns what raises PlacementError for a configuration that needs more than the cluster can ever have.
+
+    Args:
+        base: One that it has room for.
+    """
+    known = (base.executor, _num_stages(Blueprint(base)))
+
+    def admit(blueprint: Blueprint) -> None:
+        config, num_stages = blueprint.config, _num_stages(blueprint)
+        if (config.executor, num_stages) != known:
+            placement.check_capacity(num_stages, placement.bundle(config.executor, config.cluster), config.cluster)
+
+    return admit
+
+
+def _num_stages(blueprint: Blueprint) -> int:
+    return 1 if blueprint.config.executor.name == "sequential" else blueprint.num_stages
+
+
 @dataclass(frozen=True)
 class TrialRoom:
     """Attributes:
@@ -49,7 +70,7 @@ def check_room(config: RunConfig) -> TrialRoom:
         PlacementError: It cannot. Said at once, with the numbers.
     """
     need = placement.bundle(config.executor, config.cluster)
-    num_stages = 1 if config.executor.name == "sequential" else Blueprint(config).num_stages
+    num_stages = _num_stages(Blueprint(config))
     placement.check_capacity(num_stages, need, config.cluster)
     room = placement.room(need, config.cluster)
     num_pending = max((room.ever - room.now) // num_stages, 1)

@@ -10,7 +10,7 @@ from isograd.config.load import to_dict
 from isograd.tune.legs import Leg, as_json
 from isograd.tune.resources import bundles
 from isograd.tune.study import Assignment, Outcome, Study
-from isograd.tune.trial import FAILED, RESULT
+from isograd.tune.trial import FAILED, RESULT, TRAINED
 
 T = TypeVar("T")
 Listener = Callable[[Assignment, Outcome], None]
@@ -114,7 +114,7 @@ class StudySearch(OptunaSearch):
         if error:
             return Outcome("lost", {}, epoch, "its process or its node ended, time after time")
         if FAILED in result:
-            return Outcome("failed", {}, epoch, result[FAILED])
+            return Outcome("failed", {}, result[TRAINED], result[FAILED])
         kind = "complete" if epoch >= self._num_epochs else "pruned"
         leg: Leg = result[RESULT]
         metrics = {**leg.metrics, "wall_s": result["wall_s"]}

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from isograd.tune.distributions import NUM_MODULES, Coordinates, Distribution, Drawing, Features, Settings
+from isograd.tune.distributions import NUM_MODULES, Categorical, Coordinates, Distribution, Drawing, Features, Settings
 
 _ABSENT = object()
 
@@ -20,6 +20,13 @@ class Parameter:
     name: str
     distribution: Distribution
     when: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+
+    @property
+    def sets(self) -> set[str]:
+        """The options that it sets; its own name, where its values say them, is none."""
+        if isinstance(self.distribution, Categorical):
+            return {option for options in self.distribution.values.values() for option in options}
+        return {self.name}
 
 
 @dataclass(frozen=True)

@@ -7,18 +7,38 @@ from pathlib import Path
 import optuna
 from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from sqlalchemy.exc import SQLAlchemyError
 
-from isograd.errors import StudyError
+from isograd.errors import ConfigError, StudyError
 
 _SQLITE = "sqlite:///"
+_IN_MEMORY = (".", ":memory:")
 _PATIENCE_S = 10  # for another process that writes
 
 
 def default_url(folder: Path) -> str:
     """Returns the storage of a study that names none: SQLite in its folder."""
     return f"{_SQLITE}{folder / 'study.db'}"
+
+
+def absolute_url(url: str) -> str:
+    """Returns a storage so that it is found from any folder.
+
+    Raises:
+        ConfigError: It would be gone with the process.
+    """
+    path = _file(url)
+    if path is None:
+        return url
+    if str(path) in _IN_MEMORY:
+        raise ConfigError(
+            f"tune.storage={url} is kept in memory",
+            "A study is resumed, extended and read after its sweep has ended",
+            "Leave tune.storage out (SQLite in the study's folder), or use sqlite:////PATH/study.db.",
+        )
+    path = path.expanduser().absolute()
+    return f"{_SQLITE}{path}" if url.startswith(_SQLITE) else str(path)
 
 
 def open_storage(url: str, *, new: bool) -> BaseStorage:
@@ -45,7 +65,8 @@ def open_storage(url: str, *, new: bool) -> BaseStorage:
         if url.startswith(_SQLITE):
             return RDBStorage(url, engine_kwargs={"connect_args": {"timeout": _PATIENCE_S}})
         if path is not None:
-            return JournalStorage(JournalFileBackend(str(path)))
+            lock = JournalFileSymlinkLock(str(path), grace_period=_PATIENCE_S)  # one that a killed driver left
+            return JournalStorage(JournalFileBackend(str(path), lock))
         return RDBStorage(url)
 
 
@@ -81,6 +102,6 @@ def storage_errors(url: str) -> Iterator[None]:
 
 def _file(url: str) -> Path | None:
     """Returns the file that a storage is, or None where it is a server."""
-    if url.startswith(_SQLITE):
+    if url.startswith("sqlite:"):
         return Path(url[len(_SQLITE) :])
-    return Path(url).expanduser().absolute() if url.endswith(".log") else None
+    return Path(url) if url.endswith(".log") else None

@@ -6,7 +6,7 @@ extended with all that its searcher knew. Everything here runs in the driver and
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -20,8 +20,9 @@ from isograd.config.load import from_dict, to_dict
 from isograd.config.schema import RunConfig
 from isograd.errors import StudyError
 from isograd.registry import suggestion
-from isograd.tune.proposer import Proposer
-from isograd.tune.request import Request, keep
+from isograd.tune.ground import changed
+from isograd.tune.proposer import Admit, Proposer, anything
+from isograd.tune.request import Request, is_study, keep
 from isograd.tune.storage import default_url, open_storage, storage_errors
 
 _IDENTITY, _NUM_TRIALS = "isograd", "num_trials"
@@ -79,13 +80,18 @@ class Study:
         request: What is searched.
         url: Of the storage.
         storage: Where the study is; :func:`create_study` and :func:`open_study` bring it.
+        admit: Raises IsogradError for what is not to be proposed, though it could be trained.
+
+    Attributes:
+        is_exhausted: Whether all that the space has was tried before there were ``num_trials``.
     """
 
-    def __init__(self, request: Request, url: str, storage: BaseStorage) -> None:
+    def __init__(self, request: Request, url: str, storage: BaseStorage, admit: Admit = anything) -> None:
         self.request, self.url, self._storage = request, url, storage
         with storage_errors(url):
             self._id = storage.get_study_id_from_name(request.name)
             self._num_trials: int = storage.get_study_user_attrs(self._id)[_NUM_TRIALS]
+        self.is_exhausted = False
         trials = self.trials
         self._num_drawn = len(trials)
         self._left_behind = [trial for trial in trials if trial.state == TrialState.RUNNING]
@@ -94,9 +100,9 @@ class Study:
         tried = {
             trial.user_attrs[_ASSIGNED]["fingerprint"]: trial.number
             for trial in trials
-            if trial.state != TrialState.FAIL
+            if (outcome := outcome_of(trial)) is None or outcome.kind != "lost"
         }
-        self._proposer = Proposer(request, trials, tried)
+        self._proposer = Proposer(request, trials, tried, admit)
 
     @property
     def num_trials(self) -> int:
@@ -150,16 +156,24 @@ class Study:
         with storage_errors(self.url):
             self._storage.set_trial_user_attr(identifier, _OUTCOME, json.loads(json.dumps(asdict(outcome))))
             self._storage.set_trial_state_values(identifier, state, values)
-        self._proposer.tell(number, state, values)
+        self._proposer.tell(number, state, values, again=outcome.kind == "lost")
 
     def _taken_up(self, trial: FrozenTrial) -> Assignment:
         self._assigned[trial.number] = trial._trial_id
         self._reported |= {(trial.number, epoch) for epoch in trial.intermediate_values}
-        return assignment_of(trial)
+        return self._here(assignment_of(trial))
+
+    def _here(self, assignment: Assignment) -> Assignment:
+        """Returns an assignment of a broken sweep with the executor, cluster and checkpoints of this one."""
+        base = self.request.base
+        config = replace(assignment.config, executor=base.executor, cluster=base.cluster, checkpoint=base.checkpoint)
+        own = {name: value for name, value in assignment.settings.items() if name.partition(".")[0] == "executor"}
+        return replace(assignment, config=changed(config, own))
 
     def _drawn(self, number: int) -> Assignment | None:
         drawn = self._proposer.draw(number)
         if drawn is None:
+            self.is_exhausted = True
             return None
         record = {"settings": drawn.settings, "config": to_dict(drawn.config), "fingerprint": drawn.fingerprint}
         template = create_trial(
@@ -187,8 +201,12 @@ def outcome_of(trial: FrozenTrial) -> Outcome | None:
     return None if record is None else Outcome(**record)
 
 
-def create_study(request: Request) -> Study:
+def create_study(request: Request, admit: Admit = anything) -> Study:
     """Begins a study.
+
+    Args:
+        request: What is searched.
+        admit: See :class:`Study`.
 
     Raises:
         StudyError: There is one of that name, or the storage cannot be used.
@@ -206,11 +224,15 @@ def create_study(request: Request) -> Study:
         made.set_user_attr(_IDENTITY, request.identity())
         made.set_user_attr(_NUM_TRIALS, request.sweep.num_trials)
     keep(request)
-    return Study(request, url, storage)
+    return Study(request, url, storage, admit)
 
 
-def open_study(request: Request) -> Study:
+def open_study(request: Request, admit: Admit = anything) -> Study:
     """Opens a study that was begun before.
+
+    Args:
+        request: What is searched.
+        admit: See :class:`Study`.
 
     Raises:
         StudyError: It is not there, is one of another space, or the storage cannot be used.
@@ -227,11 +249,17 @@ def open_study(request: Request) -> Study:
             )
         found = optuna.load_study(storage=storage, study_name=request.name)
         _check_identity(found, request, url)
-    return Study(request, url, storage)
+    return Study(request, url, storage, admit)
 
 
 def _check_identity(found: optuna.Study, request: Request, url: str) -> None:
-    theirs, ours = found.user_attrs.get(_IDENTITY, {}), request.identity()
+    theirs, ours = found.user_attrs.get(_IDENTITY), request.identity()
+    if theirs is None:
+        raise StudyError(
+            f"study '{request.name}' in {url} does not say what it is about",
+            "Another program began it, or its storage is damaged",
+            "Use another tune.name, or a copy of the storage.",
+        )
     differing = sorted(set(_different("", theirs, ours)))
     if differing:
         raise StudyError(
@@ -250,8 +278,9 @@ def _different(path: str, first: Any, second: Any) -> list[str]:
 
 
 def _exists(request: Request, url: str) -> StudyError:
+    resuming = f"`isograd resume {request.folder}` to go on with it, or " if is_study(request.folder) else ""
     return StudyError(
         f"study '{request.name}' is in {url} already",
         "Two sweeps would mix their trials",
-        f"Use `isograd resume {request.folder}` to go on with it, or another tune.name.",
+        f"Use {resuming}another tune.name.",
     )

@@ -4,7 +4,7 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from isograd.config.schema import RunConfig
+from isograd.errors import ConfigError
 from isograd.executor.loopback import prefer_loopback
 from isograd.run.lock import held
 from isograd.run.provenance import provenance
 from isograd.tune.check import check_request
 from isograd.tune.progress import Progress, best_of
+from isograd.tune.proposer import Admit
 from isograd.tune.records import EpochRecords
-from isograd.tune.request import Request, kept
+from isograd.tune.request import Request, elsewhere, kept
 from isograd.tune.study import Assignment, Outcome, Study, create_study, open_study, outcome_of
 from isograd.tune.table import write_table
 
@@ -65,28 +67,34 @@ def begin(request: Request, console: Console) -> Sweep:
     return _sweep(request, create_study, console)
 
 
-def resume(folder: Path, extend: int, console: Console) -> Sweep:
+def resume(folder: Path, extend: int, console: Console, overrides: Sequence[str] = ()) -> Sweep:
     """Goes on with a study.
 
     Args:
         folder: The study's.
         extend: How many more configurations it is to try.
         console: For progress.
+        overrides: Of executor, cluster and checkpoints, from now on.
 
     Raises:
-        IsogradError: There is no such study, or its storage cannot be used.
+        IsogradError: There is no such study, its storage cannot be used, or an override would change what its trials
+            compute.
     """
+    if extend < 0:
+        raise ConfigError(
+            f"--extend {extend} would take trials away", "What has been tried is kept", "Use --extend 8, for example."
+        )
 
-    def opened(request: Request) -> Study:
-        study = open_study(request)
+    def opened(request: Request, admit: Admit) -> Study:
+        study = open_study(request, admit)
         if extend:
             study.extend(extend)
         return study
 
-    return _sweep(kept(folder), opened, console)
+    return _sweep(elsewhere(kept(folder), overrides), opened, console)
 
 
-def _sweep(request: Request, opening: Callable[[Request], Study], console: Console) -> Sweep:
+def _sweep(request: Request, opening: Callable[[Request, Admit], Study], console: Console) -> Sweep:
     if request.base.cluster.address is None:
         prefer_loopback()
     with ExitStack() as stack:
@@ -94,12 +102,14 @@ def _sweep(request: Request, opening: Callable[[Request], Study], console: Conso
         stack.enter_context(_quiet())
         _connect(stack, request.base)
         room = _room(request.base)
-        study = opening(request)
+        study = opening(request, _admitting(request.base))
         console.print(_heading(study), markup=False, soft_wrap=True)
         stack.callback(write_table, study, provenance(request.sweep.sampler_seed))
         started_s, started_work_s = time.perf_counter(), time.thread_time()
         if study.num_left:
             _fit(study, room, console)
+        if study.is_exhausted:
+            console.print(f"all that the space has was tried: {study.num_left} trials fewer than asked for")
         return Sweep(study, time.perf_counter() - started_s, time.thread_time() - started_work_s)
 
 
@@ -118,6 +128,12 @@ def _room(config: RunConfig) -> "TrialRoom":
     from isograd.tune.resources import check_room
 
     return check_room(config)
+
+
+def _admitting(config: RunConfig) -> Admit:
+    from isograd.tune.resources import admitting
+
+    return admitting(config)
 
 
 def _connect(stack: ExitStack, config: RunConfig) -> None:

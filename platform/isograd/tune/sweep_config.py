@@ -2,14 +2,23 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from isograd.errors import ConfigError
 from isograd.options import Range, check_choice, check_declared, check_folder_name, check_number, choice, number
 from isograd.registry import suggestion
 
+_KINDS = {
+    int: ("a whole number", "8"),
+    int | None: ("a whole number", "8"),
+    bool: ("true or false", "true"),
+    list[int]: ("a list of whole numbers", "[0,1,2]"),
+    list[str]: ("a list of names", "[test_error]"),
+}
 OBJECTIVES = ("test_error", "peak_bytes", "epoch_s")
 
 
@@ -90,20 +99,36 @@ def sweep_config(overrides: Sequence[str]) -> SweepConfig:
     Raises:
         ConfigError: An option is unknown, or has a value that it cannot have.
     """
-    try:
-        merged = OmegaConf.merge(OmegaConf.structured(SweepConfig()), OmegaConf.from_dotlist(list(overrides)))
-        config = OmegaConf.to_object(merged)
-    except (OmegaConfBaseException, ValueError) as error:
-        text = str(error).splitlines()[0]
-        key = text.split("'")[1] if text.count("'") > 1 else ""
-        raise ConfigError(
-            f"tune: {text}.{suggestion(key, list(SweepConfig.__dataclass_fields__))}",
-            f"A sweep has the options {', '.join(f'tune.{name}' for name in SweepConfig.__dataclass_fields__)}",
-            "Use one of these, as tune.num_trials=64.",
-        ) from error
+    merged = OmegaConf.structured(SweepConfig())
+    for override in overrides:
+        merged = _merged(merged, override)
+    config = OmegaConf.to_object(merged)
     assert isinstance(config, SweepConfig)
     _check(config)
     return config
+
+
+def _merged(config: Any, override: str) -> Any:
+    """Returns the options with one more item of the command line."""
+    name, _, text = override.partition("=")
+    fields = SweepConfig.__dataclass_fields__
+    if name not in fields:
+        raise ConfigError(
+            f"there is no option tune.{name}.{suggestion(name, list(fields))}",
+            f"A sweep has the options {', '.join(f'tune.{known}' for known in fields)}",
+            "Use one of these, as tune.num_trials=64.",
+        )
+    is_text = "str" in str(fields[name].type) and not str(fields[name].type).startswith("list")
+    try:
+        given = {name: None if text == "null" else text} if is_text else OmegaConf.from_dotlist([override])
+        return OmegaConf.merge(config, given)
+    except (OmegaConfBaseException, ValueError, YAMLError) as error:
+        kind, example = _KINDS[fields[name].type]
+        raise ConfigError(
+            f"tune.{override} is not {kind}",
+            f"tune.{name} is {getattr(SweepConfig(), name)} unless it is set",
+            f"Use tune.{name}={example}, for example.",
+        ) from error
 
 
 def _check(config: SweepConfig) -> None:

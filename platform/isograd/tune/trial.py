@@ -11,7 +11,7 @@ from isograd.errors import IsogradError, StageFailedError
 from isograd.executor.hosts import Hosts
 from isograd.tune.legs import Leg, TrialRuns
 
-RESULT, FAILED = "leg", "failed"
+RESULT, FAILED, TRAINED = "leg", "failed", "trained"
 
 
 class Trial(tune.Trainable):
@@ -29,7 +29,7 @@ class Trial(tune.Trainable):
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Begins with another configuration, in the same process."""
-        self._started_s = time.perf_counter()
+        self._started_s, self._earlier_s, self._trained = time.perf_counter(), 0.0, 0
         self._given, self._runs = new_config, None
         self._legs, self._num_retries = list(new_config["legs"]), new_config["num_retries"]
         return True
@@ -40,12 +40,13 @@ class Trial(tune.Trainable):
         try:
             leg = self._advanced(epoch)
         except Exception as error:
-            return {"epoch": epoch, FAILED: _reason(error), "done": True}
+            return {"epoch": epoch, TRAINED: self._trained, FAILED: _reason(error), "done": True}
+        self._trained = leg.epoch
         return {
             "epoch": leg.epoch,
             "test_error": leg.metrics["test_error"],
             RESULT: leg,
-            "wall_s": time.perf_counter() - self._started_s,
+            "wall_s": self._earlier_s + time.perf_counter() - self._started_s,
             "done": not self._legs,
         }
 
@@ -71,7 +72,9 @@ class Trial(tune.Trainable):
 
     def _begun(self) -> TrialRuns:
         given = self._given
-        return TrialRuns(from_dict(given["config"]), given["seeds"], Path(given["folder"]), self._hosts.open)
+        runs = TrialRuns(from_dict(given["config"]), given["seeds"], Path(given["folder"]), self._hosts.open)
+        self._earlier_s = runs.trained_s
+        return runs
 
 
 def _may_pass(error: Exception) -> bool:

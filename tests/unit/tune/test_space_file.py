@@ -65,6 +65,9 @@ def test_what_depends_on_a_parameter_that_is_left_out_is_left_out_as_well() -> N
     assert any("method.bias_lr" in settings for settings in drawn)
 
 
+LAG = "parameters: {method: {lag: {distribution: int, low: 0, high: 3}}}\n"
+
+
 @pytest.mark.parametrize(
     ("text", "what"),
     [
@@ -92,15 +95,60 @@ def test_what_depends_on_a_parameter_that_is_left_out_is_left_out_as_well() -> N
             ":5: .*method.init=random can never hold",
         ),
         (
-            "  method:\n    lag: {distribution: int, low: 0, high: 3, when: {method.decay: 1}}\n"
+            "  method:\n    lag: {distribution: int, low: 0, high: 3, when: {method.decay: 0.5}}\n"
             "    decay: {distribution: float, low: 0, high: 0.9, when: {method.lag: 1}}\n",
             "depend on each other",
         ),
+        ("  method:\n    lag: {distribution: int, low: 0, high: 3, step: 0.5}\n", ":4: .*a whole number above 0"),
+        ("  method:\n    lag: {distribution: int, low: 0, high: 3, step: 2}\n", ":4: .*Use high: 2"),
+        ("  method:\n    decay: {distribution: float, low: 0.1, high: 0.25, step: 0.1}\n", ":4: .*Use high: 0.2"),
+        ("  optimizer:\n    lr: {distribution: categorical, values: [0.1, '0.2']}\n", ":4: .*of another type"),
+        *[
+            (f"  method:\n    lag: {{distribution: int, low: 0, high: 3, when: {{{when}}}}}\n", ":4: .*can never hold")
+            for when in ("method.lag: 1", "optimizer: banana", "optimizer.nesterov: 'true'", "optimizer: []")
+        ],
+        (
+            "  partition:\n    num_modules: {distribution: int, low: 2, high: 4}\n"
+            "  method:\n    lag: {distribution: int, low: 0, high: 3, when: {partition.num_modules: 9}}\n",
+            ":6: .*partition.num_modules=9 can never hold",
+        ),
+        ("  seed: {distribution: int, low: 0, high: 3}\n", ":3: seed cannot be set in a space"),
+        ("  train:\n    epochs: {distribution: int, low: 1, high: 3}\n", ":4: train.epochs cannot be set in a space"),
+        ("  cluster:\n    num_cpus: {distribution: int, low: 1, high: 3}\n", ":4: cluster.num_cpus cannot be set"),
     ],
 )
 def test_what_is_wrong_is_said_with_its_line(tmp_path: Path, text: str, what: str) -> None:
     with pytest.raises(SpaceError, match=f"mine.yaml{what}" if what.startswith(":") else what):
-        load_space(written(tmp_path, HEAD + text))
+        parse(written(tmp_path, HEAD + text), [])
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("", "mine.yaml: the search space has 0 parameters"),
+        ("hello\n", "mine.yaml"),
+        ("options: [method=dgl]\nparameters: {}\n", "mine.yaml:1: options=.* is no section"),
+        ("options: {method: man, seed: 3}\n" + LAG, "mine.yaml:1: seed cannot be set in a space"),
+        ("options: {method: man, train.max_steps: 3}\n" + LAG, "mine.yaml:1: train.max_steps cannot be set"),
+        ("defaults: common\n" + LAG, "mine.yaml cannot be composed"),
+        ("defaults: [mine]\n" + LAG, "mine.yaml has defaults that lead back to itself"),
+        ("\xff\xfe", "mine.yaml cannot be composed"),
+    ],
+)
+def test_what_is_no_space_is_refused(tmp_path: Path, text: str, what: str) -> None:
+    (tmp_path / "mine.yaml").write_bytes(text.encode("latin-1"))
+    with pytest.raises(SpaceError, match=what):
+        parse(str(tmp_path / "mine.yaml"), [])
+
+
+def test_what_a_command_line_sets_is_not_searched() -> None:
+    items = ["optimizer.lr=0.2", "partition.num_modules=3", "partition=even"]
+    request = parse("dgl", items)
+    names = {parameter.name for parameter in request.file.space.parameters}
+    assert {"optimizer.momentum", "method.auxiliary"} <= names
+    assert not names & {"optimizer.lr", "partition.num_modules", "partition.ends"}
+    assert request.base.optimizer.lr == 0.2 and request.base.partition.num_modules == 3
+    assert "lr" not in request.file.tree["parameters"]["optimizer"], "a study keeps what it searches"
 
 
 def test_what_is_wrong_in_a_default_is_said_with_its_file(tmp_path: Path) -> None:
@@ -128,6 +176,12 @@ def test_a_space_that_does_not_fit_its_runs_is_refused(tmp_path: Path, items: li
     [
         ("tune.num_trails=3", "Did you mean 'num_trials'"),
         ("tune.num_trials=0", "at least 1"),
+        ("tune.num_trials=abc", "tune.num_trials=abc is not a whole number"),
+        ("tune.seeds=3", r"tune.seeds=3 is not a list of whole numbers.* Use tune.seeds=\[0,1,2\]"),
+        ("+tune.num_trials=3", "no option tune.\\+num_trials. Did you mean 'num_trials'"),
+        ("~tune.num_trials", "Did you mean 'num_trials'"),
+        ("tune.storage=sqlite://", "kept in memory"),
+        ("tune.storage=sqlite:///:memory:", "kept in memory"),
         ("tune.seeds=[1,1]", "does not list seeds"),
         ("tune.objectives=[test_eror]", "test_error or peak_bytes or epoch_s"),
         ("tune.sampler=grid", "tpe or nsga2"),

@@ -5,10 +5,11 @@ import time
 from pathlib import Path
 
 import pytest
-from isograd.errors import StudyError
+from isograd.errors import ConfigError, PlacementError, StudyError
+from isograd.executor.blueprint import Blueprint
 from isograd.tune import storage
 from isograd.tune.progress import best_of
-from isograd.tune.request import Request, kept, parse
+from isograd.tune.request import Request, elsewhere, kept, parse
 from isograd.tune.study import Outcome, Study, create_study, open_study, outcome_of
 from optuna.trial import TrialState
 
@@ -63,6 +64,53 @@ def test_a_finished_study_is_extended_with_all_it_knew(tmp_path: Path) -> None:
     more.extend(2)
     assert more.num_left == 2 and len(finish(more, 2)) == 2 and more.propose() is None
     assert len({trial.user_attrs["assigned"]["fingerprint"] for trial in more.trials}) == 8
+
+
+def test_a_study_goes_on_on_another_cluster(tmp_path: Path) -> None:
+    study = create_study(request(tmp_path))
+    left = study.propose()
+    assert left is not None and left.config.cluster.num_cpus is None
+    moved = elsewhere(kept(tmp_path / "mine"), ["cluster.num_cpus=3", "executor=sequential"])
+    taken = open_study(moved).propose()
+    assert taken is not None and taken.number == left.number and taken.settings == left.settings
+    assert taken.config.cluster.num_cpus == 3 and taken.config.executor.name == "sequential"
+    assert kept(tmp_path / "mine").base.cluster.num_cpus == 3
+    with pytest.raises(ConfigError, match=r"optimizer\.lr=1 cannot be changed in a study"):
+        elsewhere(moved, ["optimizer.lr=1"])
+
+
+def test_a_relative_storage_is_found_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "other").mkdir()
+    for name, url in (("one", "journal.log"), ("two", "sqlite:///trials.db")):
+        monkeypatch.chdir(tmp_path)
+        create_study(request(tmp_path, f"tune.storage={url}", f"tune.name={name}"))
+        monkeypatch.chdir(tmp_path / "other")
+        assert open_study(kept(tmp_path / name)).num_left == 6
+
+
+def test_what_a_sweep_does_not_admit_is_not_proposed(tmp_path: Path) -> None:
+    def admit(blueprint: Blueprint) -> None:
+        if blueprint.num_modules > 2:
+            raise PlacementError("too many", "there is no room", "Use fewer.")
+
+    study = create_study(request(tmp_path, "tune.num_trials=5"), admit)
+    proposed = [study.propose() for _ in range(5)]
+    assert all(assignment and len(assignment.settings["partition.ends"]) == 1 for assignment in proposed)
+
+
+def test_what_has_failed_is_not_tried_again(tmp_path: Path) -> None:
+    path = tmp_path / "tiny.yaml"
+    path.write_text(
+        "options: {method: dgl, executor: sequential}\n"
+        "parameters: {method: {auxiliary: {distribution: categorical, values: [linear, mlp]}}}\n"
+    )
+    study = create_study(request(tmp_path, space=str(path)))
+    for kind in ("failed", "lost", "failed"):
+        assignment = study.propose()
+        assert assignment is not None and not study.is_exhausted
+        study.tell(assignment.number, Outcome(kind, {}, 0, "why"))
+    assert study.propose() is None and study.is_exhausted
+    assert open_study(kept(tmp_path / "mine")).propose() is None
 
 
 def test_only_complete_trials_have_values(tmp_path: Path) -> None:
