@@ -51,7 +51,8 @@ def program(blueprint: Blueprint, **options: object) -> Program:
 @contextmanager
 def opened(blueprint: Blueprint, actors: Hosts | None = None) -> Iterator[Executor]:
     """Runs a block with the blueprint's executor: on these actors, if it is a pipeline and they are given."""
-    with (make_executor if actors is None else actors.open)(blueprint) as executor:
+    hosted = actors is not None and blueprint.config.executor.name == "pipelined"
+    with (actors.open if hosted else make_executor)(blueprint) as executor:
         yield executor
 
 

@@ -145,6 +145,7 @@ def killed(stages: Pipeline, victim: int) -> None:
     assert wait_until(lambda: have_ended(process_ids))
 
 
+@pytest.mark.long
 def test_a_sender_that_dies_in_a_transfer_ends_the_run(ray_session: None) -> None:
     """The receiver has been told what comes, and waits for it in a group that has lost its other rank."""
     with pipeline("collective") as stages:

@@ -219,6 +219,7 @@ def test_sequential_computes_what_the_released_code_computes(case: str) -> None:
     check(json.loads((TRACES / f"{case}.json").read_text()), *train(case, "executor=sequential"))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("case", CASES)
 def test_pipelined_computes_what_the_released_code_computes(actors: Hosts, case: str) -> None:
     import sys

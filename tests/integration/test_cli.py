@@ -186,6 +186,7 @@ def test_a_damaged_checkpoint_is_refused(tmp_path: Path, capsys: pytest.CaptureF
     assert "cannot be read" in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_an_interrupted_run_leaves_no_process(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "isograd.cli", "train", "train.epochs=500", f"folder={tmp_path}", "run_name=long"]
     run = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -221,6 +222,7 @@ def test_the_plan_shows_costs_without_training(capsys: pytest.CaptureFixture[str
     assert "layer3.4 .. head (2)" in shown and "share of cost" in shown
 
 
+@pytest.mark.long
 def test_the_plan_forecasts_all_schedules(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plan", "partition=balanced", "partition.num_modules=3", "executor.num_stages=2"]) == 0
     shown = capsys.readouterr().out

@@ -51,7 +51,7 @@ BACKBONES = {**RESNETS, "vit K=4": (*VIT, *VIT_OPTIMIZER, "partition.num_modules
 
 # What every run of the suite looks at; `pytest -m matrix` looks at all methods on all backbones with S = 2 and 3.
 SAMPLE = [
-    ("dgl", "resnet K=8", 4),
+    ("dgl", "resnet K=8", 3),
     ("infopro", "vit K=4", 3),
     ("man", "resnet K=16", 3),
     ("hpff", "resnet K=8", 3),

@@ -43,6 +43,7 @@ def test_the_method_in_the_readme_trains(tmp_path: Path) -> None:
         METHODS._entries.pop("mine", None)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "said"),
     [("tune_mlaan", "report "), ("tune_repl", "method.mode="), ("tune_splits", "trial 0, cut after ")],

@@ -109,6 +109,7 @@ def test_a_loss_that_is_not_a_number_stops_the_run(vit: tuple[MicrobatchPipeline
         list(pipeline.fit(program(blueprint)))
 
 
+@pytest.mark.long
 def test_batch_statistics_are_those_of_microbatches_in_every_schedule(ray_session: None) -> None:
     blueprint = Blueprint(config(*RESNET))
     ends = []
@@ -128,6 +129,7 @@ MICROBATCH = ("executor=microbatch", "executor.num_stages=2", "executor.schedule
 SEQUENTIAL = ("executor=sequential",)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("first", "second"), [(MICROBATCH, SEQUENTIAL), (SEQUENTIAL, MICROBATCH)])
 def test_a_checkpoint_goes_on_in_the_other_executor(
     ray_session: None, tmp_path: Path, first: tuple, second: tuple
@@ -177,6 +179,7 @@ def num_groups() -> int:
     return sum(group["state"] != "REMOVED" for group in placement_group_table().values())
 
 
+@pytest.mark.long
 def test_emulated_stages_take_their_time_and_a_killed_one_ends_the_run(ray_session: None) -> None:
     killed_s, process_ids, groups_before = None, [], num_groups()
     with pytest.raises(StageFailedError, match=r"stage 1 died at about step \d+"):
@@ -193,6 +196,7 @@ def test_emulated_stages_take_their_time_and_a_killed_one_ends_the_run(ray_sessi
     assert wait_until(lambda: not any(map(is_running, process_ids)) and num_groups() == groups_before)
 
 
+@pytest.mark.long
 def test_an_error_in_a_backward_pass_ends_the_run_while_others_wait(ray_session: None) -> None:
     class Failing(EmulatedPieces):
         """Its third unit cannot run backward; a class of the test's own travels by value."""

@@ -37,6 +37,7 @@ def shown(notebook: nbformat.NotebookNode) -> list[list[str]]:
     return [sorted(kind for output in cell.outputs for kind in output.get("data", ())) for cell in cells]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_notebooks_show_what_they_are_kept_with(name: str) -> None:
     kept = nbformat.read(FOLDER / name, as_version=4)

@@ -160,6 +160,7 @@ def killer(tmp_path: Path) -> Iterator[list[int]]:
 ONE = ("tune.num_trials=1", "tune.scheduler=none", "train.epochs=12")
 
 
+@pytest.mark.long
 def test_a_lost_trial_goes_on_from_its_checkpoint(
     ray_session: None, tmp_path: Path, killer: list[int], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -176,6 +177,7 @@ def killed_once(killed: list[int]) -> bool:
     return wait_until(lambda: len(killed) == 1, timeout_s=5)
 
 
+@pytest.mark.long
 def test_a_trial_that_is_lost_every_time_is_told_so(ray_session: None, tmp_path: Path, killer: list[int]) -> None:
     study = swept(tmp_path, *ONE, "tune.num_lost_retries=0", space="dgl")
     (trial,) = study.trials
@@ -194,6 +196,7 @@ def test_a_trial_that_fails_is_told_so_and_counts_no_value(ray_session: None, tm
     assert parquet.read_table(tmp_path / "mine" / TABLE).column("test_error").null_count == 2
 
 
+@pytest.mark.long
 def test_pipelined_trials_have_a_bundle_a_stage_and_release_them(ray_session: None, tmp_path: Path) -> None:
     from ray.util import placement_group_table
 

@@ -47,6 +47,14 @@ def _draw_line(axes: "Axes", line: Line) -> None:
     colour = colormaps[_COLOURS](0.92 * line.shade)  # the brightest yellow is too faint on white
     width = 2.6 if line.shade == 0 else 1.3
     axes.plot(heights, color=colour, linewidth=width, alpha=0.9, marker="o", markersize=3)
+    for gap in _gaps(line):
+        axes.plot(gap, heights[gap], color=colour, linewidth=width, alpha=0.6, linestyle=":")
+
+
+def _gaps(line: Line) -> list[list[int]]:
+    """Returns the pairs of axes between which a trial does not have the parameters."""
+    present = [index for index, place in enumerate(line.positions) if place is not None]
+    return [[before, after] for before, after in pairwise(present) if after - before > 1]
 
 
 def _draw_axis(axes: "Axes", index: int, axis: Axis, *, is_last: bool) -> None:
@@ -73,4 +81,6 @@ def _draw_scale(axes: "Axes", index: int) -> None:
 def _said(content: ParallelCoordinates) -> str:
     best = [str(line.trial) for line in content.lines if line.shade == 0]
     said = [f"thick: the smallest test error (trial {', '.join(best)})"] if best else []
+    if any(line.shade is not None and _gaps(line) for line in content.lines):
+        said.append("dotted: past parameters that a trial does not have")
     return "; ".join([*said, *(["grey: stopped early"] if any(line.shade is None for line in content.lines) else [])])

@@ -107,10 +107,21 @@ def _sweep(request: Request, opening: Callable[[Request, Admit], Study], console
         stack.callback(write_table, study, provenance(request.sweep.sampler_seed))
         started_s, started_work_s = time.perf_counter(), time.thread_time()
         if study.num_left:
-            _fit(study, room, console)
+            with _resumable(study, console):
+                _fit(study, room, console)
         if study.is_exhausted:
             console.print(f"all that the space has was tried: {study.num_left} trials fewer than asked for")
         return Sweep(study, time.perf_counter() - started_s, time.thread_time() - started_work_s)
+
+
+@contextmanager
+def _resumable(study: Study, console: Console) -> Iterator[None]:
+    """Says how a sweep goes on that is interrupted."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        console.print(f"`isograd resume {study.request.folder}` goes on with it", markup=False, soft_wrap=True)
+        raise
 
 
 def _heading(study: Study) -> str:
