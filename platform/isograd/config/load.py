@@ -90,21 +90,35 @@ def load(overrides: Iterable[str] = ()) -> RunConfig:
 
 def from_dict(tree: dict[str, Any]) -> RunConfig:
     """Rebuilds a configuration from plain values, such as a run folder's ``config.yaml``."""
-    tree = {key: value for key, value in tree.items() if key != "experiment"}
     known = groups()
-    components = {}
-    for group, choices in known.items():
-        values = tree.pop(group)
-        name = values["name"]
-        if name not in choices:
-            raise UnknownNameError(
-                f"unknown {group} '{name}'.{suggestion(name, list(choices))}",
-                f"Known are: {', '.join(choices)}",
-                f"Use one of these names for {group}.",
-            )
-        components[group] = _typed(choices[name], values)
-    components["executor"] = _typed(ExecutorConfig(), dataclasses.asdict(components["executor"]))
-    return dataclasses.replace(_typed(RunConfig(), tree), **components)
+    rest = {key: value for key, value in tree.items() if key != "experiment" and key not in known}
+    return with_choices(_typed(RunConfig(), rest), {group: tree[group] for group in known})
+
+
+def with_choices(config: RunConfig, tree: Mapping[str, dict[str, Any]]) -> RunConfig:
+    """Returns the configuration with other choices in some groups, from plain values.
+
+    Args:
+        config: What the others come from.
+        tree: Group -> its choice's options; ``name`` says which.
+
+    Raises:
+        UnknownNameError: There is no such choice.
+    """
+    known = groups()
+    return dataclasses.replace(config, **{group: _choice(group, known[group], tree[group]) for group in tree})
+
+
+def _choice(group: str, choices: Mapping[str, Any], values: dict[str, Any]) -> Any:
+    name = values["name"]
+    if name not in choices:
+        raise UnknownNameError(
+            f"unknown {group} '{name}'.{suggestion(name, list(choices))}",
+            f"Known are: {', '.join(choices)}",
+            f"Use one of these names for {group}.",
+        )
+    made = _typed(choices[name], values)
+    return _typed(ExecutorConfig(), dataclasses.asdict(made)) if group == "executor" else made
 
 
 def to_dict(config: RunConfig) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """A study as Ray Tune's searcher."""
 
+import json
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -62,7 +63,8 @@ class StudySearch(OptunaSearch):
             return Searcher.FINISHED
         self._assignments[trial_id] = assignment
         config, folder = assignment.config, self._study.request.trial_folder(assignment.number)
-        return {"config": to_dict(config), "folder": str(folder), "bundles": bundles(config), **self._how}
+        text = json.dumps(to_dict(config))  # one value: Tune copies, flattens and encodes whatever is nested
+        return {"config": text, "folder": str(folder), "bundles": bundles(config), **self._how}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Takes a leg of a trial that goes on."""

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from functools import cached_property
+from typing import Any, NamedTuple
 
 from isograd.tune.distributions import NUM_MODULES, Categorical, Coordinates, Distribution, Drawing, Features, Settings
 
@@ -56,6 +57,10 @@ class Changed:
         """With the settings in their places."""
         return {**self.ground.options, **self.settings}
 
+    def option(self, name: str) -> Any:
+        """Returns one of them; nothing that equals it, where there is none."""
+        return self.settings[name] if name in self.settings else self.ground.options.get(name, _ABSENT)
+
     @property
     def num_modules(self) -> int:
         """K."""
@@ -67,6 +72,15 @@ class Changed:
         return self.ground.unit_names_with(self.settings)
 
 
+class _Draw(NamedTuple):
+    """A parameter's value, what it was drawn on, and the settings with it."""
+
+    parameter: Parameter
+    value: Any
+    site: Changed
+    settings: Settings
+
+
 @dataclass(frozen=True)
 class SearchSpace:
     """Parameters, in an order in which each comes after those that its conditions name."""
@@ -76,17 +90,17 @@ class SearchSpace:
     def suggest(self, trial: Drawing, ground: Ground) -> Settings:
         """Draws every parameter whose conditions hold; returns the settings of a run."""
         settings: Settings = {}
-        for parameter, value, site in self._draws(trial, ground):
-            settings = site.settings | parameter.distribution.settings(parameter.name, value)
+        for drawn in self._draws(trial, ground):
+            settings = drawn.settings
         return settings
 
     def describe(self, trial: Drawing, ground: Ground) -> tuple[Settings, Features]:
         """Draws as :meth:`suggest` does; returns also where the configuration lies, for models of the space."""
         settings: Settings = {}
         features: Features = {}
-        for parameter, value, site in self._draws(trial, ground):
-            settings = site.settings | parameter.distribution.settings(parameter.name, value)
-            features |= parameter.distribution.features(parameter.name, value, site)
+        for drawn in self._draws(trial, ground):
+            settings, parameter = drawn.settings, drawn.parameter
+            features |= parameter.distribution.features(parameter.name, drawn.value, drawn.site)
         return settings, features
 
     def start(self, ground: Ground) -> Coordinates:
@@ -100,16 +114,17 @@ class SearchSpace:
                 found |= coordinates
         return found
 
-    def _draws(self, trial: Drawing, ground: Ground) -> Iterator[tuple[Parameter, Any, Changed]]:
-        """Yields each parameter that exists, with its value and what it was drawn on."""
+    def _draws(self, trial: Drawing, ground: Ground) -> Iterator["_Draw"]:
+        """Yields each parameter that exists."""
         drawn: dict[str, Any] = {}
         site = Changed(ground, {})
         for parameter in self.parameters:
             if self._exists(parameter, drawn, site):
                 value = parameter.distribution.draw(trial, parameter.name, site)
-                yield parameter, value, site
+                settings = site.settings | parameter.distribution.settings(parameter.name, value)
+                yield _Draw(parameter, value, site, settings)
                 drawn[parameter.name] = value
-                site = Changed(ground, site.settings | parameter.distribution.settings(parameter.name, value))
+                site = Changed(ground, settings)
 
     def _exists(self, parameter: Parameter, drawn: Mapping[str, Any], site: Changed) -> bool:
         return all(self._value(name, drawn, site) in allowed for name, allowed in parameter.when.items())
@@ -119,8 +134,11 @@ class SearchSpace:
             return drawn[name]
         if name == NUM_MODULES:
             return site.num_modules
-        left_out = any(parameter.name == name for parameter in self.parameters)
-        return _ABSENT if left_out else site.options.get(name, _ABSENT)
+        return _ABSENT if name in self._names else site.option(name)
+
+    @cached_property
+    def _names(self) -> frozenset[str]:
+        return frozenset(parameter.name for parameter in self.parameters)
 
     def to_json(self) -> dict[str, Any]:
         """Returns what tells this space from another one."""

@@ -1,5 +1,6 @@
 """A trial as Ray Tune runs it: an actor that trains one configuration leg by leg, and then another one."""
 
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -72,7 +73,8 @@ class Trial(tune.Trainable):
 
     def _begun(self) -> TrialRuns:
         given = self._given
-        runs = TrialRuns(from_dict(given["config"]), given["seeds"], Path(given["folder"]), self._hosts.open)
+        config = from_dict(json.loads(given["config"]))
+        runs = TrialRuns(config, given["seeds"], Path(given["folder"]), self._hosts.open)
         self._earlier_s = runs.trained_s
         return runs
 
