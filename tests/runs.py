@@ -51,8 +51,8 @@ def program(blueprint: Blueprint, **options: object) -> Program:
 @contextmanager
 def opened(blueprint: Blueprint, actors: Hosts | None = None) -> Iterator[Executor]:
     """Runs a block with the blueprint's executor: on these actors, if it is a pipeline and they are given."""
-    hosted = actors is not None and blueprint.config.executor.name == "pipelined"
-    with (actors.open if hosted else make_executor)(blueprint) as executor:
+    opener = make_executor if actors is None or blueprint.config.executor.name != "pipelined" else actors.open
+    with opener(blueprint) as executor:
         yield executor
 
 
