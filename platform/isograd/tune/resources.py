@@ -52,12 +52,14 @@ def _num_stages(blueprint: Blueprint) -> int:
 @dataclass(frozen=True)
 class TrialRoom:
     """Attributes:
-    num_pending: Trials that may wait for their devices at once: so many, that an autoscaler brings all it can.
-    most_concurrent: Trials that may run at once; None: as many as their reservations allow.
+    num_pending: Trials that may wait for their processes at once: as many as may ever run, so that all start together
+        (Tune gives a process that becomes free to a trial that waits, and drops the one that was starting for it: short
+        trials would keep a second slot from ever coming up), and an autoscaler brings all it can.
+    most_concurrent: Trials under way at once: one more, which waits for the next process, or as many as may run.
     """
 
     num_pending: int
-    most_concurrent: int | None
+    most_concurrent: int
 
 
 def check_room(config: RunConfig) -> TrialRoom:
@@ -73,8 +75,8 @@ def check_room(config: RunConfig) -> TrialRoom:
     num_stages = _num_stages(Blueprint(config))
     placement.check_capacity(num_stages, need, config.cluster)
     room = placement.room(need, config.cluster)
-    num_pending = max((room.ever - room.now) // num_stages, 1)
+    num_slots = max(room.ever // num_stages, 1)
     if config.data.loading != "stream":
-        return TrialRoom(num_pending, None)
+        return TrialRoom(num_slots, num_slots + 1)
     spare = int((ray.cluster_resources().get("CPU", 1) - 1) // (need["CPU"] * num_stages))  # Ray Data reads on one
-    return TrialRoom(num_pending, max(spare, 1))
+    return TrialRoom(num_slots, max(spare, 1))
