@@ -142,12 +142,13 @@ class Blueprint:
         Raises:
             IsogradError: What building would raise.
         """
-        self.num_stages if self.config.executor.name == "microbatch" else self.stages  # noqa: B018
         if self.config.executor.name == "microbatch":
             self.check_end_to_end()
             num_units = len(self.partition.backbone.units)
             plan = plan_pieces(self.config.executor, num_units, num_stages=self.num_stages)
             plan.check_batch_size(self.config.data.batch_size)
+        else:
+            self.stages  # noqa: B018
         check_precision(self.config.precision)
         method, partition = self.method, self.partition
         with torch.device("meta"):

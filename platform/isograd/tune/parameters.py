@@ -80,7 +80,9 @@ def _ordered(found: Mapping[str, Parameter], entries: Mapping[str, "_Entry"]) ->
     """Yields the names so that conditions, and cuts, come after what they depend on."""
     sorter: graphlib.TopologicalSorter[str] = graphlib.TopologicalSorter()
     for name, parameter in found.items():
-        before = {other for other in found if other != name and any(map(_needed_by(parameter), _sets(found[other])))}
+        before = {
+            other for other in found if other != name and any(map(_needed_by(parameter), {other, *found[other].sets}))
+        }
         sorter.add(name, *before)
     try:
         return iter(tuple(sorter.static_order()))
@@ -98,13 +100,6 @@ def _needed_by(parameter: Parameter) -> Callable[[str], bool]:
     """Returns whether an option, or a parameter, has to be known before this parameter can be drawn."""
     of_cuts = _CUT_AFTER if isinstance(parameter.distribution, Cuts) else ()
     return lambda name: name in parameter.when or name.startswith(of_cuts)
-
-
-def _sets(parameter: Parameter) -> set[str]:
-    """Returns a parameter's own name, and those of the options that it sets."""
-    if isinstance(parameter.distribution, Categorical):
-        return {parameter.name, *(option for options in parameter.distribution.values.values() for option in options)}
-    return {parameter.name}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,7 +12,7 @@ from isograd.errors import ConfigError
 from isograd.options import Range, check_choice, check_declared, check_folder_name, check_number, choice, number
 from isograd.registry import suggestion
 
-_KINDS = {
+_KINDS = {  # of options that are no text
     int: ("a whole number", "8"),
     int | None: ("a whole number", "8"),
     bool: ("true or false", "true"),
@@ -118,7 +118,7 @@ def _merged(config: Any, override: str) -> Any:
             f"A sweep has the options {', '.join(f'tune.{known}' for known in fields)}",
             "Use one of these, as tune.num_trials=64.",
         )
-    is_text = "str" in str(fields[name].type) and not str(fields[name].type).startswith("list")
+    is_text = fields[name].type not in _KINDS
     try:
         given = {name: None if text == "null" else text} if is_text else OmegaConf.from_dotlist([override])
         return OmegaConf.merge(config, given)
