@@ -92,7 +92,7 @@ def from_dict(tree: dict[str, Any]) -> RunConfig:
     """Rebuilds a configuration from plain values, such as a run folder's ``config.yaml``."""
     known = groups()
     rest = {key: value for key, value in tree.items() if key != "experiment" and key not in known}
-    return with_choices(_typed(RunConfig(), rest), {group: tree[group] for group in known})
+    return with_choices(typed(RunConfig(), rest), {group: tree[group] for group in known})
 
 
 def with_choices(config: RunConfig, tree: Mapping[str, dict[str, Any]]) -> RunConfig:
@@ -117,8 +117,8 @@ def _choice(group: str, choices: Mapping[str, Any], values: dict[str, Any]) -> A
             f"Known are: {', '.join(choices)}",
             f"Use one of these names for {group}.",
         )
-    made = _typed(choices[name], values)
-    return _typed(ExecutorConfig(), dataclasses.asdict(made)) if group == "executor" else made
+    made = typed(choices[name], values)
+    return typed(ExecutorConfig(), dataclasses.asdict(made)) if group == "executor" else made
 
 
 def to_dict(config: RunConfig) -> dict[str, Any]:
@@ -134,8 +134,16 @@ def fingerprint(config: RunConfig) -> str:
     return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def _typed(default: Any, values: dict[str, Any]) -> Any:
-    """Returns a component with these values, each of the type that its field declares."""
+def typed(default: Any, values: dict[str, Any]) -> Any:
+    """Returns a component with these values, each of the type that its field declares.
+
+    Args:
+        default: The component as it is without them, a dataclass.
+        values: By option.
+
+    Raises:
+        OmegaConfBaseException: A value cannot be made one of its type, or there is no such option.
+    """
     try:
         text = json.dumps([dataclasses.asdict(default), values])
     except TypeError:  # a value that no file holds: left for OmegaConf to judge

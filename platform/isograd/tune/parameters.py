@@ -6,11 +6,10 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NoReturn, Protocol
 
-from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException, ValidationError
 
 from isograd.config.check import CHOICES, RANGES
-from isograd.config.load import groups, option_names, split_model
+from isograd.config.load import groups, option_names, split_model, typed
 from isograd.errors import ConfigError, SpaceError
 from isograd.options import check_choice, check_field, check_number
 from isograd.registry import suggestion
@@ -329,9 +328,13 @@ def _owners(option: str) -> list[Any]:
 
 def _refusals(option: str, value: Any) -> list[str]:
     """Returns why no choice that has the option can have this value; none where one can."""
-    owners = _owners(option)
-    reasons = [reason for owner in owners if (reason := _refusal(owner, option, value)) is not None]
-    return reasons if len(reasons) == len(owners) else []
+    reasons: list[str] = []
+    for owner in _owners(option):
+        reason = _refusal(owner, option, value)
+        if reason is None:
+            return []
+        reasons.append(reason)
+    return reasons
 
 
 def _has(owner: Any, name: str, inner: str) -> bool:
@@ -363,7 +366,6 @@ def _refusal(owner: Any, option: str, value: Any) -> str | None:
 
 def _check_type(owner: Any, name: str, value: Any) -> None:
     """Raises where an option cannot have a value, or has another one in its place: 0.1 for the text "0.1"."""
-    had = OmegaConf.to_container(OmegaConf.merge(OmegaConf.structured(owner), {name: value}), resolve=True)
-    assert isinstance(had, dict)
-    if had[name] != value:
-        raise ValidationError(f"{value!r} is of another type than {had[name]!r}")
+    had = getattr(typed(owner, {name: value}), name)
+    if had != value:
+        raise ValidationError(f"{value!r} is of another type than {had!r}")
