@@ -10,13 +10,14 @@ from statistics import fmean
 
 import pyarrow.parquet as parquet
 import pytest
-from isograd.errors import ConfigError, RunFolderError, StudyError
+from isograd.cli import main
+from isograd.errors import ConfigError, PlacementError, RunFolderError, StudyError
 from isograd.report.console import wide_console
 from isograd.tune.chosen import choose
 from isograd.tune.records import read_records
-from isograd.tune.request import parse
+from isograd.tune.request import kept, parse
 from isograd.tune.rerun import rerun
-from isograd.tune.study import Study, outcome_of
+from isograd.tune.study import Study, open_study, outcome_of
 from isograd.tune.sweep import begin, resume
 from isograd.tune.table import METADATA, TABLE
 from optuna.trial import TrialState
@@ -107,6 +108,8 @@ def test_a_trial_runs_again_under_a_name_and_elsewhere(
     assert not (tmp_path / "once-seed0").exists(), "nothing trains before all folders are free"
     with pytest.raises(ConfigError, match="changes what the trial computes"):
         rerun(text, [folder, "executor.threads=2"], wide_console())
+    with pytest.raises(ConfigError, match="changes what the trial computes"):
+        rerun(text, [folder, "executor=microbatch"], wide_console())
 
 
 def test_the_best_is_named_best_and_others_by_their_numbers(study: Study) -> None:
@@ -118,12 +121,16 @@ def test_the_best_is_named_best_and_others_by_their_numbers(study: Study) -> Non
             choose(text)
 
 
-def test_a_finished_sweep_is_extended(study: Study) -> None:
-    before = {trial.number: outcome_of(trial) for trial in study.trials}
-    more = resume(study.request.folder, 2, wide_console()).study
+def test_a_finished_sweep_is_extended_with_other_options(study: Study) -> None:
+    folder, before = study.request.folder, {trial.number: outcome_of(trial) for trial in study.trials}
+    with pytest.raises(PlacementError):
+        resume(folder, 1, wide_console(), ["executor.cpus_per_stage=9"])
+    assert kept(folder).base == study.request.base and open_study(study.request).num_left == 0
+    more = resume(folder, 1, wide_console(), ["checkpoint.keep=2"]).study
     after = {trial.number: outcome_of(trial) for trial in more.trials}
-    assert len(after) == 7 and all(after[number] == outcome for number, outcome in before.items())
-    assert len(parquet.read_table(study.request.folder / TABLE)) == 7
+    assert len(after) == 6 and all(after[number] == outcome for number, outcome in before.items())
+    assert len(parquet.read_table(folder / TABLE)) == 6
+    assert kept(folder).base.checkpoint.keep == 2
 
 
 def trial_processes() -> list[int]:
@@ -188,12 +195,13 @@ def test_a_trial_that_is_lost_every_time_is_told_so(ray_session: None, tmp_path:
 
 def test_a_trial_that_fails_is_told_so_and_counts_no_value(ray_session: None, tmp_path: Path) -> None:
     rates = ("space.optimizer.lr.low=1e19", "space.optimizer.lr.high=1e20", "tune.start_from_defaults=false")
-    study = swept(tmp_path, "tune.num_trials=2", *rates, "schedule.warmup_epochs=0", "tune.scheduler=none", space="dgl")
-    for trial in study.trials:
+    items = ("tune.num_trials=1", *rates, "schedule.warmup_epochs=0", "tune.scheduler=none", *SMALL)
+    assert main(["tune", "dgl", f"tune.folder={tmp_path}", "tune.name=mine", *items]) == 1
+    for trial in open_study(kept(tmp_path / "mine")).trials:
         outcome = outcome_of(trial)
         assert outcome is not None and outcome.kind == "failed" and "loss" in outcome.reason and outcome.epoch == 0
         assert trial.state == TrialState.FAIL and trial.values is None
-    assert parquet.read_table(tmp_path / "mine" / TABLE).column("test_error").null_count == 2
+    assert parquet.read_table(tmp_path / "mine" / TABLE).column("test_error").null_count == 1
 
 
 @pytest.mark.long

@@ -1,7 +1,7 @@
-"""A sweep whose driver is killed, and then one of its nodes: `isograd resume` finishes it, and nothing is left behind.
+"""A sweep that is interrupted, then its driver killed, and then a node lost: `isograd resume` finishes it each time.
 
-On a cluster of two nodes that outlives the driver, as in a job; in a process of its own, because one process can only
-be connected to one cluster.
+Nothing is left behind. On a cluster of two nodes that outlives the driver, as in a job; in a process of its own,
+because one process can only be connected to one cluster.
 """
 
 import json
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(320)]
 
 SCRIPT = """
 import json, os, signal, subprocess, sys, time
@@ -28,8 +28,9 @@ ISOGRAD = [sys.executable, "-m", "isograd.cli"]
 options = ["model.width=4", "train.epochs=8", "executor.device=cpu", "tune.scheduler=none", "tune.num_trials=6"]
 where = [f"tune.folder={folder}", "tune.name=mine", f"cluster.address={cluster.address}"]
 
-def lines(path):
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+def started(command, path):
+    with path.open("w") as log:
+        return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
 
 def wait_for(condition, timeout_s=100):
     deadline_s = time.monotonic() + timeout_s
@@ -42,16 +43,18 @@ def ended(log):
 
 found = {}
 try:
-    first = folder / "first.txt"
-    with first.open("w") as log:
-        driver = subprocess.Popen([*ISOGRAD, "tune", "dgl", *options, *where], stdout=log, stderr=subprocess.STDOUT)
-    found["some ended"] = wait_for(lambda: len(ended(first)) >= 2)
+    resume = [*ISOGRAD, "resume", str(folder / "mine")]
+    first, second_try, again = (folder / f"{name}.txt" for name in ("first", "second", "again"))
+    driver = started([*ISOGRAD, "tune", "dgl", *options, *where], first)
+    found["some ended"] = wait_for(lambda: ended(first))
+    driver.send_signal(signal.SIGINT)
+    found["interrupted"], found["said first"] = driver.wait(timeout=60), first.read_text()
+    driver = started(resume, second_try)
+    found["more ended"] = wait_for(lambda: ended(second_try))
     driver.send_signal(signal.SIGKILL)
     driver.wait()
-    found["ended first"] = len(ended(first))
-    again = folder / "again.txt"
-    with again.open("w") as log:
-        driver = subprocess.Popen([*ISOGRAD, "resume", str(folder / "mine")], stdout=log, stderr=subprocess.STDOUT)
+    found["ended before"] = len(ended(first)) + len(ended(second_try))
+    driver = started(resume, again)
     wait_for(lambda: "trials left" in again.read_text() and ended(again))
     cluster.remove_node(second, allow_graceful=False)
     found["status"] = driver.wait(timeout=120)
@@ -66,7 +69,7 @@ finally:
 """
 
 
-def test_a_killed_driver_and_a_lost_node_lose_no_trial_and_count_none_twice(tmp_path: Path) -> None:
+def test_an_interrupt_a_killed_driver_and_a_lost_node_lose_no_trial_and_count_none_twice(tmp_path: Path) -> None:
     environment = {**os.environ, "RAY_ADDRESS": ""}
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, str(tmp_path)],
@@ -74,11 +77,14 @@ def test_a_killed_driver_and_a_lost_node_lose_no_trial_and_count_none_twice(tmp_
         env=environment,
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.rpartition("found ")[2])
-    assert found["some ended"] and found["status"] == 0 and found["released"], found
+    assert found["some ended"] and found["more ended"] and found["status"] == 0 and found["released"], found
+    assert (
+        found["interrupted"] == 130 and f"`isograd resume {tmp_path / 'mine'}` goes on with it" in found["said first"]
+    )
     from isograd.tune.request import kept
     from isograd.tune.study import open_study, outcome_of
 
@@ -87,4 +93,4 @@ def test_a_killed_driver_and_a_lost_node_lose_no_trial_and_count_none_twice(tmp_
     assert [outcome and outcome.kind for outcome in outcomes] == ["complete"] * 6, found["said"]
     assert len({trial.user_attrs["assigned"]["fingerprint"] for trial in study.trials}) == 6
     ended_again = sum("complete  " in line for line in found["said"].splitlines())
-    assert found["ended first"] + ended_again == 6, "a trial was counted twice, or lost"
+    assert found["ended before"] + ended_again == 6, "a trial was counted twice, or lost"

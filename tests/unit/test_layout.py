@@ -19,7 +19,7 @@ def test_platform_is_a_source_root_and_not_a_package() -> None:
 def test_importing_the_platform_and_training_sequentially_need_no_ray() -> None:
     command = (
         "import sys; sys.modules['ray'] = None\n"
-        "import isograd.run.experiment, isograd.cli, isograd.executor.sequential\n"
+        "import isograd.run.experiment, isograd.cli, isograd.executor.sequential, isograd.tune.rerun\n"
         "from isograd.config.load import load\n"
         "from isograd.executor.blueprint import Blueprint\n"
         "from isograd.executor.executor import make_executor\n"

@@ -134,6 +134,15 @@ def fingerprint(config: RunConfig) -> str:
     return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()[:12]
 
 
+def rounding(config: RunConfig) -> tuple[int, int]:
+    """Returns what of the executor changes how a run's sums are rounded: threads, and microbatches (1: whole batches).
+
+    Two runs of one fingerprint come to the same numbers where this is the same, too.
+    """
+    executor = config.executor
+    return executor.threads, executor.num_microbatches if executor.name == "microbatch" else 1
+
+
 def typed(default: Any, values: dict[str, Any]) -> Any:
     """Returns a component with these values, each of the type that its field declares.
 

@@ -3,12 +3,13 @@
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
-from isograd.executor import placement
 from isograd.executor.blueprint import Blueprint
 from isograd.executor.executor import Executor, make_executor
-from isograd.executor.pipelined import Pipeline, pipelined, stage_builders
+
+if TYPE_CHECKING:
+    from isograd.executor.pipelined import Pipeline
 
 _Shape = tuple[object, ...]
 
@@ -57,7 +58,10 @@ class Hosts:
         self._count = 0
         self._resources.close()
 
-    def _hosting(self, blueprint: Blueprint, held_bytes: int, extra_cpus: int) -> Pipeline:
+    def _hosting(self, blueprint: Blueprint, held_bytes: int, extra_cpus: int) -> "Pipeline":
+        from isograd.executor import placement
+        from isograd.executor.pipelined import pipelined, stage_builders
+
         config = blueprint.config.executor
         shape = (blueprint.num_stages, config.threads, config.queue_depth, config.channel, config.device)
         known = self._pipelines.get(shape)

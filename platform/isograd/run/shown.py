@@ -2,14 +2,15 @@
 
 from rich.console import Console
 
+from isograd.executor.executor import Opener, make_executor
 from isograd.report.summary import heading, summary
 from isograd.run.experiment import Prepared, execute
 from isograd.run.result import Result
 
 
-def train(prepared: Prepared, console: Console) -> Result:
-    """Executes a run: says what will run, its progress, and what came of it. Raises what ``execute`` does."""
+def train(prepared: Prepared, console: Console, open_executor: Opener = make_executor) -> Result:
+    """Executes a run: says what will run, its progress, and what came of it. Arguments and errors as of ``execute``."""
     console.print(heading(prepared))
-    result = execute(prepared, console)
+    result = execute(prepared, console, open_executor)
     console.print(summary(result, prepared.folder.path))
     return result

@@ -10,7 +10,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from isograd.config.load import from_dict, load, to_dict
+from isograd.config.load import from_dict, load, rounding, to_dict
 from isograd.config.schema import RunConfig
 from isograd.errors import ConfigError, SpaceError, StudyError
 from isograd.options import check_not_set
@@ -134,7 +134,7 @@ def _refuse(place: str, option: str, instead: str) -> None:
 
 
 def elsewhere(request: Request, overrides: Sequence[str]) -> Request:
-    """Returns the request with other options of executor, cluster and checkpoints, and writes it down.
+    """Returns the request with other options of executor, cluster and checkpoints.
 
     Args:
         request: Of a study.
@@ -143,18 +143,16 @@ def elsewhere(request: Request, overrides: Sequence[str]) -> Request:
     Raises:
         ConfigError: One of them would change what the trials compute, so that they could not be compared.
     """
-    for item in overrides:
-        name = item.partition("=")[0].lstrip("+~")
-        if name.partition(".")[0] not in _MOVABLE:
-            raise ConfigError(
-                f"{item} cannot be changed in a study",
-                "Its trials would no longer be comparable",
-                f"Use options of {', '.join(_MOVABLE)} only, --extend N for more trials, or begin another study.",
-            )
-    moved = dataclasses.replace(request, base=overridden(request.base, overrides))
-    if overrides:
-        keep(moved)
-    return moved
+    fixed = [item for item in overrides if item.lstrip("+~").partition("=")[0].partition(".")[0] not in _MOVABLE]
+    base = request.base if fixed else overridden(request.base, overrides)
+    if fixed or rounding(base) != rounding(request.base):
+        raise ConfigError(
+            f"{' '.join(fixed or overrides)} cannot be changed in a study",
+            "Its trials would no longer be comparable",
+            f"Use options of {', '.join(_MOVABLE)} only (but for threads and microbatches), --extend N for more "
+            "trials, or begin another study.",
+        )
+    return dataclasses.replace(request, base=base)
 
 
 def keep(request: Request) -> None:

@@ -5,9 +5,10 @@ from dataclasses import replace
 
 from rich.console import Console
 
-from isograd.config.load import fingerprint
+from isograd.config.load import fingerprint, rounding
 from isograd.config.schema import RunConfig
 from isograd.errors import ConfigError
+from isograd.executor.hosts import Hosts
 from isograd.run.experiment import prepare
 from isograd.run.folder import check_writable
 from isograd.run.folder import choose as choose_folder
@@ -35,9 +36,10 @@ def rerun(text: str, overrides: Sequence[str], console: Console) -> int:
     for config in configs:
         check_writable(choose_folder(config))  # all of them, before the first one trains
     found: dict[tuple[int, int], float] = {}
-    for config in configs:
-        result = train(prepare(config), console)
-        found |= {(config.seed, row["epoch"]): row["module_test_errors"][-1] for row in result.history}
+    with Hosts() as hosts:
+        for config in configs:
+            result = train(prepare(config), console, hosts.open)
+            found |= {(config.seed, row["epoch"]): row["module_test_errors"][-1] for row in result.history}
     differing = [key for key, error in chosen.test_errors.items() if found.get(key) != error]
     console.print(f"\n{_said(chosen, found, differing)}", markup=False, soft_wrap=True)
     return int(bool(differing))
@@ -47,11 +49,11 @@ def _with(chosen: Chosen, seed: int, overrides: Sequence[str]) -> RunConfig:
     """Returns the configuration of a seed's run; a run's name, where there are several, gets the seed as well."""
     config = chosen.config_of(seed)
     made = overridden(config, overrides)
-    if fingerprint(made) != fingerprint(config) or made.executor.threads != config.executor.threads:
+    if (fingerprint(made), rounding(made)) != (fingerprint(config), rounding(config)):
         raise ConfigError(
             f"{' '.join(overrides)} changes what the trial computes",
             "A trial that runs again is to come to the same numbers",
-            "Use overrides of executor (but for threads), cluster, checkpoint, folder and run_name only.",
+            "Use overrides of executor (but for threads and microbatches), cluster, checkpoint, folder and run_name.",
         )
     if made.run_name != config.run_name and len(chosen.seeds) > 1:
         return replace(made, run_name=f"{made.run_name}-seed{seed}")

@@ -21,7 +21,7 @@ from isograd.tune.check import check_request
 from isograd.tune.progress import Progress, best_of
 from isograd.tune.proposer import Admit
 from isograd.tune.records import EpochRecords
-from isograd.tune.request import Request, elsewhere, kept
+from isograd.tune.request import Request, elsewhere, keep, kept
 from isograd.tune.study import Assignment, Outcome, Study, create_study, open_study, outcome_of
 from isograd.tune.table import write_table
 
@@ -87,6 +87,8 @@ def resume(folder: Path, extend: int, console: Console, overrides: Sequence[str]
 
     def opened(request: Request, admit: Admit) -> Study:
         study = open_study(request, admit)
+        if overrides:
+            keep(request)
         if extend:
             study.extend(extend)
         return study
@@ -101,8 +103,8 @@ def _sweep(request: Request, opening: Callable[[Request, Admit], Study], console
         stack.enter_context(held(request.folder))
         stack.enter_context(_quiet())
         _connect(stack, request.base)
-        room = _room(request.base)
-        study = opening(request, _admitting(request.base))
+        room, admit = _capacity(request.base)
+        study = opening(request, admit)
         console.print(_heading(study), markup=False, soft_wrap=True)
         stack.callback(write_table, study, provenance(request.sweep.sampler_seed))
         started_s, started_work_s = time.perf_counter(), time.thread_time()
@@ -135,16 +137,11 @@ def _heading(study: Study) -> str:
     )
 
 
-def _room(config: RunConfig) -> "TrialRoom":
-    from isograd.tune.resources import check_room
+def _capacity(config: RunConfig) -> tuple["TrialRoom", Admit]:
+    """Returns how many trials the cluster has room for, and what refuses those that it can never hold."""
+    from isograd.tune.resources import admitting, check_room
 
-    return check_room(config)
-
-
-def _admitting(config: RunConfig) -> Admit:
-    from isograd.tune.resources import admitting
-
-    return admitting(config)
+    return check_room(config), admitting(config)
 
 
 def _connect(stack: ExitStack, config: RunConfig) -> None:
