@@ -40,8 +40,26 @@ def ray_session() -> Iterator[None]:
         ray.shutdown()
 
 
-@pytest.fixture(scope="module")
-def actors(ray_session: None) -> Iterator[Hosts]:
-    """Those that a module's tests share: what ends in a module leaves no actor to the next one."""
+@pytest.fixture(scope="session")
+def hosts(ray_session: None) -> Iterator[Hosts]:
     with Hosts(NUM_CPUS) as hosts:
         yield hosts
+
+
+@pytest.fixture
+def actors(hosts: Hosts) -> Hosts:
+    """Those that tests share: starting one costs seconds."""
+    return hosts
+
+
+@pytest.fixture(autouse=True)
+def _whole_cluster(request: pytest.FixtureRequest) -> None:
+    """Leaves the cluster to tests that start actors of their own."""
+    if "ray_session" in request.fixturenames and "hosts" not in request.fixturenames:
+        request.getfixturevalue("hosts").release()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keeps modules together whose tests share actors, at the end."""
+    sharing = {item.path for item in items if "actors" in getattr(item, "fixturenames", ())}
+    items.sort(key=lambda item: item.path in sharing)

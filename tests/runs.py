@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -42,10 +43,11 @@ def config(*overrides: str) -> RunConfig:
     return load([*CIFAR_LIKE, *overrides])
 
 
-def program(blueprint: Blueprint, **options: object) -> Program:
+def program(blueprint: Blueprint, num_train: int = 84, **options: Any) -> Program:
     options.setdefault("num_epochs", 2)
     carries_pixels = blueprint.method.exchange.input
-    return Program(source(shape=blueprint.config.data.shape), carries_pixels=carries_pixels, **options)  # pyright: ignore[reportArgumentType]
+    images = source(num_train, shape=blueprint.config.data.shape)
+    return Program(images, carries_pixels=carries_pixels, **options)
 
 
 @contextmanager
@@ -57,7 +59,7 @@ def opened(blueprint: Blueprint, actors: Hosts | None = None) -> Iterator[Execut
 
 
 def trained(
-    *overrides: str, start: dict[str, Tensor] | None = None, actors: Hosts | None = None, **options: object
+    *overrides: str, start: dict[str, Tensor] | None = None, actors: Hosts | None = None, **options: Any
 ) -> dict[str, Tensor]:
     """Returns all state after training with these overrides."""
     blueprint = Blueprint(config(*overrides))
@@ -69,7 +71,7 @@ def trained(
         return executor.state()
 
 
-def events(*overrides: str, **options: object) -> Iterator[Event]:
+def events(*overrides: str, **options: Any) -> Iterator[Event]:
     blueprint = Blueprint(config(*overrides))
     with make_executor(blueprint) as executor:
         yield from executor.fit(program(blueprint, **options))

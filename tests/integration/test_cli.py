@@ -17,6 +17,7 @@ from isograd.run import checkpoint
 QUICK = ("model.width=8", "train.epochs=2", "executor.device=cpu")
 
 
+@pytest.mark.long
 def test_the_main_job_learns_digits_on_a_ray_of_its_own(tmp_path: Path) -> None:
     started_s = time.monotonic()
     done = subprocess.run(

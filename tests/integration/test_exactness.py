@@ -1,10 +1,11 @@
 """The flagship: the pipeline of Ray actors equals the sequential run, bit for bit.
 
-Every weight, buffer, optimizer state and running metric after 22 steps in two epochs, each with a smaller last batch.
+All weights, buffers, optimizer states and running metrics, after steps of two epochs; the last batch of one is small.
 """
 
 from functools import cache
 from importlib.util import find_spec
+from typing import Any
 
 import pytest
 from isograd.executor.blueprint import Blueprint
@@ -19,7 +20,8 @@ RESNET = ("model=resnet32", "model.drop_rate=0.1", "data.image_shape=[3,16,16]")
 VIT = ("model=vit_ti", "model.width=48", "model.patch_size=8", "model.drop_rate=0.1", "model.drop_path_rate=0.2")
 VIT_OPTIMIZER = ("optimizer=adamw", "schedule=cosine")
 
-NUM_STEPS = 12  # one more than an epoch has
+NUM_TRAIN = 44  # images: six steps an epoch, the last one of 4
+LENGTH: dict[str, Any] = {"num_train": NUM_TRAIN, "max_steps": 8}
 DECAY = "method.decay=0.9"  # so that an average of the wrong weights shows at once
 
 # Every method with its options, among them those that change what is exchanged.
@@ -76,12 +78,12 @@ NUMERICS = {
 
 @cache
 def sequential(overrides: tuple[str, ...]) -> dict[str, Tensor]:
-    return trained("executor=sequential", *overrides, max_steps=NUM_STEPS)
+    return trained("executor=sequential", *overrides, **LENGTH)
 
 
 def check(overrides: tuple[str, ...], num_stages: int, actors: Hosts) -> None:
     stages = f"executor.num_stages={num_stages}"
-    pipelined = trained("executor=pipelined", stages, *overrides, max_steps=NUM_STEPS, actors=actors)
+    pipelined = trained("executor=pipelined", stages, *overrides, **LENGTH, actors=actors)
     assert differences(sequential(overrides), pipelined) == []
 
 
@@ -100,8 +102,8 @@ def test_pipelined_equals_sequential_by_every_channel(actors: Hosts, channel: st
     if channel == "direct" and find_spec("nixl") is None:
         pytest.skip("on a CPU Ray's direct transport needs the package nixl")
     overrides = ("method=hpff", "model=resnet20", "partition.num_modules=3", "data.image_shape=[3,16,16]")
-    stages = ("executor.num_stages=3", f"executor.channel={channel}")
-    pipelined = trained(*stages, *overrides, max_steps=NUM_STEPS, actors=actors)
+    stages = ("executor.num_stages=2", f"executor.channel={channel}")
+    pipelined = trained(*stages, *overrides, **LENGTH, actors=actors)
     assert differences(sequential(overrides), pipelined) == []
 
 

@@ -10,6 +10,7 @@ from tests.runs import trained
 SMALL = ("executor=sequential", "model=resnet20", "model.width=4", "partition.num_modules=2")
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not (shutil.which("gcc") or shutil.which("clang")), reason="torch.compile needs a C++ compiler")
 def test_compiled_modules_train_as_uncompiled_ones() -> None:
     tiny = ("executor=sequential", "model=vit_ti", "model.width=12", "model.depth=1", "model.patch_size=16")

@@ -47,9 +47,9 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Tensor]:
 @pytest.mark.parametrize(
     ("first", "second", "stop"),
     [
-        (pipelined(4), SEQUENTIAL, 9),
+        (pipelined(3), SEQUENTIAL, 9),
         (pipelined(2), SEQUENTIAL, 23),
-        (SEQUENTIAL, pipelined(4), 31),
+        (SEQUENTIAL, pipelined(3), 31),
         *[(SEQUENTIAL, SEQUENTIAL, stop) for stop in (9, 23, 31, 45)],
     ],
     ids=lambda value: f"step {value}" if isinstance(value, int) else value[-1],
@@ -115,7 +115,7 @@ def test_prepare_writes_nothing(tmp_path: Path) -> None:
 EXCHANGING = ("method=mlaan", "method.decay=0.9", "method.lag=2", "partition.num_modules=4", "train.max_steps=14")
 
 
-@pytest.mark.parametrize(("first", "second"), [(pipelined(2), SEQUENTIAL), (SEQUENTIAL, pipelined(4))])
+@pytest.mark.parametrize(("first", "second"), [(pipelined(2), SEQUENTIAL), (SEQUENTIAL, pipelined(3))])
 def test_weights_that_lag_behind_are_part_of_a_checkpoint(
     actors: Hosts, tmp_path: Path, first: tuple, second: tuple
 ) -> None:
