@@ -60,11 +60,11 @@ CASES: list[tuple[Config, int]] = [
     (TorchvisionConfig(architecture="mnasnet0_5"), 32),
     (TorchvisionConfig(architecture="shufflenet_v2_x0_5"), 32),
     (TorchvisionConfig(architecture="squeezenet1_1", drop_rate=0.5), 32),
-    (TorchvisionConfig(architecture="vgg11_bn", drop_rate=0.5), 32),
     (TorchvisionConfig(architecture="vit_b_16", drop_rate=0.1), 32),
     (TorchvisionConfig(architecture="swin_t", drop_path_rate=0.2), 32),
     (TorchvisionConfig(architecture="googlenet", kwargs={"aux_logits": False, "init_weights": False}), 32),
 ]
+LARGE = (TorchvisionConfig(architecture="vgg11_bn", drop_rate=0.5), 32)  # 129 million parameters
 
 RESNET50 = ["stem", *(f"layer{s}.{b}" for s, n in enumerate((3, 4, 6, 3), start=1) for b in range(n)), "head"]
 
@@ -110,7 +110,11 @@ class Pair:
             unit.module.train(mode)
 
 
-@pytest.fixture(scope="module", params=CASES, ids=lambda case: f"{case[0].name}-{case[0].architecture}")
+@pytest.fixture(
+    scope="module",
+    params=[*CASES, pytest.param(LARGE, marks=pytest.mark.long)],
+    ids=lambda case: f"{case[0].name}-{case[0].architecture}",
+)
 def pair(request: pytest.FixtureRequest) -> Pair:
     config, size = request.param
     return Pair(copy.deepcopy(_create(config, (3, size, size))), _build(config, (3, size, size)))

@@ -86,7 +86,7 @@ def test_every_module_learns(method: str, backbone: str) -> None:
     stage = Stage(
         0, plan.learners(range(plan.partition.num_modules), device), Nowhere(), device=device, routes=plan.routes
     )
-    steps = [replace(batch(), step=step, epoch=step + 1) for step in range(25)]
+    steps = [replace(batch(), step=step, epoch=step + 1) for step in range(15)]
     messages = [item for step in steps for item in (step, Message(Kind.TRAINED, step.epoch, step=step.step + 1))]
     losses: dict[int, list[float]] = {}
     for event in stage.run(messages):

@@ -7,7 +7,8 @@ from isograd.config.load import load
 from isograd.data.batch import Source
 from isograd.data.datasets import open_source
 from isograd.executor.blueprint import Blueprint
-from isograd.executor.executor import make_executor
+from isograd.executor.executor import Opener, make_executor
+from isograd.executor.hosts import Hosts
 from isograd.executor.program import Program
 from torch import Tensor
 
@@ -19,17 +20,18 @@ CIFAR10 = Path(__file__).parents[3] / "shared" / "data" / "cifar10"
 OPTIONS = ("model=resnet32", "data=cifar10", "partition.num_modules=8", "data.batch_size=16", "data.window=1000")
 
 
-def trained(executor: str, source: Source) -> dict[str, Tensor]:
+def trained(executor: str, source: Source, opener: Opener) -> dict[str, Tensor]:
     blueprint = Blueprint(load([*OPTIONS, f"executor={executor}"]))
     program = Program(source, num_epochs=1, max_steps=3, tests=False)
-    with make_executor(blueprint, held_bytes=program.source.held_bytes) as executing:
+    with opener(blueprint, program.source.held_bytes, 0) as executing:
         for _ in executing.fit(program):
             pass
         return executing.state()
 
 
 @pytest.mark.skipif(not CIFAR10.is_dir(), reason=f"there is no CIFAR-10 in {CIFAR10}")
-@pytest.mark.parametrize("loading", ["memory", "stream"])
-def test_pipelined_equals_sequential_on_photographs(ray_session: None, loading: str) -> None:
+@pytest.mark.parametrize("loading", ["memory", pytest.param("stream", marks=pytest.mark.long)])
+def test_pipelined_equals_sequential_on_photographs(actors: Hosts, loading: str) -> None:
     source = open_source(load([*OPTIONS, f"data.loading={loading}", f"data.path={CIFAR10}"]).data, seed=0)
-    assert differences(trained("sequential", source), trained("pipelined", source)) == []
+    alone = trained("sequential", source, make_executor)
+    assert differences(alone, trained("pipelined", source, actors.open)) == []

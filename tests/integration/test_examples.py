@@ -12,6 +12,7 @@ from isograd.run.experiment import run
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.long
 def test_training_from_python(ray_session: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     example = runpy.run_path(str(ROOT / "examples" / "train_from_python.py"))
     example["main"](["train.epochs=1", "model.width=4", "executor.device=cpu", f"folder={tmp_path}"])

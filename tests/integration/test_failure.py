@@ -29,7 +29,10 @@ def steps(count: int) -> Program:
     return Program(source(count, 1, (1, 8, 8)), num_epochs=1, tests=False)
 
 
-@pytest.mark.parametrize(("victim", "num_stages"), [(1, 3), (1, 2)], ids=["in the middle", "the last"])
+@pytest.mark.parametrize(
+    ("victim", "num_stages"),
+    [pytest.param(1, 3, id="in the middle"), pytest.param(1, 2, id="the last", marks=pytest.mark.long)],
+)
 def test_a_killed_stage_ends_the_run_at_once_and_leaves_nothing(
     ray_session: None, victim: int, num_stages: int
 ) -> None:
@@ -58,7 +61,7 @@ def test_a_loss_that_is_not_a_number_stops_the_run_and_names_the_module(ray_sess
                 pass
 
 
-@pytest.mark.parametrize("queue_depth", [1, 3])
+@pytest.mark.parametrize("queue_depth", [1, pytest.param(3, marks=pytest.mark.long)])
 def test_a_slow_stage_holds_the_others_back(ray_session: None, queue_depth: int) -> None:
     with emulated(0.001, 0.03, queue_depth=queue_depth) as pipeline:
         events = list(pipeline.fit(steps(40)))

@@ -15,7 +15,9 @@ pytestmark = pytest.mark.usefixtures("ray_session")
 OPTIONS = ("model=resnet20", "model.width=4", "partition.num_modules=5", "train.epochs=3")
 
 
-@pytest.mark.parametrize(("method", "channel"), [("dgl", "store"), ("mlaan", "collective")])
+@pytest.mark.parametrize(
+    ("method", "channel"), [("dgl", "store"), pytest.param("mlaan", "collective", marks=pytest.mark.long)]
+)
 def test_moving_modules_changes_nothing(method: str, channel: str) -> None:
     blueprint = Blueprint(
         config(

@@ -85,7 +85,13 @@ def test_the_table_has_all_of_it(study: Study) -> None:
         assert row["partition.ends"] and json.loads(row["config"])["method"]["name"] == "man"
 
 
-@pytest.mark.parametrize("executor", [("sequential",), ("pipelined", "executor.num_stages=2")], ids=lambda it: it[0])
+@pytest.mark.parametrize(
+    "executor",
+    [
+        pytest.param(("sequential",), id="sequential"),
+        pytest.param(("pipelined", "executor.num_stages=2"), id="pipelined", marks=pytest.mark.long),
+    ],
+)
 def test_a_trial_runs_again_to_the_same_bits(study: Study, tmp_path: Path, executor: tuple[str, ...]) -> None:
     kind = "complete" if executor == ("sequential",) else "pruned"
     number = next(trial.number for trial in study.trials if (found := outcome_of(trial)) and found.kind == kind)
