@@ -16,6 +16,7 @@ from isograd.executor.upward import Routes
 from isograd.local.learner import Learner, check_precision, make_learner
 from isograd.local.method import METHODS, Method
 from isograd.local.module import LocalModule, Silent
+from isograd.local.weightless import weightless
 from isograd.models.backbone import MODELS, Backbone
 from isograd.partition.partition import Partition, PartitionRule, Published
 from isograd.tasks.task import TASKS
@@ -151,7 +152,7 @@ class Blueprint:
             self.stages  # noqa: B018
         check_precision(self.config.precision)
         method, partition = self.method, self.partition
-        with torch.device("meta"):
+        with weightless():
             return method.local_modules(partition, self.config.seed)
 
     def sharing(self, other: "Blueprint | None") -> "Blueprint":
