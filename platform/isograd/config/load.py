@@ -33,7 +33,8 @@ CONF = Path(__file__).parent / "conf"
 EXECUTORS = {name: ExecutorConfig(name) for name in ("sequential", "pipelined", "microbatch")}
 
 # Components by type and values: OmegaConf takes milliseconds for each, and a sweep's configurations share most of them.
-_TYPED: dict[tuple[type, str], Any] = {}
+_SCHEMAS: dict[tuple[type, str], Any] = {}
+_TYPED: dict[tuple[tuple[type, str], str], Any] = {}
 _MOST_TYPED = 1024
 
 # What changes the numbers of a run; a checkpoint only fits a run that agrees in these.
@@ -153,21 +154,23 @@ def typed(default: Any, values: dict[str, Any]) -> Any:
     Raises:
         OmegaConfBaseException: A value cannot be made one of its type, or there is no such option.
     """
+    had = dataclasses.asdict(default)
     try:
-        text = json.dumps([dataclasses.asdict(default), values])
+        schema, text = (type(default), json.dumps(had)), json.dumps(values)
     except TypeError:  # a value that no file holds: left for OmegaConf to judge
-        return _built(default, values)
-    key = (type(default), text)
-    if key not in _TYPED:
+        return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(default), values))
+    if (schema, text) not in _TYPED:
         if len(_TYPED) >= _MOST_TYPED:
             _TYPED.clear()
-        _TYPED[key] = _built(default, values)
-    return copy.deepcopy(_TYPED[key])
+        if schema not in _SCHEMAS:
+            _SCHEMAS[schema] = OmegaConf.structured(default)
+        other = {name: value for name, value in values.items() if name not in had or not _same(had[name], value)}
+        _TYPED[schema, text] = OmegaConf.to_object(OmegaConf.merge(_SCHEMAS[schema], other))
+    return copy.deepcopy(_TYPED[schema, text])
 
 
-def _built(default: Any, values: dict[str, Any]) -> Any:
-    merged = OmegaConf.merge(OmegaConf.structured(default), values)
-    return OmegaConf.to_object(merged)
+def _same(first: Any, second: Any) -> bool:
+    return type(first) is type(second) and first == second
 
 
 _STORED: dict[tuple[str, str], Any] = {}

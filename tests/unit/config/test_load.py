@@ -3,8 +3,10 @@
 import dataclasses
 
 import pytest
-from isograd.config.load import experiments, fingerprint, from_dict, load, to_dict
+from isograd.config.load import experiments, fingerprint, from_dict, load, to_dict, typed
 from isograd.errors import ConfigError, UnknownNameError
+from isograd.local.optimizer import OPTIMIZERS
+from omegaconf.errors import OmegaConfBaseException
 
 
 @pytest.mark.parametrize("name", experiments())
@@ -56,3 +58,16 @@ def test_the_recipe_is_the_papers() -> None:
     }
     assert (config.schedule.name, config.data.batch_size, config.train.epochs) == ("warmup_cosine", 1024, 400)
     assert (config.data.padding, config.data.padding_mode, config.data.flip) == (4, "reflect", True)
+
+
+def test_values_get_the_types_of_their_options() -> None:
+    default = OPTIMIZERS.get("sgd")()
+    found = typed(default, {"lr": 1, "momentum": "0.5", "nesterov": 0})
+    assert (found.lr, found.momentum, found.nesterov) == (1.0, 0.5, False)
+    assert [type(value) for value in (found.lr, found.momentum, found.nesterov)] == [float, float, bool]
+    assert found.weight_decay == default.weight_decay and typed(default, {}) == default
+    again = typed(default, {"lr": 1, "momentum": "0.5", "nesterov": 0})
+    assert again == found and again is not found
+    for values in ({"lr": "fast"}, {"rate": 1.0}, {"nesterov": "maybe"}):
+        with pytest.raises(OmegaConfBaseException):
+            typed(default, values)
