@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 from isograd.tune.distributions import NUM_MODULES, Categorical, Coordinates, Distribution, Drawing, Features, Settings
 
@@ -45,12 +45,15 @@ class Ground:
     unit_names_with: Callable[[Settings], Sequence[str]]
 
 
-@dataclass(frozen=True)
+@dataclass
 class Changed:
-    """A ground with some settings changed. Implements :class:`~isograd.tune.distributions.Site`."""
+    """A ground with some settings changed, and more of them with every draw.
+
+    Implements :class:`~isograd.tune.distributions.Site`.
+    """
 
     ground: Ground
-    settings: Settings
+    settings: Settings = field(default_factory=dict)
 
     @property
     def options(self) -> Mapping[str, Any]:
@@ -72,15 +75,6 @@ class Changed:
         return self.ground.unit_names_with(self.settings)
 
 
-class _Draw(NamedTuple):
-    """A parameter's value, what it was drawn on, and the settings with it."""
-
-    parameter: Parameter
-    value: Any
-    site: Changed
-    settings: Settings
-
-
 @dataclass(frozen=True)
 class SearchSpace:
     """Parameters, in an order in which each comes after those that its conditions name."""
@@ -89,42 +83,39 @@ class SearchSpace:
 
     def suggest(self, trial: Drawing, ground: Ground) -> Settings:
         """Draws every parameter whose conditions hold; returns the settings of a run."""
-        settings: Settings = {}
-        for drawn in self._draws(trial, ground):
-            settings = drawn.settings
-        return settings
+        site = Changed(ground)
+        for _ in self._draws(trial, site):
+            pass
+        return site.settings
 
     def describe(self, trial: Drawing, ground: Ground) -> tuple[Settings, Features]:
         """Draws as :meth:`suggest` does; returns also where the configuration lies, for models of the space."""
-        settings: Settings = {}
+        site = Changed(ground)
         features: Features = {}
-        for drawn in self._draws(trial, ground):
-            settings, parameter = drawn.settings, drawn.parameter
-            features |= parameter.distribution.features(parameter.name, drawn.value, drawn.site)
-        return settings, features
+        for parameter, value in self._draws(trial, site):
+            features |= parameter.distribution.features(parameter.name, value, site)
+        return site.settings, features
 
     def start(self, ground: Ground) -> Coordinates:
         """Returns the coordinates of the ground itself, as far as it lies in the space."""
         found: Coordinates = {}
         drawn: dict[str, Any] = {}
-        site = Changed(ground, {})
+        site = Changed(ground)
         for parameter in self.parameters:
             if self._exists(parameter, drawn, site):
                 drawn[parameter.name], coordinates = parameter.distribution.start(parameter.name, site)
                 found |= coordinates
         return found
 
-    def _draws(self, trial: Drawing, ground: Ground) -> Iterator["_Draw"]:
-        """Yields each parameter that exists."""
+    def _draws(self, trial: Drawing, site: Changed) -> Iterator[tuple[Parameter, Any]]:
+        """Yields each parameter that exists, with its value, and then sets it."""
         drawn: dict[str, Any] = {}
-        site = Changed(ground, {})
         for parameter in self.parameters:
             if self._exists(parameter, drawn, site):
                 value = parameter.distribution.draw(trial, parameter.name, site)
-                settings = site.settings | parameter.distribution.settings(parameter.name, value)
-                yield _Draw(parameter, value, site, settings)
+                yield parameter, value
                 drawn[parameter.name] = value
-                site = Changed(ground, settings)
+                site.settings |= parameter.distribution.settings(parameter.name, value)
 
     def _exists(self, parameter: Parameter, drawn: Mapping[str, Any], site: Changed) -> bool:
         return all(self._value(name, drawn, site) in allowed for name, allowed in parameter.when.items())

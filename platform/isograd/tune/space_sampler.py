@@ -14,7 +14,7 @@ from isograd.tune.surrogate import Surrogate
 from isograd.tune.untried import Candidate, UntriedSampler
 
 _NUM_CENTRES, _NUM_NEAR = 3, 8  # candidates a proposal, near each of the best trials
-_NUM_FIRST, _NUM_MORE, _MOST_DISTANT = 200, 25, 500  # candidates from all of the space: at first, a proposal, kept
+_NUM_FIRST, _NUM_MORE, _MOST_DISTANT = 200, 12, 256  # candidates from all of the space: at first, a proposal, kept
 
 
 class SpaceSampler(UntriedSampler):
