@@ -3,14 +3,13 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from isograd.analysis.study_plots import scaled
 from isograd.analysis.study_table import StudyTable, Trial
 from isograd.tune.distributions import Categorical, Cuts, Number
 from isograd.tune.space import Parameter
 
-_MOST_TICKS = 6  # of whole numbers, each with a tick up to so many
+_MOST_TICKS = 6  # of steps, each with a tick up to so many
 
 
 @dataclass(frozen=True)
@@ -89,11 +88,11 @@ def _columns(parameter: Parameter, label: str, trials: Sequence[Trial]) -> Itera
         yield from _cuts(parameter.name, trials)
     elif isinstance(distribution, Categorical):
         places = dict(zip(distribution.values, _spaced(len(distribution.values)), strict=True))
-        ticks = tuple((place, text) for text, place in places.items())
-        yield _Column(Axis(label, ticks), tuple(None if value is None else places.get(value) for value in values))
+        marks = tuple((place, text) for text, place in places.items())
+        yield _Column(Axis(label, marks), tuple(None if value is None else places.get(value) for value in values))
     elif isinstance(distribution, Number):
         positions = (None if value is None else _place(distribution, value) for value in values)
-        yield _Column(Axis(label, _ticks(distribution)), tuple(positions))
+        yield _Column(Axis(label, ticks(distribution)), tuple(positions))
 
 
 def _cuts(name: str, trials: Sequence[Trial]) -> Iterator[_Column]:
@@ -103,8 +102,8 @@ def _cuts(name: str, trials: Sequence[Trial]) -> Iterator[_Column]:
     for cut in range(max(map(len, positions), default=0)):
         found = (each[cut] if cut < len(each) else None for each in positions)
         places = tuple(None if place is None else (place - 1) / max(1, most - 1) for place in found)
-        ticks = tuple(((place - 1) / max(1, most - 1), str(place)) for place in sorted({1, (most + 1) // 2, most}))
-        yield _Column(Axis(f"units before cut {cut + 1}", ticks), places)
+        marks = tuple(((place - 1) / max(1, most - 1), str(place)) for place in sorted({1, (most + 1) // 2, most}))
+        yield _Column(Axis(f"units before cut {cut + 1}", marks), places)
 
 
 def _errors(trials: Sequence[Trial]) -> _Column:
@@ -113,9 +112,9 @@ def _errors(trials: Sequence[Trial]) -> _Column:
     present = [error for error in found if error is not None]
     low, high = min(present, default=0.0), max(present, default=0.0)
     span = high - low or 1.0
-    ticks = [(position, f"{low + position * span:.3g}") for position in _spaced(5 if high > low else 1)]
+    marks = [(position, f"{low + position * span:.3g}") for position in _spaced(5 if high > low else 1)]
     places = tuple(None if error is None else (error - low) / span for error in found)
-    return _Column(Axis("test error, %", tuple(ticks) if present else ()), places)
+    return _Column(Axis("test error, %", tuple(marks) if present else ()), places)
 
 
 def _spaced(count: int) -> list[float]:
@@ -133,19 +132,24 @@ def _on_scale(distribution: Number, value: float) -> float:
     return math.log(value) if distribution.log else value
 
 
-def _ticks(distribution: Number) -> tuple[tuple[float, str], ...]:
+def ticks(distribution: Number) -> tuple[tuple[float, str], ...]:
+    """Returns the marks of a number's axis: (position in [0, 1], text)."""
     return tuple((_place(distribution, value), _text(value)) for value in _marked(distribution))
 
 
-def _marked(distribution: Number) -> list[Any]:
-    """Returns the values with ticks: all of a few whole numbers, else both ends and the middle of the scale."""
+def _marked(distribution: Number) -> list[float]:
+    """Returns the values with ticks: all of a few steps, else both ends and the middle of the scale, on a step."""
     low, high = distribution.low, distribution.high
-    if distribution.integer and high - low < _MOST_TICKS and not distribution.log:
-        return list(range(int(low), int(high) + 1, int(distribution.step or 1)))
     if distribution.complement:
         return [low, 1 - math.sqrt((1 - low) * (1 - high)), high]
     middle = math.sqrt(low * high) if distribution.log else (low + high) / 2
-    return [low, round(middle) if distribution.integer else middle, high]
+    step = distribution.step or (1 if distribution.integer else None)
+    if step is None:
+        return [low, middle, high]
+    count = round((high - low) / step)
+    if count < _MOST_TICKS and not distribution.log:
+        return [low + step * index for index in range(count + 1)]
+    return [low, low + step * round((middle - low) / step), high]
 
 
 def _text(value: float) -> str:

@@ -105,7 +105,7 @@ def _said(outcome: Outcome, objectives: Sequence[str]) -> str:
         return outcome.reason
     names = dict.fromkeys(("test_error", *objectives))
     figures = ", ".join(shown(name, outcome.metrics[name]) for name in names)
-    return f"{figures} after {outcome.epoch} epochs, {outcome.metrics['wall_s']:.1f} s"
+    return f"{figures} after epoch {outcome.epoch}, {outcome.metrics['wall_s']:.1f} s"
 
 
 def _dominates(first: tuple[float, ...], second: tuple[float, ...]) -> bool:

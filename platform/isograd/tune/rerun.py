@@ -64,7 +64,7 @@ def _said(chosen: Chosen, found: dict[tuple[int, int], float], differing: Sequen
     epoch = chosen.outcome.epoch
     ours = sum(found[seed, epoch] for seed in chosen.seeds if (seed, epoch) in found) / len(chosen.seeds)
     seeds = ", ".join(map(str, chosen.seeds))
-    said = f"{chosen.name}: test error {100 * ours:.2f} % after {epoch} epochs, mean over seeds {seeds}"
+    said = f"{chosen.name}: test error {100 * ours:.2f} % after epoch {epoch}, mean over seeds {seeds}"
     if not differing:
         return f"{said}; equal to the study's to the last bit, in all {len(chosen.test_errors)} epochs"
     seed, first = min(differing, key=lambda key: key[1])

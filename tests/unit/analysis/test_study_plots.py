@@ -4,11 +4,12 @@ from pathlib import Path
 
 import pytest
 from isograd.analysis.canvas import png, save
-from isograd.analysis.parallel import parallel_coordinates
+from isograd.analysis.parallel import parallel_coordinates, ticks
 from isograd.analysis.study_pictures import PICTURES
 from isograd.analysis.study_plots import fronts, histories, learning_curves
 from isograd.analysis.study_table import StudyTable
 from isograd.errors import StudyError
+from isograd.tune.distributions import Number
 
 from tests.unit.analysis.studies import study, trial
 
@@ -71,11 +72,28 @@ def test_parallel_coordinates_have_gaps_where_parameters_are_absent(searched: St
     assert lines[1].positions == pytest.approx((0.5, 1.0, 0.0, 0.0, 0.25, None, None))
     assert lines[4].positions == pytest.approx((1.0, None, 1.0, 0.0, 0.0, 1.0, 1.0))
     assert [lines[number].shade for number in (5, 4, 1)] == [0.0, 1.0, None]
-    ticks = {axis.label: axis.ticks for axis in found.axes}
-    assert [text for _, text in ticks["lr"]] == ["0.01", "0.1", "1"]
-    assert [text for _, text in ticks["decay"]] == ["0.5", "0.978", "0.999"]
-    assert ticks["num_modules"] == ((0.0, "2"), (1.0, "3")) and ticks["kind"] == ((0.0, "ema"), (1.0, "none"))
-    assert [text for _, text in ticks["units before cut 1"]] == ["1", "3", "5"]
+    marks = {axis.label: axis.ticks for axis in found.axes}
+    assert [text for _, text in marks["lr"]] == ["0.01", "0.1", "1"]
+    assert [text for _, text in marks["decay"]] == ["0.5", "0.978", "0.999"]
+    assert marks["num_modules"] == ((0.0, "2"), (1.0, "3")) and marks["kind"] == ((0.0, "ema"), (1.0, "none"))
+    assert [text for _, text in marks["units before cut 1"]] == ["1", "3", "5"]
+
+
+@pytest.mark.parametrize(
+    ("distribution", "texts"),
+    [
+        (Number(0.5, 2, step=0.5), ["0.5", "1", "1.5", "2"]),
+        (Number(0, 9, step=1), ["0", "4", "9"]),
+        (Number(1, 6, integer=True), ["1", "2", "3", "4", "5", "6"]),
+        (Number(1, 64, integer=True), ["1", "33", "64"]),
+        (Number(2, 20, integer=True, step=6), ["2", "8", "14", "20"]),
+        (Number(1, 64, integer=True, log=True), ["1", "8", "64"]),
+        (Number(0, 1), ["0", "0.5", "1"]),
+    ],
+    ids=str,
+)
+def test_marks_are_values_that_can_be_drawn(distribution: Number, texts: list[str]) -> None:
+    assert [text for _, text in ticks(distribution)] == texts
 
 
 @pytest.mark.filterwarnings("error")
