@@ -12,7 +12,8 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "platform"), str(ROOT)]  # the code beside this file, wherever a job has brought both
 
 from isograd.report.console import wide_console  # noqa: E402
-from isograd.tune.command import search  # noqa: E402
+from isograd.status import status_of  # noqa: E402
+from isograd.tune.command import exit_status, search  # noqa: E402
 
 FOLDER = f"tune.folder={Path.home() / 'isograd-studies'}"  # not below here: a job's folder goes with its cluster
 SMALL = ["model.width=4", "train.epochs=9", "schedule.warmup_epochs=1", "tune.num_trials=12"]
@@ -23,12 +24,12 @@ FULL = [
 ]
 
 
-def main(arguments: list[str]) -> None:
+def main(arguments: list[str]) -> int:
     """Searches."""
     size = FULL if "--full" in arguments else SMALL
     options = [argument for argument in arguments if argument != "--full"]
-    search("mlaan", [FOLDER, *size, *options], wide_console())
+    return exit_status(search("mlaan", [FOLDER, *size, *options], wide_console()))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(status_of(lambda: main(sys.argv[1:])))

@@ -11,7 +11,8 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "platform"), str(ROOT)]  # the code beside this file, wherever a job has brought both
 
 from isograd.report.console import wide_console  # noqa: E402
-from isograd.tune.command import search  # noqa: E402
+from isograd.status import status_of  # noqa: E402
+from isograd.tune.command import exit_status, search  # noqa: E402
 from isograd.tune.progress import shown  # noqa: E402
 from isograd.tune.study import Study, assignment_of, outcome_of  # noqa: E402
 
@@ -24,13 +25,14 @@ FULL = [
 ]
 
 
-def main(arguments: list[str]) -> None:
+def main(arguments: list[str]) -> int:
     """Searches, and says what each mode came to."""
     size = FULL if "--full" in arguments else SMALL
     options = [argument for argument in arguments if argument != "--full"]
     study = search("repl", [FOLDER, *size, *options], wide_console())
     for mode, error in sorted(by_mode(study).items(), key=lambda item: item[1]):
         print(f"method.mode={mode}: best of its complete trials {shown('test_error', error)}")
+    return exit_status(study)
 
 
 def by_mode(study: Study) -> dict[str, float]:
@@ -45,4 +47,4 @@ def by_mode(study: Study) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(status_of(lambda: main(sys.argv[1:])))

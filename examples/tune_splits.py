@@ -11,7 +11,8 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "platform"), str(ROOT)]  # the code beside this file, wherever a job has brought both
 
 from isograd.report.console import wide_console  # noqa: E402
-from isograd.tune.command import search  # noqa: E402
+from isograd.status import status_of  # noqa: E402
+from isograd.tune.command import exit_status, search  # noqa: E402
 from isograd.tune.progress import best_of, shown  # noqa: E402
 from isograd.tune.study import assignment_of, outcome_of  # noqa: E402
 
@@ -25,7 +26,7 @@ FULL = [
 ]
 
 
-def main(arguments: list[str]) -> None:
+def main(arguments: list[str]) -> int:
     """Searches, and holds the best splits against the even one, which is the first trial."""
     size = FULL if "--full" in arguments else SMALL
     options = [argument for argument in arguments if argument != "--full"]
@@ -36,7 +37,8 @@ def main(arguments: list[str]) -> None:
         if outcome is not None and outcome.metrics:
             figures = ", ".join(shown(name, outcome.metrics[name]) for name in ("test_error", "epoch_s"))
             print(f"trial {number}, cut after {', '.join(ends)}: {figures} an epoch")
+    return exit_status(study)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(status_of(lambda: main(sys.argv[1:])))

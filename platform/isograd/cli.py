@@ -1,18 +1,12 @@
 """The command line: ``isograd VERB [OPTION=VALUE ...]``."""
 
 import argparse
-import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING
 
-from isograd.errors import IsogradError
 from isograd.report.console import wide_console
-
-if TYPE_CHECKING:
-    from isograd.tune.study import Study
+from isograd.status import status_of
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -22,17 +16,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     trials did, 130 when interrupted.
     """
     options = _parsed(arguments)
-    previous = signal.signal(signal.SIGTERM, _terminate)
-    try:
-        return options.verb(options)
-    except IsogradError as error:
-        wide_console(stderr=True).print(f"error: {error}", markup=False, soft_wrap=True)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
-    finally:
-        signal.signal(signal.SIGTERM, previous)
+    return status_of(lambda: options.verb(options))
 
 
 def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -51,7 +35,11 @@ def _parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(required=True, metavar="VERB")
     train = _verb(verbs, "train", _train, "train; with no options, a small ResNet on scanned digits", overridden=True)
     train.add_argument("--config", action="store_true", help="print every option with its value, and stop")
-    train.add_argument("--from-trial", metavar="STUDY/TRIAL", help="run a study's trial again; TRIAL may be `best`")
+    train.add_argument(
+        "--from-trial",
+        metavar="STUDY/TRIAL",
+        help="run a study's trial again; TRIAL may be `best`, and a study's folder alone means that",
+    )
     resume = _verb(
         verbs,
         "resume",
@@ -145,7 +133,7 @@ def _train(options: argparse.Namespace) -> int:
 def _resume(options: argparse.Namespace) -> int:
     from isograd.tune.request import is_study
 
-    if is_study(Path(options.folder)):
+    if options.extend or is_study(Path(options.folder)):
         return _resume_study(options)
     from isograd.run.experiment import prepare_resumed
     from isograd.run.shown import train
@@ -155,9 +143,9 @@ def _resume(options: argparse.Namespace) -> int:
 
 
 def _resume_study(options: argparse.Namespace) -> int:
-    from isograd.tune.command import search_on
+    from isograd.tune.command import exit_status, search_on
 
-    return _status(search_on(Path(options.folder), options.extend, wide_console(), options.overrides))
+    return exit_status(search_on(Path(options.folder), options.extend, wide_console(), options.overrides))
 
 
 def _tune(options: argparse.Namespace) -> int:
@@ -166,13 +154,9 @@ def _tune(options: argparse.Namespace) -> int:
 
         print(parse(options.space, options.overrides).to_yaml())
         return 0
-    from isograd.tune.command import search
+    from isograd.tune.command import exit_status, search
 
-    return _status(search(options.space, options.overrides, wide_console()))
-
-
-def _status(study: "Study") -> int:
-    return int(all(trial.state.name == "FAIL" for trial in study.trials))
+    return exit_status(search(options.space, options.overrides, wide_console()))
 
 
 def _report(options: argparse.Namespace) -> int:
@@ -227,12 +211,6 @@ def _compare(options: argparse.Namespace) -> int:
         baseline=options.baseline,
     )
     return int(compare(request, wide_console()).has_failures)
-
-
-def _terminate(number: int, frame: FrameType | None) -> None:
-    """Turns SIGTERM into an exception, so that actors and placement groups are released."""
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

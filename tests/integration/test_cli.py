@@ -166,7 +166,9 @@ def test_a_checkpoint_of_another_architecture_is_refused(tmp_path: Path, capsys:
 
 def test_what_is_no_run_folder_cannot_be_resumed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["resume", str(tmp_path)]) == 2
-    assert "is not a run folder" in capsys.readouterr().err
+    assert "is the folder of no run and no study" in capsys.readouterr().err
+    assert main(["resume", str(tmp_path / "nowhere"), "--extend", "3"]) == 2
+    assert "cannot be read as a study" in capsys.readouterr().err
 
 
 def test_a_complete_run_is_not_resumed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,8 @@
 
 import re
 import runpy
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -52,10 +54,17 @@ def test_the_method_in_the_readme_trains(tmp_path: Path) -> None:
 def test_searching(ray_session: None, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, said: str) -> None:
     example = runpy.run_path(str(ROOT / "examples" / f"{name}.py"))
     small = ("tune.num_trials=2", "tune.max_concurrent=1", "train.epochs=1")  # one process, which is reused
-    example["main"]([*small, "executor.device=cpu", f"tune.folder={tmp_path}"])
+    assert example["main"]([*small, "executor.device=cpu", f"tune.folder={tmp_path}"]) == 0
     assert said in capsys.readouterr().out
     (study,) = tmp_path.iterdir()
     assert (study / "trials.parquet").exists() and (study / "report.html").exists()
+
+
+def test_an_example_explains_its_errors(tmp_path: Path) -> None:
+    script = [sys.executable, str(ROOT / "examples" / "tune_mlaan.py"), "tune.num_trials=0", f"tune.folder={tmp_path}"]
+    ended = subprocess.run(script, capture_output=True, text=True, check=False)
+    assert ended.returncode == 2 and ended.stderr.startswith("error: tune.num_trials=0")
+    assert "Traceback" not in ended.stderr and not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("name", ["tune_mlaan", "tune_repl", "tune_splits"])

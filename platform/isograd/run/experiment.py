@@ -258,9 +258,9 @@ def stored_config(run_folder: RunFolder, overrides: Sequence[str] = ()) -> RunCo
     """
     if not run_folder.config.exists():
         raise CheckpointError(
-            f"{run_folder.path} is not a run folder: it has no config.yaml",
-            "A run goes on with the configuration that it was started with",
-            "Use the path that `isograd train` printed at its end.",
+            f"{run_folder.path} is the folder of no run and no study: it has no config.yaml and no sweep.json",
+            "What goes on does so with the configuration that it was started with",
+            "Use the path that `isograd train` or `isograd tune` printed.",
         )
     renamed = [
         f"executor.name={item.partition('=')[2]}" if item.startswith("executor=") else item for item in overrides

@@ -30,6 +30,11 @@ def search_on(folder: Path, extend: int, console: Console, overrides: Sequence[s
     return _said(resume(folder, extend, console, overrides).study, console)
 
 
+def exit_status(study: Study) -> int:
+    """Returns the exit status of a search: 1 where all of its trials failed."""
+    return int(all(trial.state.name == "FAIL" for trial in study.trials))
+
+
 def _said(study: Study, console: Console) -> Study:
     best = best_of(study)
     console.print(f"\n{best}", markup=False)
