@@ -9,6 +9,7 @@ from isograd.analysis.study_table import StudyTable, Trial
 from isograd.tune.distributions import Categorical, Cuts, Number
 from isograd.tune.space import Parameter
 
+_SWITCH = ("false", "true")  # from the bottom up, in whatever order a space lists them
 _MOST_TICKS = 6  # of steps, each with a tick up to so many
 
 
@@ -87,7 +88,8 @@ def _columns(parameter: Parameter, label: str, trials: Sequence[Trial]) -> Itera
     if isinstance(distribution, Cuts):
         yield from _cuts(parameter.name, trials)
     elif isinstance(distribution, Categorical):
-        places = dict(zip(distribution.values, _spaced(len(distribution.values)), strict=True))
+        labels = sorted(distribution.values, key=_SWITCH.index) if set(distribution.values) <= {*_SWITCH} else None
+        places = dict(zip(labels or distribution.values, _spaced(len(distribution.values)), strict=True))
         marks = tuple((place, text) for text, place in places.items())
         yield _Column(Axis(label, marks), tuple(None if value is None else places.get(value) for value in values))
     elif isinstance(distribution, Number):

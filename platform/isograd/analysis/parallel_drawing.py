@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _COLOURS = "viridis"  # from the best, dark, to the worst; in grey print and for the colour-blind it keeps its order
-_AXIS_WIDTH = 0.75  # inches, at least
+_AXIS_WIDTH, _WIDEST_AXIS, _LETTER_WIDTH = 0.75, 1.3, 0.08  # inches
 
 
 def draw_parallel_coordinates(content: ParallelCoordinates) -> "Figure":
     """Draws an axis a parameter and a line a trial, coloured by test error; what was stopped early in grey."""
-    figure = new_figure(width=max(11.0, _AXIS_WIDTH * len(content.axes)), height=5.4)
+    figure = new_figure(width=max(11.0, _axis_width(content) * len(content.axes)), height=5.4)
     axes = figure.subplots()
     for line in content.lines:
         _draw_line(axes, line)
@@ -35,6 +35,12 @@ def draw_parallel_coordinates(content: ParallelCoordinates) -> "Figure":
     axes.set_ylim(-0.04, 1.04)
     axes.spines[:].set_visible(False)
     return figure
+
+
+def _axis_width(content: ParallelCoordinates) -> float:
+    """Returns the room of an axis, in inches, so that texts do not run into its neighbour."""
+    longest = max((len(text) for axis in content.axes[1:] for _, text in axis.ticks), default=0)
+    return min(max(_AXIS_WIDTH, _LETTER_WIDTH * longest), _WIDEST_AXIS)
 
 
 def _draw_line(axes: "Axes", line: Line) -> None:

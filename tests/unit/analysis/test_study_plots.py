@@ -4,12 +4,13 @@ from pathlib import Path
 
 import pytest
 from isograd.analysis.canvas import png, save
-from isograd.analysis.parallel import parallel_coordinates, ticks
+from isograd.analysis.parallel import _columns, parallel_coordinates, ticks
 from isograd.analysis.study_pictures import PICTURES
 from isograd.analysis.study_plots import fronts, histories, learning_curves
 from isograd.analysis.study_table import StudyTable
 from isograd.errors import StudyError
-from isograd.tune.distributions import Number
+from isograd.tune.distributions import Categorical, Number
+from isograd.tune.space import Parameter
 
 from tests.unit.analysis.studies import study, trial
 
@@ -77,6 +78,16 @@ def test_parallel_coordinates_have_gaps_where_parameters_are_absent(searched: St
     assert [text for _, text in marks["decay"]] == ["0.5", "0.978", "0.999"]
     assert marks["num_modules"] == ((0.0, "2"), (1.0, "3")) and marks["kind"] == ((0.0, "ema"), (1.0, "none"))
     assert [text for _, text in marks["units before cut 1"]] == ["1", "3", "5"]
+
+
+def test_switches_are_on_at_the_top_however_a_space_lists_them() -> None:
+    for listed in (["true", "false"], ["false", "true"]):
+        switch = Parameter(
+            "method.lam",
+            Categorical({label: {"method.lam": label == "true"} for label in listed}),
+        )
+        (column,) = _columns(switch, "lam", [])
+        assert column.axis.ticks == ((0.0, "false"), (1.0, "true"))
 
 
 @pytest.mark.parametrize(
