@@ -122,6 +122,7 @@ def test_the_best_is_named_best_and_others_by_their_numbers(study: Study) -> Non
     best = choose(f"{study.request.folder}/best")
     complete = [trial for trial in study.trials if trial.state == TrialState.COMPLETE]
     assert best.outcome.metrics["test_error"] == min(trial.value for trial in complete if trial.value is not None)
+    assert choose(str(study.request.folder)).number == best.number
     for text, what in ((f"{study.request.folder}/99", "names no trial"), ("nowhere/1", "names no trial of a study")):
         with pytest.raises(StudyError, match=what):
             choose(text)

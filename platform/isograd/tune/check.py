@@ -99,10 +99,12 @@ def _check_num_modules(request: Request, ground: Ground) -> None:
         distribution = parameter.distribution
         if isinstance(distribution, Number) and distribution.high > num_units:
             place = request.file.lines.at("parameters", *NUM_MODULES.split("."), "high")
+            bounds = ("low", "high") if distribution.low > num_units else ("high",)
+            mend = " ".join(f"space.{NUM_MODULES}.{bound}={num_units}" for bound in bounds)
             raise SpaceError(
                 f"{place}: {NUM_MODULES} is up to {distribution.high:g}, but the backbone has {num_units} units",
                 "Each local module needs at least one",
-                f"Use space.{NUM_MODULES}.high={num_units}, or a deeper backbone.",
+                f"Use {mend}, or a deeper backbone.",
             )
 
 

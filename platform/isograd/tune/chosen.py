@@ -44,12 +44,15 @@ def choose(text: str) -> Chosen:
     """Finds a trial.
 
     Args:
-        text: A study's folder, or its name in the default folder, a slash, and a number or ``best``.
+        text: A study's folder, or its name in the default folder, a slash, and a number or ``best``; without these, the
+            best one.
 
     Raises:
         StudyError: There is no such study or trial, or it has no result.
     """
     path, _, name = text.rstrip("/").rpartition("/")
+    if any(map(is_study, places_of(text))):
+        path, name = text, BEST
     folder = _folder(path, text)
     study = open_study(kept(folder))
     number = _number(study, name, text)
@@ -95,8 +98,9 @@ def _number(study: Study, name: str, text: str) -> int:
         return int(name)
     front = f"its front has {len(best.values)}: {sorted(best.values)}" if best.values else "none is complete"
     which = front if name == BEST else f"it has {len(numbers)}"
+    known = sorted(best.values) if name == BEST and best.values else numbers
     raise StudyError(
         f"'{text}' names no trial: {which}",
         "A trial is named by its number; of one objective, the best one also by `best`",
-        f"Use one of {', '.join(map(str, numbers[:8]))}{' ...' if len(numbers) > 8 else ''}.",
+        f"Use one of {', '.join(map(str, known[:8]))}{' ...' if len(known) > 8 else ''}.",
     )

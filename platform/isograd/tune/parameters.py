@@ -4,7 +4,7 @@ import dataclasses
 import graphlib
 import math
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn, Protocol, TypeGuard
 
 from omegaconf.errors import OmegaConfBaseException, ValidationError
 
@@ -22,6 +22,7 @@ _KEYS = {
     "categorical": ("values",),
     "cuts": (),
 }
+COMMAND_LINE = "the command line"  # where an entry was written that stands in no file
 _COMPLEMENT = "complement"
 _ROUNDING = 1e-6  # of a step
 _CUT_AFTER = ("model", "data", "partition.num_modules")  # options that say what is cut, and into how many
@@ -45,7 +46,7 @@ def parameters(tree: Mapping[str, Any], places: Places) -> SearchSpace:
     Raises:
         SpaceError: A parameter or a condition is malformed, or names what does not exist.
     """
-    entries = [_Entry(path, dict(spec), places) for path, spec in _leaves((), tree, places)]
+    entries = [_Entry(path, _given(spec), places) for path, spec in _leaves((), tree, places)]
     if not entries:
         raise SpaceError(
             "the search space has 0 parameters",
@@ -73,6 +74,11 @@ def _leaves(path: tuple[str, ...], tree: Any, places: Places) -> Iterator[tuple[
         return
     for key, inner in tree.items():
         yield from _leaves((*path, str(key)), inner, places)
+
+
+def _given(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the keys of an entry; with null, one takes away what its defaults say."""
+    return {key: value for key, value in spec.items() if value is not None}
 
 
 def _ordered(found: Mapping[str, Parameter], entries: Mapping[str, "_Entry"]) -> Iterator[str]:
@@ -207,7 +213,7 @@ class _Entry:
                 raise self._error(
                     f"unknown key '{key}'.{suggestion(key, list(known))}",
                     f"A parameter with distribution {kind} has {', '.join(known)}",
-                    "Use one of these keys.",
+                    f"Use one of these keys, and {key}: null where a default has it.",
                     key,
                 )
         for key in _KEYS[kind]:
@@ -248,13 +254,16 @@ class _Entry:
     def _number(self, integer: bool) -> Number:
         low, high, log, step = (self.spec.get(key) for key in ("low", "high", "log", "step"))
         for key, bound in (("low", low), ("high", high)):
-            if isinstance(bound, bool) or not isinstance(bound, int if integer else int | float):
+            if not _is_number(bound, integer):
                 kind = "a whole number" if integer else "a number"
-                raise self._error(f"{key}={bound} is not {kind}", "It bounds the values", f"Use {key}: 1.", key)
+                near = round(bound) if _is_number(bound, integer=False) else 1
+                raise self._error(f"{key}={bound} is not {kind}", "It bounds the values", f"Use {key}: {near}.", key)
             self._check_option(self.name, bound, key)
         assert isinstance(low, int | float) and isinstance(high, int | float)
         if low > high:
-            raise self._error(f"low={low} is more than high={high}", "No value lies between", "Swap them.", "low")
+            key = "high" if self.place("high") == COMMAND_LINE else "low"
+            mend = f"Use {key}: {low if key == 'high' else high}, or other bounds."
+            raise self._error(f"low={low} is more than high={high}", "No value lies between", mend, key)
         self._check_scale(integer, low, high, log, step)
         return Number(low, high, integer, log is True, log == _COMPLEMENT, step)
 
@@ -311,6 +320,11 @@ class _Entry:
 
     def _error(self, what: str, why: str, mend: str, *keys: str) -> SpaceError:
         return SpaceError(f"{self.place(*keys)}: parameter {self.name}: {what}", why, mend)
+
+
+def _is_number(value: Any, integer: bool) -> TypeGuard[int | float]:
+    kind = int if integer else int | float
+    return isinstance(value, kind) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _owners(option: str) -> list[Any]:

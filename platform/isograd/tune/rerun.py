@@ -64,9 +64,10 @@ def _said(chosen: Chosen, found: dict[tuple[int, int], float], differing: Sequen
     epoch = chosen.outcome.epoch
     ours = sum(found[seed, epoch] for seed in chosen.seeds if (seed, epoch) in found) / len(chosen.seeds)
     seeds = ", ".join(map(str, chosen.seeds))
-    said = f"{chosen.name}: test error {100 * ours:.2f} % after epoch {epoch}, mean over seeds {seeds}"
+    of = f"mean over seeds {seeds}" if len(chosen.seeds) > 1 else f"seed {seeds}"
+    said = f"{chosen.name}: test error {100 * ours:.2f} % after epoch {epoch}, {of}"
     if not differing:
-        return f"{said}; equal to the study's to the last bit, in all {len(chosen.test_errors)} epochs"
+        return f"{said}; equal to the study's to the last bit, in every epoch"
     seed, first = min(differing, key=lambda key: key[1])
     return (
         f"{said}; the study has {100 * chosen.outcome.metrics['test_error']:.2f} %. They differ from epoch {first} on "

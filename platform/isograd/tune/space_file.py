@@ -18,7 +18,7 @@ import methods
 from isograd.errors import SpaceError
 from isograd.registry import suggestion
 from isograd.tune.distributions import Settings
-from isograd.tune.parameters import parameters
+from isograd.tune.parameters import COMMAND_LINE, parameters
 from isograd.tune.space import SearchSpace
 
 SPACES = Path(methods.__path__[0]).resolve().parent / "search_spaces"
@@ -142,9 +142,11 @@ def _in_parameters(override: str) -> str:
 
 
 def _brief(error: Exception) -> str:
+    """What Hydra says, with the names that a command line has for the parameters."""
     causes = [error] if error.__cause__ is None else [error, error.__cause__]
     lines = [line.strip(" .") for cause in causes for line in str(cause).splitlines()[:3] if line.strip()]
-    return "; ".join(dict.fromkeys(lines))
+    said = [line for line in dict.fromkeys(lines) if not line.startswith(("full_key", "object_type", "reference_type"))]
+    return "; ".join(said).replace("parameters.", "space.")
 
 
 def _places(path: Path, overrides: Sequence[str]) -> Iterator[tuple[tuple[str, ...], str]]:
@@ -153,13 +155,14 @@ def _places(path: Path, overrides: Sequence[str]) -> Iterator[tuple[tuple[str, .
     if not isinstance(document, yaml.MappingNode):
         return
     for default in _defaults(document):
-        base = next((folder / f"{default}.yaml" for folder in (path.parent, SPACES)), None)
-        if base is not None and base.is_file() and base != path:
+        candidates = (folder / f"{default}.yaml" for folder in (path.parent, SPACES))
+        base = next((candidate for candidate in candidates if candidate.is_file()), path)
+        if base != path:
             yield from _places(base, ())
     yield from _of_node(path, (), document)
     for override in overrides:  # what the command line sets stands in no file
         name = override.lstrip("+~").partition("=")[0]
-        yield ("parameters", *name.split(".")), "the command line"
+        yield ("parameters", *name.split(".")), COMMAND_LINE
 
 
 def _defaults(document: yaml.MappingNode) -> Iterator[str]:

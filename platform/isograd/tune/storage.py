@@ -61,7 +61,7 @@ def open_storage(url: str, *, new: bool) -> BaseStorage:
     quiet_optuna()
     with storage_errors(url):
         if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(exist_ok=True)  # what lies further up is misspelt where it does not exist
         if url.startswith(_SQLITE):
             return RDBStorage(url, engine_kwargs={"connect_args": {"timeout": _PATIENCE_S}})
         if path is not None:
@@ -96,8 +96,16 @@ def storage_errors(url: str) -> Iterator[None]:
             else "Every proposal and every result is written there",
             "Wait until the other process has ended, and use `isograd resume`."
             if locked
-            else "Use tune.storage with a database that can be reached, or leave it out: SQLite in the study's folder.",
+            else f"{_mend(cause)}, or leave tune.storage out: SQLite in the study's folder.",
         ) from error
+
+
+def _mend(cause: BaseException) -> str:
+    if isinstance(cause, ModuleNotFoundError):
+        return f"Install the database's driver, the package `{cause.name}`, where the sweep runs"
+    if isinstance(cause, FileNotFoundError):
+        return "Make the folder that it is to lie in"
+    return "Use tune.storage with a database that can be reached"
 
 
 def _file(url: str) -> Path | None:

@@ -21,6 +21,7 @@ from isograd.tune.check import check_request
 from isograd.tune.progress import Progress, best_of
 from isograd.tune.proposer import Admit
 from isograd.tune.records import EpochRecords
+from isograd.tune.remarks import counted, remarks
 from isograd.tune.request import Request, elsewhere, keep, kept
 from isograd.tune.study import Assignment, Outcome, Study, create_study, open_study, outcome_of
 from isograd.tune.table import write_table
@@ -105,7 +106,8 @@ def _sweep(request: Request, opening: Callable[[Request, Admit], Study], console
         _connect(stack, request.base)
         room, admit = _capacity(request.base)
         study = opening(request, admit)
-        console.print(_heading(study), markup=False, soft_wrap=True)
+        for line in (_heading(study), *remarks(request)):
+            console.print(line, markup=False, soft_wrap=True)
         stack.callback(write_table, study, provenance(request.sweep.sampler_seed))
         started_s, started_work_s = time.perf_counter(), time.thread_time()
         if study.num_left:
@@ -122,7 +124,9 @@ def _resumable(study: Study, console: Console) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        console.print(f"`isograd resume {study.request.folder}` goes on with it", markup=False, soft_wrap=True)
+        folder = study.request.folder
+        console.print(f"`isograd resume {folder}` goes on with it", markup=False, soft_wrap=True)
+        console.print(f"`isograd report {folder}` shows what it has found until now", markup=False, soft_wrap=True)
         raise
 
 
@@ -132,7 +136,7 @@ def _heading(study: Study) -> str:
     seeds = f"{len(config.seeds)} seeds" if len(config.seeds) > 1 else f"seed {config.seeds[0]}"
     return (
         f"{request.name}: {len(request.file.space.parameters)} parameters of {request.file.name}, "
-        f"{study.num_left} of {study.num_trials} trials left, {base.train.epochs} epochs, {seeds}, "
+        f"{study.num_left} of {study.num_trials} trials left, {counted(base.train.epochs, 'epoch')}, {seeds}, "
         f"{config.sampler_name}, {config.scheduler}, minimising {', '.join(config.objectives)}"
     )
 

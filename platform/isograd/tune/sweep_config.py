@@ -9,7 +9,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from isograd.errors import ConfigError
-from isograd.options import Range, check_choice, check_declared, check_folder_name, check_number, choice, number
+from isograd.options import Range, check_declared, check_folder_name, check_number, choice, number
 from isograd.registry import suggestion
 
 _KINDS = {  # of options that are no text
@@ -143,7 +143,12 @@ def _check(config: SweepConfig) -> None:
                 f"Use tune.{name}=[{'0,1,2' if name == 'seeds' else 'test_error'}].",
             )
     for objective in config.objectives:
-        check_choice("tune.objectives", objective, OBJECTIVES)
+        if objective not in OBJECTIVES:
+            raise ConfigError(
+                f"tune.objectives has '{objective}', which is not known.{suggestion(objective, list(OBJECTIVES))}",
+                f"It lists one or more of {' or '.join(OBJECTIVES)}",
+                f"Use tune.objectives=[{OBJECTIVES[0]}].",
+            )
     check_folder_name("tune.name", config.name, "tune.folder")
     if config.sampler == "gp" and config.has_several_objectives:
         raise ConfigError(

@@ -1,5 +1,6 @@
 """Spaces from files: composed, with conditions, and with the line of what is wrong."""
 
+import re
 from pathlib import Path
 
 import optuna
@@ -7,6 +8,7 @@ import pytest
 from isograd.errors import ConfigError, IsogradError, SpaceError
 from isograd.tune.check import check_request
 from isograd.tune.ground import ground_of
+from isograd.tune.remarks import remarks
 from isograd.tune.request import parse
 from isograd.tune.space_file import load_space
 
@@ -37,6 +39,16 @@ def test_a_space_of_ones_own_begins_with_others(tmp_path: Path) -> None:
     assert "method.lag" in names and "method.widen" not in names
     assert not any(name.startswith("optimizer") for name in names)
     assert str(decay.distribution) == "number from 0.9 to 0.99, log scale of 1 - value"
+
+
+def test_a_space_changes_the_distribution_of_a_default(tmp_path: Path) -> None:
+    head = "defaults: [dgl, _self_]\nparameters:\n  optimizer:\n    lr:\n      distribution: categorical\n"
+    values = "      values: [0.3, 0.1]\n"
+    with pytest.raises(SpaceError, match=r"common\.yaml:\d+: .*'low'.* Use .* low: null"):
+        load_space(written(tmp_path, head + values))
+    file = load_space(written(tmp_path, head + values + "      low: null\n      high: null\n      log: null\n"))
+    rate = next(parameter for parameter in file.space.parameters if parameter.name == "optimizer.lr")
+    assert str(rate.distribution) == "one of 0.3, 0.1"
 
 
 def test_conditions_leave_parameters_out() -> None:
@@ -112,6 +124,8 @@ LAG = "parameters: {method: {lag: {distribution: int, low: 0, high: 3}}}\n"
             "  method:\n    lag: {distribution: int, low: 0, high: 3, when: {partition.num_modules: 9}}\n",
             ":6: .*partition.num_modules=9 can never hold",
         ),
+        ("  method:\n    decay: {distribution: float, low: .nan, high: 0.9}\n", ":4: .*low=nan is not a number"),
+        ("  method:\n    lag: {distribution: int, low: 2.5, high: 4}\n", ":4: .*a whole number.* Use low: 2"),
         ("  seed: {distribution: int, low: 0, high: 3}\n", ":3: seed cannot be set in a space"),
         ("  train:\n    epochs: {distribution: int, low: 1, high: 3}\n", ":4: train.epochs cannot be set in a space"),
         ("  cluster:\n    num_cpus: {distribution: int, low: 1, high: 3}\n", ":4: cluster.num_cpus cannot be set"),
@@ -161,6 +175,12 @@ def test_what_is_wrong_in_a_default_is_said_with_its_file(tmp_path: Path) -> Non
     ("items", "what"),
     [
         (["space.partition.num_modules.high=40"], "the command line: .* up to 40, but the backbone has 11 units"),
+        (
+            ["space.partition.num_modules.low=20", "space.partition.num_modules.high=40"],
+            "num_modules.low=11 space.partition.num_modules.high=11",
+        ),
+        (["space.optimizer.lr.high=0.001"], "the command line: .*low=0.01 is more than high=0.001. .* Use high: 0.01"),
+        (["space.method.foo.low=1"], r"use \+space\.method\.foo\.low=1"),
         (["space.method.auxiliary.values=[linear,mlpp]"], "method.auxiliary=mlpp can be trained: unknown"),
         (["method=e2e"], r"dgl\.yaml:\d+: method.auxiliary=.* no such option"),
         (["data=cifar10", "data.path=/nowhere"], "there is no folder /nowhere"),
@@ -183,7 +203,7 @@ def test_a_space_that_does_not_fit_its_runs_is_refused(tmp_path: Path, items: li
         ("tune.storage=sqlite://", "kept in memory"),
         ("tune.storage=sqlite:///:memory:", "kept in memory"),
         ("tune.seeds=[1,1]", "does not list seeds"),
-        ("tune.objectives=[test_eror]", "test_error or peak_bytes or epoch_s"),
+        ("tune.objectives=[test_eror]", r"Did you mean 'test_error'.* Use tune.objectives=\[test_error\]"),
         ("tune.sampler=grid", "tpe or nsga2"),
         ("tune.name=a/b", "name of a folder"),
         ("seed=3", "tune.seeds"),
@@ -194,6 +214,22 @@ def test_a_space_that_does_not_fit_its_runs_is_refused(tmp_path: Path, items: li
 def test_what_a_sweep_cannot_be_asked_for(item: str, what: str) -> None:
     with pytest.raises(ConfigError, match=what):
         parse("dgl", [item])
+
+
+@pytest.mark.parametrize(
+    ("items", "what"),
+    [
+        (["train.epochs=2"], [r"optimizer\.lr is searched, but has no effect in 2 epochs: schedule=warmup_cosine"]),
+        (["train.epochs=2", "optimizer=adamw"], []),
+        (["train.epochs=2", "schedule=cosine", "tune.grace_epochs=2"], [r"asha stops no trial.*=2 of 2 epochs"]),
+        (["train.epochs=3"], []),
+        (["train.epochs=1", "schedule=cosine"], []),
+    ],
+)
+def test_what_has_no_effect_is_remarked(items: list[str], what: list[str]) -> None:
+    said = list(remarks(parse("dgl", items)))
+    assert len(said) == len(what)
+    assert all(re.search(pattern, line) for pattern, line in zip(what, said, strict=True))
 
 
 def test_an_unknown_space_is_named() -> None:

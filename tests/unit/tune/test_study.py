@@ -222,6 +222,20 @@ def test_a_study_can_be_kept_in_a_journal(tmp_path: Path) -> None:
     assert journal.exists() and open_study(kept(tmp_path / "mine")).num_left == 4
 
 
+@pytest.mark.parametrize(
+    ("url", "mend"),
+    [
+        ("postgresql+asyncpg9://here/studies", "Use tune.storage with a database that can be reached"),
+        ("mysql+mysqldb://here/studies", "Install the database's driver, the package `MySQLdb`"),
+        ("sqlite:////nowhere/at/all/study.db", "Make the folder that it is to lie in"),
+    ],
+)
+def test_a_storage_that_cannot_be_used_says_what_to_do(tmp_path: Path, url: str, mend: str) -> None:
+    with pytest.raises(StudyError, match=mend):
+        create_study(request(tmp_path, f"tune.storage={url}"))
+    assert not Path("/nowhere").exists()
+
+
 def test_a_database_that_cannot_be_reached_is_named(tmp_path: Path) -> None:
     with pytest.raises(StudyError, match="cannot be used"):
         create_study(request(tmp_path, "tune.storage=sqlite:////proc/nowhere/study.db"))
