@@ -79,7 +79,9 @@ def test_no_trial_is_lost_or_counted_twice(tmp_path: Path) -> None:
         timeout=300,
     )
     assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout.rpartition("found ")[2])
+    found = json.loads(
+        next(line for line in done.stdout.splitlines() if line.startswith("found ")).removeprefix("found ")
+    )
     drivers = [found[name] for name in ("interrupted", "elsewhere", "killed", "finished")]
     assert [status for status, _ in drivers] == [130, 130, -9, 0] and found["released"], found
     assert all(f"`isograd resume {tmp_path / 'mine'}` goes on with it" in said for _, said in drivers[:2])
