@@ -73,6 +73,7 @@ BAD = {
     "executor.queue_depth=0": "executor.queue_depth=0 is out of range",
     "executor.device=tpu": "auto or cpu or cuda",
     "executor.channel=pigeon": "auto or store or direct or collective",
+    "train.epochs=1 schedule.warmup_epochs=0": "the learning rate is 0 in every epoch",
     "train.epochs=0": "It has to be at least 1",
     "data.batch_size=0": "data.batch_size=0 is out of range",
     "data.image_shape=[8,8]": "channels, height and width",

@@ -80,6 +80,7 @@ def check(config: RunConfig) -> None:
     check_folder_name("run_name", config.run_name, "folder")
     _check_images(config.data)
     _check_optimizer(config)
+    _check_rates(config)
     _check_microbatches(config)
     _check_speeds(config.executor)
 
@@ -138,6 +139,16 @@ def _check_optimizer(config: RunConfig) -> None:
             "Every local module has one of its own",
             f"Use other values of optimizer.*, or the defaults of optimizer={config.optimizer.name}.",
         ) from error
+
+
+def _check_rates(config: RunConfig) -> None:
+    epochs, peak, schedule = config.train.epochs, config.optimizer.lr, config.schedule
+    if peak > 0 and not any(schedule.lr(peak, epoch, epochs) for epoch in range(1, epochs + 1)):
+        raise ConfigError(
+            f"with train.epochs={epochs} the learning rate is 0 in every epoch",
+            f"schedule={schedule.name} does not come to its peak, optimizer.lr={peak:g}, and no weight would change",
+            "Use schedule=cosine.",
+        )
 
 
 def _check_microbatches(config: RunConfig) -> None:

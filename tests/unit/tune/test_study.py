@@ -1,6 +1,7 @@
 """What a study proposes and keeps: without Ray, on SQLite as a sweep has it."""
 
 import sqlite3
+import sys
 import time
 from pathlib import Path
 
@@ -230,7 +231,10 @@ def test_a_study_can_be_kept_in_a_journal(tmp_path: Path) -> None:
         ("sqlite:////nowhere/at/all/study.db", "Make the folder that it is to lie in"),
     ],
 )
-def test_a_storage_that_cannot_be_used_says_what_to_do(tmp_path: Path, url: str, mend: str) -> None:
+def test_a_storage_that_cannot_be_used_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str, mend: str
+) -> None:
+    monkeypatch.setitem(sys.modules, "MySQLdb", None)  # not installed
     with pytest.raises(StudyError, match=mend):
         create_study(request(tmp_path, f"tune.storage={url}"))
     assert not Path("/nowhere").exists()
