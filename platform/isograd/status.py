@@ -15,7 +15,7 @@ def status_of(command: Callable[[], int]) -> int:
     Returns:
         The exit status: the command's own, 2 for an error that was explained, 130 when interrupted.
     """
-    previous = signal.signal(signal.SIGTERM, _terminate)
+    previous = signal.signal(signal.SIGTERM, interrupt)
     try:
         return command()
     except IsogradError as error:
@@ -28,7 +28,10 @@ def status_of(command: Callable[[], int]) -> int:
         signal.signal(signal.SIGTERM, previous)
 
 
-def _terminate(number: int, frame: FrameType | None) -> None:
-    """Turns SIGTERM into an exception, so that actors and placement groups are released."""
+def interrupt(number: int, frame: FrameType | None) -> None:
+    """Handles SIGTERM: turns it into KeyboardInterrupt, so that actors and placement groups are released.
+
+    A second one ends the process at once.
+    """
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     raise KeyboardInterrupt

@@ -10,10 +10,10 @@ import sys
 import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection
-from types import FrameType
 from typing import TypeVar
 
 from isograd.errors import IsogradError, StageFailedError
+from isograd.status import interrupt
 
 T = TypeVar("T")
 
@@ -55,7 +55,7 @@ def apart(work: Callable[..., T], *arguments: object) -> T:
 def _answer(sender: Connection, work: Callable[..., object], *arguments: object) -> None:
     """What the process does: sends back the value, or the error."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it too, and passes it on as SIGTERM
-    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGTERM, interrupt)
     try:
         sender.send(work(*arguments))
     except KeyboardInterrupt:
@@ -65,11 +65,6 @@ def _answer(sender: Connection, work: Callable[..., object], *arguments: object)
     except Exception as error:  # one run's end, whatever it is, is not the comparison's
         traceback.print_exc()
         sender.send(_unforeseen(error))
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    raise KeyboardInterrupt
 
 
 def _died(status: int | None) -> StageFailedError:
