@@ -50,10 +50,7 @@ def choose(text: str) -> Chosen:
     Raises:
         StudyError: There is no such study or trial, or it has no result.
     """
-    path, _, name = text.rstrip("/").rpartition("/")
-    if any(map(is_study, places_of(text))):
-        path, name = text, BEST
-    folder = _folder(path, text)
+    folder, name = _located(text)
     study = open_study(kept(folder))
     number = _number(study, name, text)
     trial = next(trial for trial in study.trials if trial.number == number)
@@ -78,16 +75,18 @@ def places_of(head: str) -> tuple[Path, Path]:
     return Path(head).expanduser(), Path(SweepConfig().folder) / head
 
 
-def _folder(path: str, text: str) -> Path:
-    candidates = places_of(path)
-    found = next((candidate for candidate in candidates if path and is_study(candidate)), None)
+def _located(text: str) -> tuple[Path, str]:
+    """Returns the study's folder, and which of its trials is meant."""
+    head, _, name = text.rstrip("/").rpartition("/")
+    candidates = [(path, BEST) for path in places_of(text)] + [(path, name) for path in places_of(head) if head]
+    found = next(((path, which) for path, which in candidates if is_study(path)), None)
     if found is None:
         raise StudyError(
-            f"'{text}' names no trial of a study: there is none in {' or '.join(map(str, candidates))}",
+            f"'{text}' names no trial of a study: there is none in {' or '.join(map(str, places_of(head)))}",
             "A trial is a study's folder, a slash, and the trial's number",
             f"Use studies/NAME/12, or studies/NAME/{BEST}.",
         )
-    return found.absolute()
+    return found[0].absolute(), found[1]
 
 
 def _number(study: Study, name: str, text: str) -> int:
