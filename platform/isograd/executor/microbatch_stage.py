@@ -138,8 +138,7 @@ class MicrobatchStage:
         if max_norm:
             self._clip(max_norm)
         for piece in self.pieces:
-            piece.learner.optimizer.step()
-            piece.learner.optimizer.zero_grad(set_to_none=True)
+            piece.learner.update_weights()
 
     def _clip(self, max_norm: float) -> None:
         """Scales the gradients of all stages by one number, so that their common norm is at most ``max_norm``."""
@@ -157,7 +156,7 @@ class MicrobatchStage:
 
     def _count(self, feature: Tensor, target: Tensor) -> None:
         learner = self.pieces[-1].learner
-        with learner.autocast():
+        with learner.computing():
             prediction = learner.module.predict(feature)
         correct = None if prediction is None else learner.task.num_correct(prediction, target)
         self._meter.add(target.shape[0], None, correct)

@@ -138,7 +138,7 @@ class Piece(nn.Module):
         """
         if not self.is_first:
             value = _Received.apply(value, self.channels_last)
-        with self.learner.autocast():
+        with self.learner.computing():
             found = self.module(value)
         return found if self.is_last else _Sent.apply(found, self.channels_last)
 
@@ -154,7 +154,7 @@ class Piece(nn.Module):
             prediction: What the last piece returned, (B, ...).
             target: (B, ...).
         """
-        with self.learner.autocast():
+        with self.learner.computing():
             return self.module.objective(prediction, target, None)
 
     def weights(self) -> list[nn.Parameter]:

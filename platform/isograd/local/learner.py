@@ -1,11 +1,14 @@
 """A local module with all it needs to learn: device, precision, optimizer."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
 
 from isograd.errors import ConfigError
+from isograd.local.convolution import Subsampled, replace_overrunning
 from isograd.local.message import Message
 from isograd.local.module import LocalModule
 from isograd.local.nonfinite import FiniteLoss
@@ -47,6 +50,8 @@ class Learner:
         num_epochs: Length of the run, for the schedule.
         task: Counts what the module's head predicts rightly.
         seed: Of the run; dropout draws from the stream (seed, "noise", step, module).
+        subsampled: On a CPU, what keeps oneDNN from overrunning its workspace in convolutions called as functions.
+        keeps_subsampled: Whether it stays where the first step called none.
     """
 
     module: LocalModule
@@ -59,10 +64,26 @@ class Learner:
     seed: int
     task: Task
     finite: FiniteLoss = field(default_factory=FiniteLoss)
+    subsampled: Subsampled | None = None
+    keeps_subsampled: bool = True
 
-    def autocast(self) -> torch.autocast:
-        """Returns the context in which the forward pass and the loss run."""
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision.dtype == "bfloat16")
+    @contextmanager
+    def computing(self) -> Iterator[None]:
+        """The context in which the forward pass and the loss run."""
+        autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision.dtype == "bfloat16")
+        with autocast, self.subsampled or nullcontext():
+            yield
+
+    def update_weights(self) -> None:
+        """Lets the optimizer take a step with the gradients that there are, and clears them.
+
+        The first step shows whether the module calls a convolution as a function that has to subsample first; where
+        it does not, later steps do without the look at every call of torch (some percent of a small module's time).
+        """
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.subsampled is not None and not self.keeps_subsampled and not self.subsampled.num_replaced:
+            self.subsampled = None
 
     def set_lr(self, epoch: int) -> None:
         """Gives the optimizer the learning rate of ``epoch`` (from 1)."""
@@ -105,12 +126,18 @@ def make_learner(
     module.to(device, dtype=torch.float64 if precision.dtype == "float64" else torch.float32)
     if precision.channels_last:
         module.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    is_on_cpu = device.type == "cpu"
+    has_own_convolutions = is_on_cpu and replace_overrunning(module)
     built = _optimizer(optimizer, module)
     if precision.compile:
         module.trunk.compile()
         module.objective.compile()
         module.cascade.compile()
-    return Learner(module, built, optimizer.lr, schedule, num_epochs, precision, device, seed, task)
+    return Learner(
+        *(module, built, optimizer.lr, schedule, num_epochs, precision, device, seed, task),
+        subsampled=Subsampled() if is_on_cpu else None,
+        keeps_subsampled=has_own_convolutions or precision.compile,  # compiled code is made for the one or the other
+    )
 
 
 def set_lr_factor(module: nn.Module, factor: float) -> None:

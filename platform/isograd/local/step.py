@@ -67,7 +67,7 @@ class Step:
         if self._window.sends or any(self._window.passes.values()):
             self._input = self._input.detach().requires_grad_()
         self._input_version = self._input._version
-        with learner.autocast():
+        with learner.computing():
             self._feature = self.module(self._input)
         self._output = self._feature.detach()
         self._output_version = self._output._version
@@ -128,8 +128,7 @@ class Step:
             learner.finite.check(loss, self.module.name, self._message.step)
         if learner.precision.clip_norm:
             torch.nn.utils.clip_grad_norm_(self.module.parameters(), learner.precision.clip_norm)
-        learner.optimizer.step()
-        learner.optimizer.zero_grad(set_to_none=True)
+        learner.update_weights()
         return Outcome(loss, self._prediction)
 
     def _recording(self, work: Work, part: int = 0) -> AbstractContextManager[None]:
@@ -138,7 +137,7 @@ class Step:
     def _gradient_of(self, objective: Objective) -> Tensor | None:
         """Trains an objective's own weights; returns the gradient of its loss with respect to h_k."""
         leaf = self._feature.detach().requires_grad_(self._feature.requires_grad)
-        with self._learner.autocast():
+        with self._learner.computing():
             outcome = objective(leaf, self._target, self._message.pixels)
         if self._prediction is None and outcome.prediction is not None:
             self._prediction = outcome.prediction.detach()
@@ -174,14 +173,14 @@ class Step:
 @torch.no_grad()
 def predict_step(learner: Learner, message: Message) -> Tensor:
     """Runs a module's units without gradient and returns h_k; the module must be in evaluation mode."""
-    with learner.autocast():
+    with learner.computing():
         return learner.module(learner.input(message))
 
 
 @torch.no_grad()
 def predict_head(learner: Learner, feature: Tensor) -> Tensor | None:
     """Returns the prediction, (B, Y), of a module's auxiliary network on h_k, or None where it makes none."""
-    with learner.autocast():
+    with learner.computing():
         return learner.module.predict(feature)
 
 
