@@ -4,6 +4,7 @@ import hashlib
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -47,18 +48,16 @@ class Sent:
 
 @dataclass(frozen=True)
 class Arrived:
-    """That the compute thread of ``stage`` has a message, for which it has waited, with the tensors it holds."""
+    """That the compute thread of ``stage`` has a message, with the tensors it holds."""
 
     stage: int
     step: int
-    at_s: float
-    waited_s: float
     tensors: dict[str, Described]
 
 
 @dataclass(frozen=True)
 class Script:
-    """What the first stage sends; the receiver holds each message for ``number`` ms."""
+    """What the first stage sends."""
 
     values: Sequence[Any]
 
@@ -76,15 +75,17 @@ class Answering(UpwardExchange):
 
 
 class ScriptedStage(Stage):
-    """Sends what it is told, or describes what arrives and sends the value up again."""
+    """Sends what it is told, or describes what arrives and sends the value up again.
 
-    def __init__(self, index: int, device: torch.device) -> None:
+    It keeps a message that has a ``number`` until the file ``gate`` exists.
+    """
+
+    def __init__(self, index: int, device: torch.device, gate: Path) -> None:
         super().__init__(index, [], Nowhere(), device=device)
         self.upward = Answering(index, Routes(), device)
-        self._free_s = 0.0
+        self._gate = gate
 
     def run(self, messages: Iterable[Message]) -> Iterator[Any]:
-        self._free_s = time.perf_counter()
         for message in messages:
             yield from self._receive(message) if self.index else self._tell(message)
         self.outbox.close()
@@ -100,14 +101,13 @@ class ScriptedStage(Stage):
 
     def _receive(self, message: Message) -> Iterator[Any]:
         yield self._arrived(message.step, message.tensors)
-        time.sleep(message.number / 1e3)
+        while message.number and not self._gate.exists():
+            time.sleep(0.01)
         if message.kind is Kind.TEST:
             self.upward.links[self.index - 1].send(Upward(gradient_key(0), message.step, message.tensors))
-        self._free_s = time.perf_counter()
 
     def _arrived(self, step: int, tensors: Mapping[str, Tensor]) -> Arrived:
-        now_s = time.perf_counter()
-        return Arrived(self.index, step, now_s, now_s - self._free_s, described(tensors))
+        return Arrived(self.index, step, described(tensors))
 
 
 @dataclass(frozen=True)
@@ -115,9 +115,10 @@ class ScriptedBuilder:
     """Builds a scripted stage in its actor."""
 
     index: int
+    gate: Path
 
     def __call__(self, device: torch.device) -> Stage:
-        return ScriptedStage(self.index, device)
+        return ScriptedStage(self.index, device, self.gate)
 
 
 def _mapping(address: int) -> str:

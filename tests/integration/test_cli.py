@@ -19,7 +19,6 @@ QUICK = ("model.width=8", "train.epochs=2", "executor.device=cpu")
 
 @pytest.mark.long
 def test_the_main_job_learns_digits_on_a_ray_of_its_own(tmp_path: Path) -> None:
-    started_s = time.monotonic()
     done = subprocess.run(
         [sys.executable, "-m", "isograd.cli", "train", "run_name=main"],
         cwd=tmp_path,
@@ -28,7 +27,6 @@ def test_the_main_job_learns_digits_on_a_ray_of_its_own(tmp_path: Path) -> None:
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    assert time.monotonic() - started_s < 60
     folder = tmp_path / "runs" / "main"
     result = json.loads((folder / "result.json").read_text())
     assert result["test_error"] <= 0.025

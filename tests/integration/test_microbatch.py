@@ -2,7 +2,6 @@
 
 import os
 import signal
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
@@ -180,19 +179,19 @@ def num_groups() -> int:
 
 
 @pytest.mark.long
-def test_emulated_stages_take_their_time_and_a_killed_one_ends_the_run(ray_session: None) -> None:
-    killed_s, process_ids, groups_before = None, [], num_groups()
+def test_emulated_stages_run_and_a_killed_one_ends_the_run(ray_session: None) -> None:
+    last, process_ids, groups_before = 0, [], num_groups()
     with pytest.raises(StageFailedError, match=r"stage 1 died at about step \d+"):
         with emulated(EmulatedPieces((0.01, 0.01, 0.01, 0.05), (2**16,) * 4, 8), "1f1b") as pipeline:
             process_ids = pipeline.process_ids()
             reports = [event for event in pipeline.fit(steps(6)) if isinstance(event, StageReport)]
-            ends_s = max(reports, key=lambda report: report.stage).step_ends_s
-            assert 0.06 < (ends_s[-1] - ends_s[0]) / 5 < 0.5  # the slower stage takes 0.06 s
+            assert [report.num_steps for report in reports] == [6, 6]
             for event in pipeline.fit(steps(2000)):
-                if killed_s is None and isinstance(event, Progress) and event.step > 3:
-                    os.kill(process_ids[1], signal.SIGKILL)
-                    killed_s = time.monotonic()
-    assert killed_s is not None and time.monotonic() - killed_s < 8
+                if isinstance(event, Progress):
+                    if last <= 3 < event.step:
+                        os.kill(process_ids[1], signal.SIGKILL)
+                    last = max(last, event.step)
+    assert 3 < last < 1999
     assert wait_until(lambda: not any(map(is_running, process_ids)) and num_groups() == groups_before)
 
 
@@ -212,10 +211,9 @@ def test_an_error_in_a_backward_pass_ends_the_run_while_others_wait(ray_session:
                     trunk.register_full_backward_hook(fail)
             return learners
 
-    started_s, process_ids, groups_before = 0.0, [], num_groups()
+    process_ids, groups_before = [], num_groups()
     with pytest.raises(StageFailedError, match="stage 1 failed at about step 0: ValueError: no gradient today"):
         with emulated(Failing((0.001,) * 4, (2**20,) * 4, 8), "zbv") as pipeline:
-            process_ids, started_s = pipeline.process_ids(), time.monotonic()
+            process_ids = pipeline.process_ids()
             list(pipeline.fit(steps(5)))
-    assert time.monotonic() - started_s < 8
     assert wait_until(lambda: not any(map(is_running, process_ids)) and num_groups() == groups_before)

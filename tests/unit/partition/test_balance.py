@@ -2,7 +2,6 @@
 
 import itertools
 import random
-import time
 from collections.abc import Iterator, Sequence
 
 import pytest
@@ -82,9 +81,9 @@ def test_the_error_says_what_would_be_needed() -> None:
         balanced([Piece(1.0, state_bytes=3 * 2**20)] * 4, 2, Limits((1.0, 1.0), memory_bytes=2**20))
 
 
-def test_a_deep_network_takes_a_moment() -> None:
+def test_a_deep_network_can_be_balanced() -> None:
     draw = random.Random(0)
     pieces = [Piece(draw.random(), 0.2 * draw.random()) for _ in range(56)]
-    before_s = time.perf_counter()
-    balanced(pieces, 16, Limits((1.0,) * 4))
-    assert time.perf_counter() - before_s < 15
+    found = balanced(pieces, 16, Limits((1.0,) * 4))
+    seconds = sum(piece.seconds for piece in pieces)
+    assert len(found.ends) == 16 and seconds / 4 <= found.period_s < seconds / 2
