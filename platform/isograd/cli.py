@@ -63,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     plan.add_argument("--counted", action="store_true", help="only what can be counted: no timing, no forecast")
     plan.add_argument("--fresh", action="store_true", help="forget what was measured earlier")
     prepare = _verb(verbs, "prepare", _prepare, "turn a data set into Parquet files")
-    prepare.add_argument("dataset", help="cifar10, cifar100, svhn, stl10, imagenet or imagefolder")
+    prepare.add_argument("dataset", help="cifar10, cifar100, svhn, stl10, imagenet or image_folder")
     prepare.add_argument("--root", type=Path, required=True, help="where the data set's own files are, or go to")
     prepare.add_argument("--output", type=Path, required=True, help="folder for the Parquet files")
     prepare.add_argument("--download", action="store_true", help="let torchvision download the data set into ROOT")

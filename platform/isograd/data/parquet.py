@@ -1,13 +1,12 @@
 """Images stored as Parquet, in the layout of the Hugging Face hub.
 
-A folder, or its subfolder ``data``, holds ``train-*.parquet`` and ``test-*.parquet`` (or ``validation-*``) with the
-columns ``image``, struct<bytes: binary, path: string> of encoded images, and ``label``, integers. The row of an image
-*in its split*, counted from 0 over the files in the order of their names, is its index everywhere in the platform.
+A folder holds the files of a training split and of one to test on; :mod:`isograd.data.shards` says where and under
+which names. They have a column of encoded images, struct<bytes: binary, path: string> or plain binary, and one of
+classes, numbers or names (:mod:`isograd.data.labels`). The row of an image *in its split*, counted from 0 over the
+files in the order of their names, is its index everywhere in the platform.
 """
 
-import io
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -17,57 +16,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from PIL import Image, UnidentifiedImageError
 
+from isograd.data import labels
+from isograd.data.columns import check_agree, check_columns
+from isograd.data.images import decode, undecodable
+from isograd.data.shards import Shards, find_shards
+from isograd.data.windows import RowGroup
 from isograd.errors import DataError
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-PREFIXES = {"test": ("test", "validation")}  # where another split may lie
-MODES = {1: "L", 3: "RGB"}  # channels -> mode of PIL
-
-
-@dataclass(frozen=True)
-class RowGroup:
-    """The unit in which Parquet is read.
-
-    Attributes:
-        file: Path of the file.
-        number: Position of the row group within the file.
-        first: Row of the split at which it begins.
-        num_rows: Rows in it.
-    """
-
-    file: str
-    number: int
-    first: int
-    num_rows: int
-
-
-@dataclass(frozen=True)
-class Window:
-    """Some row groups whose rows are permuted together: one task.
-
-    Attributes:
-        groups: The row groups, in the order of the epoch.
-        seed: Of the permutation of the rows; None keeps their order.
-        skip: Rows at the start that are left out.
-    """
-
-    groups: tuple[RowGroup, ...]
-    seed: int | None = None
-    skip: int = 0
-
-    @property
-    def num_rows(self) -> int:
-        """Rows before any are skipped."""
-        return sum(group.num_rows for group in self.groups)
-
-    def order(self) -> np.ndarray:
-        """Returns the places of the kept rows among all rows of the window, in the order of the epoch."""
-        rows = np.arange(self.num_rows)
-        return (rows if self.seed is None else np.random.default_rng(self.seed).permutation(rows))[self.skip :]
 
 
 @dataclass(frozen=True)
@@ -80,6 +38,7 @@ class ParquetSplit:
         row_groups: Rows of each row group, one tuple a file.
         image_column: Column of the encoded images.
         label_column: Column of the classes.
+        names: Of the classes in the order of their numbers, where labels are text; else none.
     """
 
     name: str
@@ -87,6 +46,7 @@ class ParquetSplit:
     row_groups: tuple[tuple[int, ...], ...]
     image_column: str = "image"
     label_column: str = "label"
+    names: tuple[str, ...] = ()
 
     @property
     def num_rows(self) -> int:
@@ -117,24 +77,57 @@ class ParquetSplit:
     def read(self, group: RowGroup) -> tuple[pa.ChunkedArray, np.ndarray]:
         """Returns the encoded images of a row group, and its labels (N,) int64. Raises DataError where it is damaged.
 
-        ``images[i].as_py()`` is the bytes of one image; no image is copied before.
+        ``images[i].as_py()`` is the bytes of one image, None where there are none; no image is copied before.
         """
-        columns = [f"{self.image_column}.bytes", self.label_column]  # not image.path, which nothing needs
         try:
-            table = pq.ParquetFile(group.file).read_row_group(group.number, columns=columns)
+            with pq.ParquetFile(group.file) as file:
+                is_struct = pa.types.is_struct(file.schema_arrow.field(self.image_column).type)
+                image = f"{self.image_column}.bytes" if is_struct else self.image_column  # image.path is of no use
+                table = file.read_row_group(group.number, columns=[image, self.label_column])
         except (pa.ArrowException, OSError) as error:
             raise unreadable(group.file, error) from error
-        images = pc.call_function("struct_field", [table.column(self.image_column)], pc.StructFieldOptions(["bytes"]))
-        return images.cast(pa.large_binary()), table.column(self.label_column).to_numpy().astype(np.int64)
+        images = table.column(self.image_column)
+        if is_struct:
+            images = pc.call_function("struct_field", [images], pc.StructFieldOptions(["bytes"]))
+        numbers = labels.numbers_of(table.column(self.label_column), self.names)
+        return images.cast(pa.large_binary()), labels.to_numpy(numbers)
+
+    def read_labels(self) -> pa.ChunkedArray:
+        """Returns all classes as int64, null where there is none. Raises DataError where a file is damaged."""
+        columns = [labels.numbers_of(_labels_of(file, self.label_column), self.names) for file in self.files]
+        return pa.chunked_array([chunk for column in columns for chunk in column.chunks], type=pa.int64())
+
+
+def find_splits(
+    folder: str | Path, test_split: str, image_column: str = "image", label_column: str = "label"
+) -> tuple[ParquetSplit, ParquetSplit]:
+    """Returns the split ``train`` and the one to test on; arguments as of :func:`find_split`.
+
+    Raises:
+        DataError: What :func:`find_split` raises, or the two are not of one data set: they lie in different
+            configurations, or mean different classes by the same number.
+    """
+    folder = Path(folder)
+    found = {split: find_shards(folder, split) for split in ("train", test_split)}
+    places = [shards.place for shards in found.values()]
+    if len(set(places)) > 1:
+        raise DataError(
+            f"the train split lies in {places[0]}, the {test_split} split in {places[1]}",
+            "They may be splits of different data sets",
+            f"Use data.path={places[0]}, and put the split to test on there.",
+        )
+    train = _split(found["train"], "train", image_column, label_column)
+    test = _split(found[test_split], test_split, image_column, label_column, train)
+    return train, test
 
 
 def find_split(
     folder: str | Path, split: str, image_column: str = "image", label_column: str = "label"
 ) -> ParquetSplit:
-    """Returns where the rows of ``split`` lie; reads the footers of its files, and nothing else.
+    """Returns where the rows of ``split`` lie; reads the footers of its files, and labels where they are text.
 
     Args:
-        folder: Holds the files, or has a subfolder ``data`` that does.
+        folder: Holds the files; see :mod:`isograd.data.shards`.
         split: ``train``, ``test`` (also found as ``validation-*``), or another prefix of file names.
         image_column: Name of the column of images; the hub's cifar10 calls it ``img``.
         label_column: Name of the column of classes.
@@ -142,37 +135,42 @@ def find_split(
     Raises:
         DataError: There is no such folder, file, column or row, a shard is missing, or a column has another type.
     """
-    files = _files(Path(folder), split)
-    _check_complete(files)
-    counts = tuple(_row_groups(file, image_column, label_column) for file in files)
+    return _split(find_shards(Path(folder), split), split, image_column, label_column)
+
+
+def _split(
+    shards: Shards, split: str, image_column: str, label_column: str, train: ParquetSplit | None = None
+) -> ParquetSplit:
+    """Returns the split that the shards are; one to test on has the classes of ``train``."""
+    files = tuple(map(str, shards.files))
+    opened = [_opened(file) for file in files]
+    for file, (_, schema) in zip(files, opened, strict=True):
+        check_columns(file, schema, image_column, label_column)
+    counts = tuple(
+        tuple(metadata.row_group(number).num_rows for number in range(metadata.num_row_groups))
+        for metadata, _ in opened
+    )
     if not sum(map(sum, counts)):
         raise DataError(
-            f"the {split} split in {files[0].parent} has 0 rows in {len(files)} files",
+            f"the {split} split in {Path(files[0]).parent} has 0 rows in {len(files)} files",
             "There is nothing to train or test on",
             "Prepare the data set again.",
         )
-    return ParquetSplit(split, tuple(map(str, files)), counts, image_column, label_column)
+    schemas = {file: schema for file, (_, schema) in zip(files, opened, strict=True)}
+    if train is not None:
+        schemas = {train.files[0]: _opened(train.files[0])[1]} | schemas
+    check_agree(schemas, label_column)
+    made = ParquetSplit(split, files, counts, image_column, label_column)
+    return replace(made, names=_names(made, train)) if labels.is_text(opened[0][1].field(label_column).type) else made
 
 
-def cut_windows(groups: Sequence[RowGroup], num_rows: int) -> list[Window]:
-    """Strings row groups together until there are ``num_rows``, then begins the next window; the last is smaller."""
-    windows, part = [], []
-    for group in groups:
-        part.append(group)
-        if sum(member.num_rows for member in part) >= num_rows:
-            windows.append(Window(tuple(part)))
-            part = []
-    return [*windows, Window(tuple(part))] if part else windows
-
-
-def skip_rows(windows: Sequence[Window], num_rows: int) -> list[Window]:
-    """Drops the windows that lie before row ``num_rows`` of the epoch, and the rows before it in the first one kept."""
-    kept = []
-    for window in windows:
-        if num_rows < window.num_rows:
-            kept.append(replace(window, skip=num_rows))
-        num_rows = max(num_rows - window.num_rows, 0)
-    return kept
+def _names(split: ParquetSplit, train: ParquetSplit | None) -> tuple[str, ...]:
+    columns = [_labels_of(file, split.label_column) for file in split.files]
+    if train is None:
+        return tuple(sorted({name for column in columns for name in labels.names_in(column)}))
+    for column in columns:
+        labels.refuse_unknown(split.name, column, train.names)
+    return train.names
 
 
 def check_labels(split: ParquetSplit, num_classes: int) -> np.ndarray:
@@ -181,51 +179,28 @@ def check_labels(split: ParquetSplit, num_classes: int) -> np.ndarray:
     Raises:
         DataError: A label is null, or not in [0, num_classes).
     """
-    labels = [_labels_of(file, split.label_column) for file in split.files]
-    column = pa.chunked_array([chunk for part in labels for chunk in part.chunks], type=pa.int64())
+    column = split.read_labels()
     if column.null_count:
         index = column.to_pylist().index(None)
         raise _bad_label(split, index, "has no label", "Every image needs a class", "Remove the row, or label it.")
-    values = column.to_numpy()
+    values = labels.to_numpy(column)
     wrong = np.flatnonzero((values < 0) | (values >= num_classes))
     if wrong.size:
         value = int(values[wrong[0]])
+        label = f"label {value}" + (f" ('{split.names[value]}')" if split.names else "")
         raise _bad_label(
             split,
             int(wrong[0]),
-            f"has label {value}, not one of 0 to {num_classes - 1}",
-            f"The classifier has num_classes={num_classes} outputs; {wrong.size} of {values.size} labels are outside",
-            "Use a labelled split: the hub marks hidden labels with -1."
+            f"has {label}, not one of 0 to {num_classes - 1}",
+            f"The classifier has data.num_classes={num_classes} outputs; {wrong.size} of {values.size} labels are "
+            "outside",
+            "Use a labelled split, such as data.test_split=validation: the hub marks hidden labels with -1."
             if value == -1
-            else f"Set num_classes={int(values.max()) + 1} if the labels are right.",
+            else f"Use data.num_classes={int(values.max()) + 1} if the labels are right."
+            if value > 0
+            else "Number the classes from 0.",
         )
     return values
-
-
-def decode(data: bytes, channels: int) -> np.ndarray:
-    """Returns the pixels of one encoded image, (C, H, W) uint8, converted to grey (C = 1) or RGB (C = 3).
-
-    Raises:
-        Exception: Whatever PIL raises on a corrupt image; callers know the row, see :func:`corrupt`.
-    """
-    return to_pixels(Image.open(io.BytesIO(data)), channels)
-
-
-def to_pixels(image: Image.Image, channels: int) -> np.ndarray:
-    """Returns the pixels of an opened image, (C, H, W) uint8, read-only."""
-    pixels = np.asarray(convert(image, channels))
-    return pixels.reshape(1, *pixels.shape) if channels == 1 else pixels.transpose(2, 0, 1)
-
-
-def convert(image: Image.Image, channels: int) -> Image.Image:
-    """Returns the image in grey (1 channel) or RGB (3). Raises DataError for other numbers of channels."""
-    if channels not in MODES:
-        raise DataError(
-            f"images of {channels} channels are asked for",
-            "They are decoded to grey or RGB",
-            "Use data.image_shape=[C,H,W] with C of 1 or 3.",
-        )
-    return image if image.mode == MODES[channels] else image.convert(MODES[channels])
 
 
 def load_images(split: ParquetSplit, image_size: tuple[int, int, int], num_classes: int) -> "tuple[Tensor, Tensor]":
@@ -260,20 +235,37 @@ def load_images(split: ParquetSplit, image_size: tuple[int, int, int], num_class
 
 def corrupt(split: ParquetSplit, index: int, cause: Exception) -> DataError:
     """Returns the error for an image that cannot be decoded."""
-    unknown = isinstance(cause, UnidentifiedImageError)  # its text is the address of a buffer
     return DataError(
-        f"the image in {split.where(index)} cannot be decoded ({'no known format' if unknown else cause})",
+        f"the image in {split.where(index)} cannot be decoded ({undecodable(cause)})",
         "Leaving it out would change every batch after it, unseen",
         "Replace or remove that row, or prepare the data set again.",
     )
 
 
-def wrong_size(found: tuple[int, ...], expected: tuple[int, ...]) -> DataError:
-    """Returns the error for an image that is (H, W) ``found`` where ``expected`` is needed; see :func:`at_row`."""
+def no_bytes(split: ParquetSplit, index: int) -> DataError:
+    """Returns the error for a row that holds no image, and says where its image may be."""
+    path = _path_of(split, index)
+    if path is None:
+        return DataError(
+            f"the image in {split.where(index)} cannot be decoded (its bytes are null)",
+            "Leaving it out would change every batch after it, unseen",
+            "Replace or remove that row, or prepare the data set again.",
+        )
     return DataError(
-        f"an image is {found[0]}x{found[1]}, not {expected[0]}x{expected[1]}",
+        f"the image in {split.where(index)} cannot be decoded (its bytes are null, it has only a path, '{path}')",
+        "Images are read from the Parquet files, which may lie on another machine than what a path leads to",
+        "Store the bytes: run `isograd prepare image_folder` on the files, or let the library `datasets` embed them "
+        "(Dataset.push_to_hub does).",
+    )
+
+
+def wrong_size(found: tuple[int, ...], expected: tuple[int, ...]) -> DataError:
+    """Returns the error for an image that is (C, H, W) ``found`` where ``expected`` is needed; see :func:`at_row`."""
+    return DataError(
+        f"an image is {found[1]}x{found[2]}, not {expected[1]}x{expected[2]}",
         "Images of a batch must have one size, and nothing resizes them here",
-        "Use data.image_shape=[C,H,W] with the stored size, or data.loading=stream data.crop=random, which resizes.",
+        "Use data.loading=stream data.crop=random, which resizes; or, where all images have this size, "
+        f"data.image_shape=[{','.join(map(str, found))}].",
     )
 
 
@@ -289,93 +281,45 @@ def unreadable(file: str | Path, cause: Exception) -> DataError:
     )
 
 
-def _decode_row(split: ParquetSplit, index: int, data: bytes, image_size: tuple[int, int, int]) -> np.ndarray:
+def _decode_row(split: ParquetSplit, index: int, data: bytes | None, image_size: tuple[int, int, int]) -> np.ndarray:
+    if data is None:
+        raise no_bytes(split, index)
     try:
         pixels = decode(data, image_size[0])
-    except DataError:
-        raise
+    except DataError as error:
+        raise at_row(split, index, error) from error
     except Exception as error:  # PIL's decoders raise OSError, SyntaxError, ValueError, struct.error, IndexError ...
         raise corrupt(split, index, error) from error
     if pixels.shape != image_size:
-        raise at_row(split, index, wrong_size(pixels.shape[1:], image_size[1:]))
+        raise at_row(split, index, wrong_size(pixels.shape, image_size))
     return pixels
 
 
-def _files(folder: Path, split: str) -> list[Path]:
-    folder = folder.expanduser().resolve()  # a Ray worker has another working directory
-    if not folder.is_dir():
-        raise DataError(
-            f"there is no folder {folder}",
-            f"The {split} split is read from it",
-            "Use data.path=FOLDER with the folder that holds its Parquet files, or make one with `isograd prepare`.",
-        )
-    prefixes = PREFIXES.get(split, (split,))
-    for prefix in prefixes:
-        for place in (folder, folder / "data"):
-            if files := sorted(place.glob(f"{prefix}-*.parquet")):
-                return files
-    names = sorted(path.name for place in (folder, folder / "data") for path in place.glob("*"))
-    raise DataError(
-        f"there is no {' or '.join(f'{prefix}-*.parquet' for prefix in prefixes)} in {folder} or its subfolder data",
-        f"The {split} split is read from such files; found: {', '.join(names[:6]) or 'nothing'}"
-        f"{' ...' if len(names) > 6 else ''}",
-        "Name the files so, or run `isograd prepare`.",
-    )
-
-
-def _check_complete(files: list[Path]) -> None:
-    """Raises DataError where names such as ``train-00001-of-00005`` say that shards are missing or of two sets."""
-    parts = [match.groups() for file in files if (match := re.search(r"-(\d+)-of-(\d+)\.parquet$", file.name))]
-    if not parts:
-        return
-    totals = sorted({int(total) for _, total in parts})
-    if len(totals) == 1 and len(parts) == totals[0]:
-        return
-    raise DataError(
-        f"{files[0].parent} holds {len(parts)} shards {files[0].name.split('-')[0]}-*, "
-        f"whose names promise {' and '.join(map(str, totals))}",
-        "Rows would be missing, or occur twice",
-        "Complete the download." if len(totals) == 1 else f"Keep one set of shards, such as -of-{totals[-1]:05d}.",
-    )
-
-
-def _row_groups(file: Path, image_column: str, label_column: str) -> tuple[int, ...]:
+def _opened(file: str | Path) -> tuple[pq.FileMetaData, pa.Schema]:
     try:
         with pq.ParquetFile(file) as parquet:
-            metadata, schema = parquet.metadata, parquet.schema_arrow
+            return parquet.metadata, parquet.schema_arrow
     except (pa.ArrowException, OSError) as error:
         raise unreadable(file, error) from error
-    for option, column, fits, wanted in (
-        ("image_column", image_column, _is_image, "struct<bytes: binary, path: string>"),
-        ("label_column", label_column, pa.types.is_integer, "an integer"),
-    ):
-        if column not in schema.names:
-            raise DataError(
-                f"{file} has no column '{column}'",
-                f"Its columns are: {', '.join(schema.names)}",
-                f"Use data.{option}=NAME with one of them.",
-            )
-        if not fits(schema.field(column).type):
-            raise DataError(
-                f"column '{column}' of {file} is {schema.field(column).type}, not {wanted}",
-                "The hub's layout of image classification is expected",
-                f"Use data.{option}=NAME with another column ({', '.join(schema.names)}), or run `isograd prepare`.",
-            )
-    return tuple(metadata.row_group(number).num_rows for number in range(metadata.num_row_groups))
-
-
-def _is_image(kind: pa.DataType) -> bool:
-    return pa.types.is_struct(kind) and any(
-        field.name == "bytes" and (pa.types.is_binary(field.type) or pa.types.is_large_binary(field.type))
-        for field in kind
-    )
 
 
 def _labels_of(file: str, column: str) -> pa.ChunkedArray:
     try:
-        return pq.ParquetFile(file).read(columns=[column]).column(column).cast(pa.int64())
+        with pq.ParquetFile(file) as parquet:
+            return parquet.read(columns=[column]).column(column)
     except (pa.ArrowException, OSError) as error:
         raise unreadable(file, error) from error
+
+
+def _path_of(split: ParquetSplit, index: int) -> str | None:
+    group = next(group for group in split.groups if index < group.first + group.num_rows)
+    with pq.ParquetFile(group.file) as file:
+        kind = file.schema_arrow.field(split.image_column).type
+        if not (pa.types.is_struct(kind) and any(field.name == "path" for field in kind)):
+            return None
+        column = file.read_row_group(group.number, columns=[f"{split.image_column}.path"]).column(split.image_column)
+    row = column[index - group.first].as_py()
+    return None if row is None else row["path"]
 
 
 def _bad_label(split: ParquetSplit, index: int, what: str, why: str, mend: str) -> DataError:

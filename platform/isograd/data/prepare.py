@@ -6,9 +6,8 @@ where it stopped, and ends with the same bytes. ``dataset.json`` is written last
 """
 
 import hashlib
-import io
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -22,37 +21,15 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import Progress
 
-from isograd.data.parquet import to_pixels
+from isograd.data.images import GREY_MODES, open_image, to_pixels, undecodable
+from isograd.data.originals import SOURCES, ArrayImages, FileImages, open_original, source_name
 from isograd.errors import ConfigError, DataError
-from isograd.registry import Registry
 from isograd.seeding import derive
 
 ROWS_PER_GROUP = 1000
 NUM_THREADS = 4
 FOOTER = b"isograd"  # key of a shard's footer
 SUMMARY = "dataset.json"
-
-
-@dataclass(frozen=True)
-class PreparedSource:
-    """A data set that can be prepared: one row.
-
-    Attributes:
-        open: (root, split, download) -> a data set of torchvision, or an object with the same attributes: ``samples``,
-            pairs of path and class, or ``data``, uint8 (N, H, W), (N, H, W, 3) or (N, 3, H, W), with ``targets`` or
-            ``labels``; and ``classes``, unless the row has them.
-        splits: The splits, as they are called in the names of the shards.
-        classes: Names of the classes; empty: the data set's own.
-        downloads: Whether ``open`` can fetch it.
-    """
-
-    open: Callable[[Path, str, bool], Any]
-    splits: tuple[str, ...] = ("train", "test")
-    classes: tuple[str, ...] = ()
-    downloads: bool = True
-
-
-SOURCES: Registry[PreparedSource] = Registry("source")
 
 
 def prepare(name: str, root: Path, output: Path, *, download: bool = False, rows_per_shard: int = 10_000) -> Path:
@@ -75,7 +52,8 @@ def prepare(name: str, root: Path, output: Path, *, download: bool = False, rows
             data set.
         ConfigError: ``rows_per_shard`` is not positive.
     """
-    source, root, output = SOURCES.get(name), Path(root).expanduser(), Path(output).expanduser()
+    name, root, output = source_name(name), Path(root).expanduser(), Path(output).expanduser()
+    SOURCES.get(name)  # says which there are
     if rows_per_shard < 1:
         raise ConfigError(f"rows_per_shard={rows_per_shard} is not positive", "A shard holds rows", "Use 10000.")
     console, found = Console(stderr=True), _complete(output)
@@ -84,8 +62,14 @@ def prepare(name: str, root: Path, output: Path, *, download: bool = False, rows
             f"{output} already holds {name}, complete; its original is gone, and was not compared.", soft_wrap=True
         )
         return output
-    job = Job(name, output, _open(source, name, root, download), rows_per_shard)
+    job = Job(name, output, open_original(name, root, download), rows_per_shard)
     job.check_output()
+    for split, images in job.splits.items():
+        if left_out := images.left_out:
+            names = ", ".join(left_out[:5]) + (" ..." if len(left_out) > 5 else "")
+            console.print(
+                f"left out of {split}: {len(left_out)} files that are no images ({names})", soft_wrap=True, markup=False
+            )
     if found.get("fingerprint") == job.fingerprint:
         console.print(f"{output} already holds {name}, complete.", soft_wrap=True)
         return output
@@ -96,62 +80,6 @@ def prepare(name: str, root: Path, output: Path, *, download: bool = False, rows
             f"cannot write to {output} ({error})", f"The shards of {name} go there", "Use another output folder."
         ) from error
     return output
-
-
-@dataclass(frozen=True)
-class ArrayImages:
-    """Images held as an array: ``pixels`` (N, H, W) or (N, H, W, 3) uint8. Encoded as PNG, which loses nothing."""
-
-    pixels: np.ndarray
-    labels: np.ndarray
-    classes: list[str]
-
-    def encoded(self, row: int) -> tuple[bytes, str | None]:
-        """Returns the bytes of an image, and its path, if it has one."""
-        buffer = io.BytesIO()
-        Image.fromarray(np.ascontiguousarray(self.pixels[row])).save(buffer, "PNG")
-        return buffer.getvalue(), None
-
-    def identity(self) -> bytes:
-        """Returns what tells this split from others, on every machine: a hash of all pixels."""
-        return hashlib.blake2b(np.ascontiguousarray(self.pixels).data).digest()
-
-
-@dataclass(frozen=True)
-class FileImages:
-    """Images that lie in files, at ``paths`` below ``folder``; their bytes are kept."""
-
-    folder: Path
-    paths: list[str]
-    labels: np.ndarray
-    classes: list[str]
-
-    def encoded(self, row: int) -> tuple[bytes, str | None]:
-        """Returns the bytes of an image, and its path."""
-        return (self.folder / self.paths[row]).read_bytes(), self.paths[row]
-
-    def identity(self) -> bytes:
-        """Returns all paths, not the contents: a corrupt file may be replaced without starting anew."""
-        return "\n".join(self.paths).encode()
-
-
-def as_images(dataset: Any, classes: Sequence[str] = ()) -> ArrayImages | FileImages:
-    """Returns the images of a data set of torchvision; see :class:`PreparedSource` for what it must have."""
-    names = [name if isinstance(name, str) else ", ".join(name) for name in classes or dataset.classes]
-    names = [
-        f"{name} ({y})" if names.count(name) > 1 else name for y, name in enumerate(names)
-    ]  # ImageNet's two cranes
-    if hasattr(dataset, "samples"):
-        paths, labels = zip(*dataset.samples, strict=True)
-        folder = Path(getattr(dataset, "split_folder", dataset.root))  # ImageNet's root is the folder above
-        return FileImages(
-            folder, [Path(path).relative_to(folder).as_posix() for path in paths], np.array(labels, np.int64), names
-        )
-    pixels = np.asarray(dataset.data)
-    if pixels.shape[1] == 3:
-        pixels = pixels.transpose(0, 2, 3, 1)  # (N, H, W, 3)
-    labels = dataset.targets if hasattr(dataset, "targets") else dataset.labels
-    return ArrayImages(pixels, np.array(labels, np.int64), names)
 
 
 @dataclass(frozen=True)
@@ -170,7 +98,7 @@ class Statistics:
     def of(cls, image: Image.Image) -> "Statistics":
         """Returns those of one image."""
         pixels = to_pixels(image, 3).reshape(3, -1).astype(np.int64)
-        shape = (1 if image.mode == "L" else 3, image.height, image.width)
+        shape = (1 if image.mode in GREY_MODES else 3, image.height, image.width)
         return cls(np.array([pixels.shape[1], *pixels.sum(1), *np.square(pixels).sum(1)]), frozenset([shape]))
 
     def __add__(self, other: "Statistics") -> "Statistics":
@@ -278,15 +206,16 @@ class Job:
         path = None
         try:
             data, path = self.splits[split].encoded(row)
-            image = Image.open(io.BytesIO(data))
-            image.load()
+            return {"bytes": data, "path": path}, Statistics.of(open_image(data))
+        except DataError as error:
+            where = f"image {path or row} of the {split} split of {self.name}"
+            raise DataError(f"{where} cannot be used: {error.what}", error.why, error.mend) from error
         except Exception as error:
             raise DataError(
-                f"image {path or row} of the {split} split of {self.name} cannot be decoded ({error})",
+                f"image {path or row} of the {split} split of {self.name} cannot be decoded ({undecodable(error)})",
                 "Training would fail at it",
                 "Replace it by an intact copy and call prepare again; complete shards are kept.",
             ) from error
-        return {"bytes": data, "path": path}, Statistics.of(image)
 
     def _schema(self) -> pa.Schema:
         """Returns the columns, and what the library `datasets` of the hub wants to know about them."""
@@ -312,45 +241,6 @@ class Job:
         partial.replace(self.output / SUMMARY)
 
 
-def _open(source: PreparedSource, name: str, root: Path, download: bool) -> dict[str, ArrayImages | FileImages]:
-    by_hand = f"Fetch the original of {name} yourself, and set the root to its folder."
-    if download and not source.downloads:
-        raise DataError(f"{name} cannot be downloaded", "Nobody offers it without an account", by_hand)
-    mend = "Use download=True." if source.downloads and not download else by_hand
-    if not download and not root.is_dir():
-        raise DataError(f"there is no folder {root}", f"The original of {name} is read from it", mend)
-    splits = {}
-    for split in source.splits:
-        try:
-            splits[split] = as_images(source.open(root, split, download), source.classes)
-        except Exception as error:  # torchvision lets through whatever its many parsers raise
-            raise DataError(
-                f"cannot open the {split} split of {name} in {root} ({error})",
-                "It is not there, or not as torchvision expects it",
-                mend,
-            ) from error
-        _check(name, split, splits)
-    return splits
-
-
-def _check(name: str, split: str, splits: dict[str, ArrayImages | FileImages]) -> None:
-    images, classes = splits[split], splits["train"].classes
-    if differing := sorted(set(images.classes) ^ set(classes)):
-        raise DataError(
-            f"the splits of {name} differ in {len(differing)} classes: {', '.join(differing[:5])}",
-            "Classes are numbered in the order of their names; one number would mean two classes",
-            f"Let the {split} split have the same {len(classes)} class folders as train.",
-        )
-    wrong = np.flatnonzero((images.labels < 0) | (images.labels >= len(classes)))
-    if wrong.size or not len(images.labels):
-        what = f"image {wrong[0]} has label {images.labels[wrong[0]]}" if wrong.size else "it has 0 images"
-        raise DataError(
-            f"the {split} split of {name} is not usable: {what}",
-            f"Every image needs one of the labels 0 to {len(classes) - 1}",
-            "Fetch the original again.",
-        )
-
-
 def _complete(output: Path) -> dict[str, Any]:
     """Returns the summary of a finished data set, or nothing."""
     try:
@@ -366,33 +256,3 @@ def _footer(path: Path) -> dict[str, Any]:
         return json.loads((pq.read_metadata(path).metadata or {}).get(FOOTER, "{}"))
     except (pa.ArrowException, OSError, ValueError):
         return {}
-
-
-def _image_folder(root: Path, split: str, download: bool) -> Any:
-    from torchvision.datasets import ImageFolder
-
-    names = ("train",) if split == "train" else ("test", "val", "validation")
-    folders = [root / name for name in names if (root / name).is_dir()]
-    if not folders:
-        raise FileNotFoundError(f"no folder {' or '.join(names)}")
-    return ImageFolder(folders[0])
-
-
-def _row(name: str, kind: str, arguments: Callable[[str], dict[str, Any]], **options: Any) -> None:
-    """Adds a class of torchvision; ``arguments`` are what it wants to hear for a split."""
-
-    def open_split(root: Path, split: str, download: bool) -> Any:
-        from torchvision import datasets  # takes seconds
-
-        return getattr(datasets, kind)(root, **arguments(split), **({"download": True} if download else {}))
-
-    SOURCES.add(name, PreparedSource(open_split, **options))
-
-
-_IMAGENET = {"train": {"split": "train"}, "validation": {"split": "val"}}
-_row("cifar10", "CIFAR10", lambda split: {"train": split == "train"})
-_row("cifar100", "CIFAR100", lambda split: {"train": split == "train"})
-_row("svhn", "SVHN", lambda split: {"split": split}, classes=tuple("0123456789"))
-_row("stl10", "STL10", lambda split: {"split": split})
-_row("imagenet", "ImageNet", _IMAGENET.__getitem__, splits=("train", "validation"), downloads=False)
-SOURCES.add("image_folder", PreparedSource(_image_folder, downloads=False))

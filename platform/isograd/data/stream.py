@@ -7,7 +7,6 @@ where batches are made, not at the top: a worker that decodes takes 0.2 GB witho
 """
 
 import copy
-import io
 import itertools
 import logging
 import math
@@ -16,14 +15,16 @@ from collections.abc import Generator, Iterator
 from concurrent.futures import Future, wait
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
-from PIL import Image
 
 from isograd.data import parquet
-from isograd.data.parquet import ParquetSplit, Window
+from isograd.data.crops import ImageTransform
+from isograd.data.images import open_image
+from isograd.data.parquet import ParquetSplit
+from isograd.data.windows import Window, cut_windows, skip_rows
 from isograd.errors import ContractError, DataError, IsogradError
 
 if TYPE_CHECKING:
@@ -36,90 +37,6 @@ CHUNK = 128  # rows that a task decodes before it hands them on
 BLOCK_BYTES = 16 * 2**20  # the default of 128 MiB delays the first batch by the decoding of 900 images of 224x224
 
 Columns: TypeAlias = Generator[dict[str, np.ndarray], None, None]
-
-
-class ImageTransform(Protocol):
-    """Makes all images one size, and may augment them; runs once an image, where the image is decoded.
-
-    Draws from nothing but ``generator``, which (seed, epoch, row) names: batch and worker do not matter. Picklable.
-    """
-
-    def __call__(self, image: Image.Image, generator: np.random.Generator) -> np.ndarray:
-        """Returns (C, H, W) uint8, of a size that is the same for all images."""
-        ...
-
-
-@dataclass(frozen=True)
-class Exact:
-    """Takes images as stored, of ``image_size`` (C, H, W); C converts. Raises DataError where one has another size."""
-
-    image_size: tuple[int, int, int]
-
-    def __call__(self, image: Image.Image, generator: np.random.Generator) -> np.ndarray:
-        """Returns (C, H, W) uint8; draws nothing."""
-        height, width = self.image_size[1:]
-        if image.size != (width, height):
-            raise parquet.wrong_size((image.height, image.width), (height, width))
-        return parquet.to_pixels(image, self.image_size[0])
-
-
-@dataclass(frozen=True)
-class RandomResizedCrop:
-    """Crops a random part and scales it (Szegedy et al. 2015), as torchvision's transform of that name does.
-
-    Attributes:
-        size: Height and width of the result.
-        scale: Range of the part's area, as a share of the image's.
-        ratio: Range of its width / height; uniform in the logarithm.
-        flip: Whether half of the images are mirrored.
-        channels: Of the result, 1 or 3.
-    """
-
-    size: int
-    scale: tuple[float, float] = (0.08, 1.0)
-    ratio: tuple[float, float] = (3 / 4, 4 / 3)
-    flip: bool = True
-    channels: int = 3
-
-    def __call__(self, image: Image.Image, generator: np.random.Generator) -> np.ndarray:
-        """Returns (C, size, size) uint8."""
-        part = parquet.convert(image, self.channels).crop(self.box(image.width, image.height, generator))
-        pixels = parquet.to_pixels(part.resize((self.size, self.size), Image.Resampling.BILINEAR), self.channels)
-        return pixels[:, :, ::-1] if self.flip and generator.random() < 0.5 else pixels
-
-    def box(self, width: int, height: int, generator: np.random.Generator) -> tuple[int, int, int, int]:
-        """Returns (left, top, right, bottom) of a part of the image; ten tries, then the largest central one."""
-        for _ in range(10):
-            area = width * height * generator.uniform(*self.scale)
-            ratio = math.exp(generator.uniform(math.log(self.ratio[0]), math.log(self.ratio[1])))
-            w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
-            if 0 < w <= width and 0 < h <= height:
-                left, top = int(generator.integers(width - w + 1)), int(generator.integers(height - h + 1))
-                return left, top, left + w, top + h
-        ratio = min(max(width / height, self.ratio[0]), self.ratio[1])
-        w, h = min(width, round(height * ratio)), min(height, round(width / ratio))
-        left, top = (width - w) // 2, (height - h) // 2
-        return left, top, left + w, top + h
-
-
-@dataclass(frozen=True)
-class ResizeCenterCrop:
-    """Scales the shorter side, then crops the centre: torchvision's Resize and CenterCrop.
-
-    ``resize`` is the shorter side before the crop, ``size`` the height and width after, ``channels`` is 1 or 3.
-    """
-
-    resize: int = 256
-    size: int = 224
-    channels: int = 3
-
-    def __call__(self, image: Image.Image, generator: np.random.Generator) -> np.ndarray:
-        """Returns (C, size, size) uint8; draws nothing."""
-        shorter = min(image.size)
-        width, height = (self.resize * side // shorter for side in image.size)
-        image = parquet.convert(image, self.channels).resize((width, height), Image.Resampling.BILINEAR)
-        left, top = round((width - self.size) / 2), round((height - self.size) / 2)
-        return parquet.to_pixels(image.crop((left, top, left + self.size, top + self.size)), self.channels)
 
 
 class StreamSource:
@@ -177,7 +94,7 @@ class StreamSource:
         """
         from isograd.seeding import derive, generator
 
-        windows = parquet.skip_rows(self.windows(epoch), first * self.batch_size)
+        windows = skip_rows(self.windows(epoch), first * self.batch_size)
         seed = derive(self.seed, "image", epoch)
         with closing(self._stream(WindowDecoder(self._train, self._train_transform, seed, windows), first)) as batches:
             for batch in batches:
@@ -186,7 +103,7 @@ class StreamSource:
 
     def test(self) -> "Iterator[Batch]":
         """Yields the test split in order, not augmented. Raises DataError as :meth:`train` does."""
-        windows = parquet.cut_windows(self._test.groups, self.window)
+        windows = cut_windows(self._test.groups, self.window)
         return self._stream(WindowDecoder(self._test, self._test_transform, 0, windows), 0)
 
     def windows(self, epoch: int) -> list[Window]:
@@ -195,7 +112,7 @@ class StreamSource:
 
         groups = self._train.groups
         order = np.random.default_rng(derive(self.seed, "row groups", epoch)).permutation(len(groups))
-        windows = parquet.cut_windows([groups[place] for place in order], self.window)
+        windows = cut_windows([groups[place] for place in order], self.window)
         return [replace(window, seed=derive(self.seed, "window", epoch, n)) for n, window in enumerate(windows)]
 
     def _stream(self, decoder: "WindowDecoder", first: int) -> "Generator[Batch, None, None]":
@@ -248,10 +165,13 @@ class WindowDecoder:
             images = [self._image(encoded[int(place)].as_py(), int(index[place])) for place in places]
             yield {"image": _stack(images, self.transform), "label": labels[places], "index": index[places]}
 
-    def _image(self, data: bytes, index: int) -> np.ndarray:
+    def _image(self, data: bytes | None, index: int) -> np.ndarray:
+        if data is None:
+            raise parquet.no_bytes(self.split, index)
         try:
-            image = Image.open(io.BytesIO(data))
-            image.load()
+            image = open_image(data)
+        except DataError as error:
+            raise parquet.at_row(self.split, index, error) from error
         except Exception as error:
             raise parquet.corrupt(self.split, index, error) from error
         draws = np.random.default_rng([self.seed, index])
@@ -287,7 +207,7 @@ def require_free_cpu() -> None:
         raise DataError(
             "Ray is not initialised",
             "Images of a streamed data set are decoded in tasks of Ray Data",
-            "Call ray.init() first, or load the data set into memory.",
+            "Call ray.init() first, or use data.loading=memory.",
         )
     groups = [group for group in placement_group_table().values() if group["state"] == "CREATED"]
     reserved = sum(bundle.get("CPU", 0) for group in groups for bundle in group["bundles"].values())
@@ -300,7 +220,7 @@ def _starved(what: str) -> DataError:
     return DataError(
         what,
         "Ray Data decodes images in tasks of 1 CPU each, and waits without a word where there is none for them",
-        "Start Ray with one more CPU (num_cpus), or reserve fewer for stages and other actors.",
+        "Use one more CPU (cluster.num_cpus=N, or a larger cluster), or fewer for stages (executor.cpus_per_stage=N).",
     )
 
 
@@ -348,7 +268,7 @@ def _too_late(timeout_s: float) -> DataError:
     what = f"no batch arrived within first_batch_timeout_s={timeout_s:g}; {free:g} of {total:g} CPUs are free"
     if free < 1:
         return _starved(what)
-    return DataError(what, "The first window takes longer to read and decode", "Raise the time-out or cut the window.")
+    return DataError(what, "The first window takes longer to read and decode", "Use a smaller data.window.")
 
 
 def _to_batch(columns: dict[str, np.ndarray], number: int) -> "Batch":
@@ -377,7 +297,7 @@ def _our_errors() -> Iterator[None]:
         raise DataError(
             f"the stream of images broke ({type(error).__name__}: {error})",
             "A worker of Ray Data failed",
-            "Lower the window if it ran out of memory; else see the log ray-data in the folder of Ray's session.",
+            "Use a smaller data.window if it ran out of memory; else see the log ray-data of Ray's session.",
         ) from error
 
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from isograd.errors import BackboneError
+from isograd.models.patches import whole_patches
 from isograd.registry import Registry
 
 Layout = Literal["NCHW", "NHWC", "NLC", "NC"]
@@ -157,13 +158,15 @@ def assemble(
         layout_of: Maps a unit's output to its layout and number of prefix tokens.
 
     Raises:
-        BackboneError: A module rejects the shape, or the last one does not return (B, Y).
+        BackboneError: A module rejects the shape, patches leave out part of the image, or the last module does not
+            return (B, Y).
     """
     units: list[Unit] = []
     value = torch.zeros(1, *input_shape)
-    for unit_name, module in modules:
-        value = _probe(name, unit_name, module, value)
-        units.append(Unit(unit_name, module, _feature(value, *layout_of(value), input_shape)))
+    with whole_patches(name, [module for _, module in modules], input_shape):
+        for unit_name, module in modules:
+            value = _probe(name, unit_name, module, value)
+            units.append(Unit(unit_name, module, _feature(value, *layout_of(value), input_shape)))
     if tuple(value.shape) != (1, num_classes):
         raise BackboneError(
             f"{name} returns a tensor of shape {tuple(value.shape)} for one image",

@@ -9,17 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from isograd.data.parquet import (
-    ParquetSplit,
-    RowGroup,
-    Window,
-    check_labels,
-    cut_windows,
-    decode,
-    find_split,
-    load_images,
-    skip_rows,
-)
+from isograd.data.images import decode
+from isograd.data.parquet import ParquetSplit, check_labels, find_split, load_images
+from isograd.data.windows import RowGroup, Window, cut_windows, skip_rows
 from isograd.errors import DataError
 from PIL import Image
 
@@ -131,7 +123,7 @@ def test_missing_split(tmp_path: Path):
 def test_missing_shard(tmp_path: Path):
     write(tmp_path / "train-00000-of-00003.parquet", [0])
     write(tmp_path / "train-00002-of-00003.parquet", [0])
-    with refusal("2 shards train-\\*, whose names promise 3", "Complete the download"):
+    with refusal("the 2 files train-00000-of-00003.parquet", "promise 3", "1 are missing: 1", "Complete the download"):
         find_split(tmp_path, "train")
 
 
@@ -139,22 +131,22 @@ def test_shards_of_two_sets(tmp_path: Path):
     write(tmp_path / "train-00000-of-00001.parquet", [0])
     write(tmp_path / "train-00000-of-00002.parquet", [0])
     write(tmp_path / "train-00001-of-00002.parquet", [0])
-    with refusal("3 shards", "promise 1 and 2", "twice", "-of-00002"):
+    with refusal("the 3 files", "promise 1 and 2", "twice", "Keep the files of one set"):
         find_split(tmp_path, "train")
 
 
 def test_missing_column_names_those_that_exist(tmp_path: Path):
     write(tmp_path / "train-00000-of-00001.parquet", [0], image="img")
-    with refusal("no column 'image'", "Its columns are: img, label", "data.image_column=NAME"):
+    with refusal("no column 'image'", "Its columns are: img, label", "Use data.image_column=img"):
         find_split(tmp_path, "train")
 
 
 @pytest.mark.parametrize(
-    ("image", "label", "column"), [([b"x"], [0], "image"), ([{"bytes": b"x", "path": None}], ["cat"], "label")]
+    ("image", "label", "column"), [(["x"], [0], "image"), ([{"bytes": b"x", "path": None}], [[0.5]], "label")]
 )
 def test_wrong_type(tmp_path: Path, image: list, label: list, column: str):
     pq.write_table(pa.table({"image": image, "label": label}), tmp_path / "train-00000-of-00001.parquet")
-    with refusal(f"column '{column}' of", " is (binary|string), not ", f"data.{column}_column=NAME"):
+    with refusal(f"column '{column}' of", " is (string|list<.*>), not ", f"data.{column}_column=NAME"):
         find_split(tmp_path, "train")
 
 
@@ -180,7 +172,9 @@ def test_damaged_after_it_was_found(split: ParquetSplit):
 
 
 def test_label_out_of_range(split: ParquetSplit):
-    with refusal(f"row 2 of {split.files[0]} has label 2, not one of 0 to 1", "num_classes=2", "num_classes=3"):
+    with refusal(
+        f"row 2 of {split.files[0]} has label 2, not one of 0 to 1", "data.num_classes=2", "Use data.num_classes=3"
+    ):
         check_labels(split, 2)
 
 

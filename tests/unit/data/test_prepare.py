@@ -15,8 +15,9 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from isograd.data import prepare as preparation
+from isograd.data.originals import SOURCES, ArrayImages, PreparedSource
 from isograd.data.parquet import find_split, load_images
-from isograd.data.prepare import SOURCES, PreparedSource, prepare
+from isograd.data.prepare import prepare
 from isograd.errors import ConfigError, DataError, UnknownNameError
 from PIL import Image
 
@@ -147,9 +148,9 @@ def test_an_interrupted_run_goes_on_and_ends_with_the_same_bytes(tmp_path: Path,
 
 def test_a_killed_run_goes_on(arrays: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     expected = contents(prepare("arrays", tmp_path, tmp_path / "expected", rows_per_shard=10))
-    encode, calls = preparation.ArrayImages.encoded, 0
+    encode, calls = ArrayImages.encoded, 0
 
-    def encoded(self: preparation.ArrayImages, row: int) -> tuple[bytes, str | None]:
+    def encoded(self: ArrayImages, row: int) -> tuple[bytes, str | None]:
         nonlocal calls
         calls += 1
         if calls == 35:
@@ -157,7 +158,7 @@ def test_a_killed_run_goes_on(arrays: dict[str, Any], tmp_path: Path, monkeypatc
         return encode(self, row)
 
     with monkeypatch.context() as patch:
-        patch.setattr(preparation.ArrayImages, "encoded", encoded)
+        patch.setattr(ArrayImages, "encoded", encoded)
         with pytest.raises(KeyboardInterrupt):
             prepare("arrays", tmp_path, tmp_path / "out", rows_per_shard=10)
     left = set(contents(tmp_path / "out"))
@@ -195,7 +196,7 @@ def test_rows_per_shard(tmp_path: Path):
         prepare("cifar10", tmp_path, tmp_path / "out", rows_per_shard=0)
 
 
-@pytest.mark.parametrize(("name", "mend"), [("cifar10", "Use download=True"), ("imagenet", "Fetch the original")])
+@pytest.mark.parametrize(("name", "mend"), [("cifar10", "Use --download"), ("imagenet", "Fetch the original")])
 def test_missing_original(tmp_path: Path, name: str, mend: str):
     with refusal("there is no folder", "nowhere", mend):
         prepare(name, tmp_path / "nowhere", tmp_path / "out")

@@ -16,8 +16,9 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from isograd.data.batch import Batch, Source
+from isograd.data.crops import Exact, RandomResizedCrop, ResizeCenterCrop
 from isograd.data.parquet import find_split, load_images
-from isograd.data.stream import Exact, RandomResizedCrop, ResizeCenterCrop, StreamSource
+from isograd.data.stream import StreamSource
 from isograd.data.transforms import Augmentation
 from isograd.errors import ContractError, DataError
 from PIL import Image
@@ -69,7 +70,9 @@ def open_source(folder: Path, **changes: Any) -> StreamSource:
 @pytest.fixture
 def random_source(folder: Path) -> StreamSource:
     """Draws random numbers in every place."""
-    return open_source(folder, train_transform=RandomResizedCrop(6), augmentation=Augmentation(padding=2, flip=True))
+    return open_source(
+        folder, train_transform=RandomResizedCrop((3, 6, 6)), augmentation=Augmentation(padding=2, flip=True)
+    )
 
 
 def same(some: list[Batch], others: list[Batch]) -> bool:
@@ -294,7 +297,8 @@ def test_without_ray(folder: Path):
     code = f"""
 import sys
 from isograd.data.parquet import find_split
-from isograd.data.stream import *
+from isograd.data.stream import StreamSource
+from isograd.data.crops import Exact
 assert "torch" not in sys.modules, "workers import this"
 from isograd.data.transforms import Augmentation
 splits = [find_split({str(folder)!r}, split) for split in ("train", "test")]
@@ -319,11 +323,11 @@ def test_resize_center_crop_is_torchvisions(width: int, height: int):
 
     image = image_of(width, height)
     expected = np.asarray(CenterCrop(17)(Resize(20)(image))).transpose(2, 0, 1)
-    assert np.array_equal(ResizeCenterCrop(20, 17)(image, np.random.default_rng(0)), expected)
+    assert np.array_equal(ResizeCenterCrop((3, 17, 17), 20)(image, np.random.default_rng(0)), expected)
 
 
 def test_random_resized_crop_draws_boxes_of_the_asked_area_and_ratio():
-    crop, generator = RandomResizedCrop(16), np.random.default_rng(0)
+    crop, generator = RandomResizedCrop((3, 16, 16)), np.random.default_rng(0)
     boxes = np.array([crop.box(200, 200, generator) for _ in range(500)])
     left, top, right, bottom = boxes.T
     width, height = right - left, bottom - top
@@ -335,15 +339,15 @@ def test_random_resized_crop_draws_boxes_of_the_asked_area_and_ratio():
 
 
 def test_random_resized_crop_falls_back_to_the_centre():
-    assert RandomResizedCrop(8, scale=(2, 2)).box(400, 30, np.random.default_rng(0)) == (180, 0, 220, 30)
-    assert RandomResizedCrop(8, scale=(2, 2)).box(30, 400, np.random.default_rng(0)) == (0, 180, 30, 220)
+    assert RandomResizedCrop((3, 8, 8), scale=(2, 2)).box(400, 30, np.random.default_rng(0)) == (180, 0, 220, 30)
+    assert RandomResizedCrop((3, 8, 8), scale=(2, 2)).box(30, 400, np.random.default_rng(0)) == (0, 180, 30, 220)
 
 
 def test_random_resized_crop_is_torchvisions_resized_crop_and_flips_half():
     from torchvision.transforms.functional import resized_crop
 
     image: Any = image_of(40, 30)
-    crop = RandomResizedCrop(16)
+    crop = RandomResizedCrop((3, 16, 16))
     flipped = 0
     for seed in range(100):
         left, top, right, bottom = crop.box(40, 30, np.random.default_rng(seed))
@@ -358,5 +362,5 @@ def test_random_resized_crop_is_torchvisions_resized_crop_and_flips_half():
 def test_transforms_convert_channels():
     image, generator = image_of(12, 12), np.random.default_rng(0)
     assert Exact((1, 12, 12))(image, generator).shape == (1, 12, 12)
-    assert RandomResizedCrop(8, channels=1)(image, generator).shape == (1, 8, 8)
-    assert ResizeCenterCrop(9, 8)(image.convert("L"), generator).shape == (3, 8, 8)
+    assert RandomResizedCrop((1, 8, 8))(image, generator).shape == (1, 8, 8)
+    assert ResizeCenterCrop((3, 8, 8), 9)(image.convert("L"), generator).shape == (3, 8, 8)

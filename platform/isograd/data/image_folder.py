@@ -1,0 +1,136 @@
+"""A folder of image files, with one folder a class, as torchvision's ImageFolder reads it; but nothing unseen.
+
+ImageFolder takes ten suffixes, and passes over all other files. Here a file is an image if Pillow can open such files;
+an image that it cannot open is refused, what is no image is named, and hidden files (``.DS_Store``, ``._cat.jpg``) and
+those of file managers are neither images nor classes.
+"""
+
+import mimetypes
+import os
+import unicodedata
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from PIL import Image
+
+from isograd.errors import DataError
+
+_OF_FILE_MANAGERS = frozenset(["thumbs.db", "desktop.ini", "__macosx", "@eadir"])
+# Formats of images that Pillow does not open by itself, or not in every build.
+_CLOSED = frozenset(
+    [".heic", ".heif", ".hif", ".avif", ".avifs", ".jxl", ".svg", ".svgz", ".exr", ".hdr", ".dcm"]
+    + [".raw", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf"]  # of cameras
+)
+_COPIES = ("~", ".bak", ".orig", ".old", ".tmp", ".part", ".crdownload")  # of an image that is there already
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class FolderImages:
+    """The images of a split, as ImageFolder has them.
+
+    Attributes:
+        root: Folder of the split.
+        samples: Path and class of each image, sorted.
+        classes: Names of the classes, sorted.
+        left_out: Files that are no images, relative to ``root``.
+    """
+
+    root: Path
+    samples: list[tuple[str, int]]
+    classes: list[str]
+    left_out: list[str]
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder is none of the user's: hidden, or made by a file manager."""
+    return name.startswith(".") or name.lower() in _OF_FILE_MANAGERS
+
+
+def list_images(root: Path, names: Sequence[str]) -> FolderImages:
+    """Lists the images of a split.
+
+    Args:
+        root: Has a folder for each split.
+        names: Of the split's folder; the first that is there is taken.
+
+    Raises:
+        FileNotFoundError: None is there.
+        DataError: There are no class folders, a class has no image, an image is in no class, or Pillow cannot open it.
+    """
+    folder = next((root / name for name in names if (root / name).is_dir()), None)
+    if folder is None:
+        there = ", ".join(sorted(path.name for path in root.iterdir() if not is_hidden(path.name))[:_SHOWN])
+        raise FileNotFoundError(f"no folder {' or '.join(names)}; found: {there or 'nothing'}")
+    shown = sorted((path for path in folder.iterdir() if not is_hidden(path.name)), key=_name)
+    classes = [path for path in shown if path.is_dir()]
+    beside = {path: _is_image(path) for path in shown if not path.is_dir()}
+    if astray := [path.name for path, is_image in beside.items() if is_image]:
+        raise DataError(
+            f"{len(astray)} images lie in {folder} itself, in no class folder: {_some(astray)}",
+            "An image's class is the folder that it lies in",
+            "Move them into the folders of their classes, or elsewhere.",
+        )
+    if not classes:
+        raise DataError(
+            f"{folder} has no class folders", "An image's class is the folder that it lies in", "Make one a class."
+        )
+    samples: list[tuple[str, int]] = []
+    left_out = [path.name for path in beside]
+    for number, place in enumerate(classes):
+        found = {path: _is_image(path) for path in _files(place)}
+        samples += [(str(path), number) for path, is_image in found.items() if is_image]
+        left_out += [path.relative_to(folder).as_posix() for path, is_image in found.items() if not is_image]
+        if not any(found.values()):
+            raise DataError(
+                f"the class folder {place} has no image",
+                "Classes are numbered in the order of their folders, and each needs images",
+                "Remove the folder, or put the images of its class there.",
+            )
+    return FolderImages(folder, samples, [_name(path) for path in classes], left_out)
+
+
+def _name(path: Path) -> str:
+    """Returns the name of a class, whose accents file systems write in two ways: é as one character, or as two."""
+    return unicodedata.normalize("NFC", path.name)
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """Yields the files of a class, in the order of ImageFolder."""
+    for place, _, files in sorted(os.walk(folder, followlinks=True)):
+        inside = Path(place).relative_to(folder).parts
+        if not any(is_hidden(part) for part in inside):
+            yield from (Path(place, name) for name in sorted(files) if not is_hidden(name))
+
+
+def _is_image(path: Path) -> bool:
+    """Whether a file is an image, by its suffix or else its content. Raises DataError for one that cannot be opened."""
+    suffix = path.suffix.lower()
+    if suffix in _openable():
+        return True
+    if path.name.lower().endswith(_COPIES):
+        return False
+    try:
+        with Image.open(path):
+            return True
+    except Exception:  # of whatever is no image, Pillow's many readers raise what they like
+        guess = mimetypes.guess_type(path.name)[0] or ""
+        if suffix not in _CLOSED and not guess.startswith("image/"):
+            return False
+    raise DataError(
+        f"{path} is an image of a format that cannot be opened here ({suffix})",
+        f"Pillow {Image.__version__} does not read it, and to leave it out would change the data set unseen",
+        "Convert such files to PNG or JPEG, or move them elsewhere.",
+    )
+
+
+@lru_cache(maxsize=1)
+def _openable() -> frozenset[str]:
+    suffixes = Image.registered_extensions()
+    return frozenset(suffix for suffix, kind in suffixes.items() if kind in Image.OPEN)
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (" ..." if len(names) > _SHOWN else "")

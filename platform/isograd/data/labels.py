@@ -1,0 +1,79 @@
+"""The column of classes: which types are read, and what their numbers are.
+
+Whole numbers are classes as they are, false and true are 0 and 1. Names are numbered in their alphabetical order, which
+the training split says for all splits. Dictionary encoding is how a column is stored, and changes nothing.
+"""
+
+import json
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from isograd.errors import DataError
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Whether a column holds names of classes."""
+    kind = _plain(kind)
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+
+
+def is_label(kind: pa.DataType) -> bool:
+    """Whether a column can be read as classes."""
+    return is_text(kind) or pa.types.is_integer(_plain(kind)) or pa.types.is_boolean(_plain(kind))
+
+
+def names_in(column: pa.ChunkedArray) -> tuple[str, ...]:
+    """Returns the names that occur in a column of text, sorted."""
+    return tuple(sorted(name for name in pc.unique(_decoded(column)).to_pylist() if name is not None))
+
+
+def declared_names(schema: pa.Schema, column: str) -> tuple[str, ...]:
+    """Returns the names of a column's numbers where the file says them: ClassLabel of the library `datasets`."""
+    try:
+        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
+        names = features[column]["names"]
+    except (KeyError, TypeError, ValueError):
+        return ()
+    return tuple(names) if isinstance(names, list) and all(isinstance(name, str) for name in names) else ()
+
+
+def numbers_of(column: pa.ChunkedArray, names: Sequence[str]) -> pa.ChunkedArray:
+    """Returns a column of classes as int64: of text the positions in ``names``; null where there is no label.
+
+    Text that is none of ``names`` has number -1 here; see :func:`refuse_unknown`.
+    """
+    column = _decoded(column)
+    if not is_text(column.type):
+        return column.cast(pa.int64(), safe=False)
+    numbers = pc.index_in(column, value_set=pa.array(names, column.type)).cast(pa.int64())
+    return pc.if_else(pc.is_null(column), pa.scalar(None, pa.int64()), pc.fill_null(numbers, -1))
+
+
+def refuse_unknown(split: str, column: pa.ChunkedArray, names: Sequence[str]) -> None:
+    """Raises DataError where a split has labels that the training split does not have."""
+    if unknown := sorted(set(names_in(column)) - set(names)):
+        raise DataError(
+            f"the {split} split has {len(unknown)} labels that the train split does not have: "
+            f"{', '.join(map(repr, unknown[:5]))}{' ...' if len(unknown) > 5 else ''}",
+            f"Labels that are text are numbered in the order of the {len(names)} names in the train split",
+            "Correct the names, or store numbers.",
+        )
+
+
+def to_numpy(numbers: pa.ChunkedArray) -> np.ndarray:
+    """Returns a column without nulls as (N,) int64."""
+    return numbers.to_numpy().astype(np.int64)
+
+
+def _plain(kind: pa.DataType) -> pa.DataType:
+    return kind.value_type if isinstance(kind, pa.DictionaryType) else kind
+
+
+def _decoded(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    plain = _plain(column.type)
+    if pa.types.is_string_view(plain):
+        plain = pa.string()
+    return column if plain == column.type else column.cast(plain)

@@ -1,0 +1,200 @@
+"""The data sets that `isograd prepare` turns into Parquet: one row each, and their images as they come.
+
+A row opens a data set of torchvision, or lists a folder of image files; what comes out is checked, and says which bytes
+an image has and which label.
+"""
+
+import hashlib
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from isograd.data.image_folder import is_hidden, list_images
+from isograd.errors import DataError
+from isograd.registry import Registry
+
+
+@dataclass(frozen=True)
+class PreparedSource:
+    """A data set that can be prepared: one row.
+
+    Attributes:
+        open: (root, split, download) -> a data set of torchvision, or an object with the same attributes: ``samples``,
+            pairs of path and class, or ``data``, uint8 (N, H, W), (N, H, W, 3) or (N, 3, H, W), with ``targets`` or
+            ``labels``; and ``classes``, unless the row has them.
+        splits: The splits, as they are called in the names of the shards.
+        classes: Names of the classes; empty: the data set's own.
+        downloads: Whether ``open`` can fetch it.
+    """
+
+    open: Callable[[Path, str, bool], Any]
+    splits: tuple[str, ...] = ("train", "test")
+    classes: tuple[str, ...] = ()
+    downloads: bool = True
+
+
+SOURCES: Registry[PreparedSource] = Registry("source")
+_OTHER_NAMES = {"imagefolder": "image_folder"}  # as torchvision and the hub write it
+
+
+def source_name(name: str) -> str:
+    """Returns the name of a row as it is registered."""
+    return _OTHER_NAMES.get(name.lower(), name)
+
+
+@dataclass(frozen=True)
+class ArrayImages:
+    """Images held as an array: ``pixels`` (N, H, W) or (N, H, W, 3) uint8. Encoded as PNG, which loses nothing."""
+
+    pixels: np.ndarray
+    labels: np.ndarray
+    classes: list[str]
+    left_out: tuple[str, ...] = ()
+
+    def encoded(self, row: int) -> tuple[bytes, str | None]:
+        """Returns the bytes of an image, and its path, if it has one."""
+        buffer = io.BytesIO()
+        Image.fromarray(np.ascontiguousarray(self.pixels[row])).save(buffer, "PNG")
+        return buffer.getvalue(), None
+
+    def identity(self) -> bytes:
+        """Returns what tells this split from others, on every machine: a hash of all pixels."""
+        return hashlib.blake2b(np.ascontiguousarray(self.pixels).data).digest()
+
+
+@dataclass(frozen=True)
+class FileImages:
+    """Images that lie in files, at ``paths`` below ``folder``; their bytes are kept.
+
+    ``left_out`` are files that are no images.
+    """
+
+    folder: Path
+    paths: list[str]
+    labels: np.ndarray
+    classes: list[str]
+    left_out: tuple[str, ...] = ()
+
+    def encoded(self, row: int) -> tuple[bytes, str | None]:
+        """Returns the bytes of an image, and its path, in which bytes that are no UTF-8 are replaced."""
+        stored = self.paths[row].encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+        return (self.folder / self.paths[row]).read_bytes(), stored
+
+    def identity(self) -> bytes:
+        """Returns all paths, not the contents: a corrupt file may be replaced without starting anew."""
+        return "\n".join(self.paths).encode("utf-8", "surrogateescape")
+
+
+def as_images(dataset: Any, classes: Sequence[str] = ()) -> ArrayImages | FileImages:
+    """Returns the images of a data set of torchvision; see :class:`PreparedSource` for what it must have."""
+    names = [name if isinstance(name, str) else ", ".join(name) for name in classes or dataset.classes]
+    names = [
+        f"{name} ({y})" if names.count(name) > 1 else name for y, name in enumerate(names)
+    ]  # ImageNet's two cranes
+    if hasattr(dataset, "samples"):
+        folder = Path(getattr(dataset, "split_folder", dataset.root))  # ImageNet's root is the folder above
+        samples = [(Path(path).relative_to(folder), label) for path, label in dataset.samples]
+        shown = [(path.as_posix(), label) for path, label in samples if not is_hidden(path.name)]
+        return FileImages(
+            folder,
+            [path for path, _ in shown],
+            np.array([label for _, label in shown], np.int64),
+            names,
+            tuple(getattr(dataset, "left_out", ())),
+        )
+    pixels = np.asarray(dataset.data)
+    if pixels.shape[1] == 3:
+        pixels = pixels.transpose(0, 2, 3, 1)  # (N, H, W, 3)
+    labels = dataset.targets if hasattr(dataset, "targets") else dataset.labels
+    return ArrayImages(pixels, np.array(labels, np.int64), names)
+
+
+def open_original(name: str, root: Path, download: bool) -> dict[str, ArrayImages | FileImages]:
+    """Returns the images of all splits of a data set, checked.
+
+    Args:
+        name: Of a row of :data:`SOURCES`.
+        root: Folder of the original.
+        download: Whether to fetch it there.
+
+    Raises:
+        DataError: It is not there, cannot be read, or its labels and classes do not fit.
+    """
+    source = SOURCES.get(name)
+    by_hand = f"Fetch the original of {name} yourself, and set --root to its folder."
+    if download and not source.downloads:
+        raise DataError(f"{name} cannot be downloaded", "Nobody offers it without an account", by_hand)
+    mend = "Use --download (download=True in Python)." if source.downloads and not download else by_hand
+    if not download and not root.is_dir():
+        raise DataError(f"there is no folder {root}", f"The original of {name} is read from it", mend)
+    splits: dict[str, ArrayImages | FileImages] = {}
+    for split in source.splits:
+        try:
+            splits[split] = as_images(source.open(root, split, download), source.classes)
+        except DataError:
+            raise
+        except Exception as error:  # torchvision lets through whatever its many parsers raise
+            raise DataError(
+                f"cannot open the {split} split of {name} in {root} ({error})",
+                "It is not there, or not as torchvision expects it",
+                mend,
+            ) from error
+        _check(name, split, splits)
+    return splits
+
+
+def _check(name: str, split: str, splits: dict[str, ArrayImages | FileImages]) -> None:
+    images, classes = splits[split], splits["train"].classes
+    if images.classes != classes:
+        differing = sorted(set(images.classes) ^ set(classes))
+        raise DataError(
+            f"the splits of {name} differ in {len(differing)} classes: {', '.join(differing[:5])}"
+            if differing
+            else f"the splits of {name} have the same classes in another order",
+            "Classes are numbered in the order of their names; one number would mean two classes",
+            f"Let the {split} split have the same {len(classes)} class folders as train.",
+        )
+    wrong = np.flatnonzero((images.labels < 0) | (images.labels >= len(classes)))
+    if wrong.size or not len(images.labels):
+        what = f"image {wrong[0]} has label {images.labels[wrong[0]]}" if wrong.size else "it has 0 images"
+        raise DataError(
+            f"the {split} split of {name} is not usable: {what}",
+            f"Every image needs one of the labels 0 to {len(classes) - 1}",
+            "Fetch the original again.",
+        )
+    if split == "train" and (images.labels == images.labels[0]).all():
+        raise DataError(
+            f"all {len(images.labels):,} images of the train split of {name} have one class, "
+            f"'{classes[images.labels[0]]}'",
+            "Of a single class there is nothing to tell apart: the loss falls to 0, and means nothing",
+            "Use an original of two classes or more.",
+        )
+
+
+def _image_folder(root: Path, split: str, download: bool) -> Any:
+    return list_images(root, ("train",) if split == "train" else ("test", "val", "validation", "valid"))
+
+
+def _row(name: str, kind: str, arguments: Callable[[str], dict[str, Any]], **options: Any) -> None:
+    """Adds a class of torchvision; ``arguments`` are what it wants to hear for a split."""
+
+    def open_split(root: Path, split: str, download: bool) -> Any:
+        from torchvision import datasets  # takes seconds
+
+        return getattr(datasets, kind)(root, **arguments(split), **({"download": True} if download else {}))
+
+    SOURCES.add(name, PreparedSource(open_split, **options))
+
+
+_IMAGENET = {"train": {"split": "train"}, "validation": {"split": "val"}}
+_row("cifar10", "CIFAR10", lambda split: {"train": split == "train"})
+_row("cifar100", "CIFAR100", lambda split: {"train": split == "train"})
+_row("svhn", "SVHN", lambda split: {"split": split}, classes=tuple("0123456789"))
+_row("stl10", "STL10", lambda split: {"split": split})
+_row("imagenet", "ImageNet", _IMAGENET.__getitem__, splits=("train", "validation"), downloads=False)
+SOURCES.add("image_folder", PreparedSource(_image_folder, downloads=False))
