@@ -19,10 +19,8 @@ from isograd.errors import DataError
 
 _OF_FILE_MANAGERS = frozenset(["thumbs.db", "desktop.ini", "__macosx", "@eadir"])
 # Formats of images that Pillow does not open by itself, or not in every build.
-_CLOSED = frozenset(
-    [".heic", ".heif", ".hif", ".avif", ".avifs", ".jxl", ".svg", ".svgz", ".exr", ".hdr", ".dcm"]
-    + [".raw", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf"]  # of cameras
-)
+_OF_CAMERAS = frozenset([".raw", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf"])
+_CLOSED = _OF_CAMERAS | {".heic", ".heif", ".hif", ".avif", ".avifs", ".jxl", ".svg", ".svgz", ".exr", ".hdr", ".dcm"}
 _COPIES = ("~", ".bak", ".orig", ".old", ".tmp", ".part", ".crdownload")  # of an image that is there already
 _SHOWN = 5
 

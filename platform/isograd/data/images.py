@@ -63,6 +63,8 @@ def convert(image: Image.Image, channels: int) -> Image.Image:
     if image.mode == "P" and "transparency" in image.info:  # the same colours; directly, PIL warns of the lost alpha
         image = image.convert("RGBA")
     try:
+        if image.mode == "LAB":  # to grey there is no other way
+            image = image.convert("RGB")
         return image.convert(MODES[channels])
     except ValueError as error:
         raise DataError(

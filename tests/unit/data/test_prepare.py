@@ -222,6 +222,69 @@ def test_image_folder_whose_splits_differ(tmp_path: Path):
         prepare("image_folder", tmp_path / "in", tmp_path / "out")
 
 
+def test_image_folder_leaves_nothing_out_unseen(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    root = write_folder(tmp_path / "in")
+    for name in (".DS_Store", "cat/.DS_Store", "cat/._0.jpg", "cat/Thumbs.db", "__MACOSX/._cat"):
+        (root / "train" / name).parent.mkdir(exist_ok=True)
+        (root / "train" / name).write_bytes(b"\0")
+    (root / "train" / ".git").mkdir()
+    (root / "train" / "dog" / "notes.txt").write_text("mine")
+    Image.new("L", (8, 8)).save(root / "train" / "frog" / "more.GIF", "GIF")
+    Image.new("L", (8, 8)).save(root / "train" / "frog" / "nosuffix", "PNG")
+    output = prepare("imagefolder", root, tmp_path / "out")
+    assert "left out of train: 1 files that are no images (dog/notes.txt)" in capsys.readouterr().err
+    paths = {row["image"]["path"] for row in rows(output, "train")}
+    assert len(paths) == 29 and {"frog/more.GIF", "frog/nosuffix"} < paths
+    assert json.loads((output / "dataset.json").read_text())["classes"] == CLASSES
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("cat/photo.heic", "an image of a format that cannot be opened here"),
+        ("cat/drawing.svg", "an image of a format that cannot be opened here"),
+        ("eel/notes.txt", "the class folder .*eel has no image"),
+        ("0.png", "1 images lie in .* in no class folder: 0.png"),
+    ],
+)
+def test_image_folder_refuses(tmp_path: Path, name: str, words: str):
+    root = write_folder(tmp_path / "in")
+    (root / "train" / name).parent.mkdir(exist_ok=True)
+    (root / "train" / name).write_bytes(b"\0")
+    with refusal(words):
+        prepare("image_folder", root, tmp_path / "out")
+
+
+def test_a_single_class_cannot_be_prepared(tmp_path: Path):
+    root = write_folder(tmp_path / "in")
+    for split in ("train", "test"):
+        for name in ("dog", "frog"):
+            shutil.rmtree(root / split / name)
+    with refusal("all 9 images of the train split of image_folder have one class, 'cat'"):
+        prepare("image_folder", root, tmp_path / "out")
+
+
+def test_prepare_turns_scales_and_refuses_as_runs_do(tmp_path: Path):
+    root = write_folder(tmp_path / "in")
+    for path in root.rglob("*.*"):
+        path.unlink()
+        Image.fromarray(np.full((8, 6), 32896, np.uint16)).save(path.with_suffix(".png"), exif=b"")
+    summary = json.loads((prepare("image_folder", root, tmp_path / "out") / "dataset.json").read_text())
+    assert summary["image_shape"] == [1, 8, 6] and summary["mean"] == [128 / 255]
+    Image.fromarray(np.full((8, 6), 0.5, np.float32)).save(root / "train" / "cat" / "real.tiff")
+    with refusal("image cat/real.tiff of the train split .* cannot be used: .* mode F", "Nothing says"):
+        prepare("image_folder", root, tmp_path / "other")
+
+
+def test_the_help_of_prepare_names_what_exists(capsys: pytest.CaptureFixture[str]):
+    from isograd.cli import main
+
+    with pytest.raises(SystemExit):
+        main(["prepare", "--help"])
+    text = capsys.readouterr().out
+    assert all(name in text for name in SOURCES)
+
+
 @pytest.mark.parametrize(("label", "number"), [(3, "3"), (-1, "-1")])
 def test_label_out_of_range(arrays: dict[str, Any], tmp_path: Path, label: int, number: str):
     arrays["test"].targets[4] = label
