@@ -32,7 +32,7 @@ RANGES: dict[str, Range] = {
     "cluster.num_cpus": _COUNT,
     "cluster.object_store_bytes": Range(75 * 2**20),
     "data.batch_size": _COUNT,
-    "data.num_classes": _COUNT,
+    "data.num_classes": Range(2),
     "data.padding": _NOT_NEGATIVE,
     "data.resize": _COUNT,
     "data.window": _COUNT,
@@ -70,6 +70,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
 
 def check(config: RunConfig) -> None:
     """Raises ConfigError for the first value that no run can have."""
+    _check_classes(config.data)
     for option, allowed in RANGES.items():
         value = _value(config, option)
         if value is not None:
@@ -90,12 +91,28 @@ def _value(config: RunConfig, option: str) -> Any:
     return getattr(getattr(config, section), name, None)
 
 
+def _check_classes(data: Any) -> None:
+    """Says more than that the number is out of range: to name another one would not mend it."""
+    if data.num_classes < 2:
+        raise ConfigError(
+            f"data.num_classes={data.num_classes} leaves nothing to tell apart",
+            "The loss of a single class is 0 whatever the network says, and so is its error",
+            "Use data.num_classes=N with the number of classes of the data set, 2 or more.",
+        )
+
+
 def _check_images(data: Any) -> None:
     _check_numbers("data.image_shape", data.image_shape, 3, "channels, height and width", Range(1))
     channels = data.image_shape[0]
     _check_numbers("data.mean", data.mean, channels, "one number a channel", Range(-math.inf))
     _check_numbers("data.std", data.std, channels, "one number a channel", _POSITIVE)
     side = min(data.image_shape[1:])
+    if data.crop == "random" and data.test_resize < side:
+        raise ConfigError(
+            f"data.resize={data.resize} is less than {side}, the shorter side of data.image_shape={data.image_shape}",
+            "Images to test on are scaled to it before their centre is cropped: the rest would be black",
+            f"Use data.resize={side * 8 // 7}, or leave it out.",
+        )
     if data.padding_mode == "reflect" and data.padding >= side:
         raise ConfigError(
             f"data.padding={data.padding} cannot be reflected in images of {side} pixels",

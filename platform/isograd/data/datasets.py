@@ -9,6 +9,7 @@ import numpy as np
 
 from isograd.data import parquet
 from isograd.data.batch import Source
+from isograd.data.identity import Identity, identity_of_arrays, identity_of_splits
 from isograd.data.memory import Images, MemorySource
 from isograd.data.transforms import Augmentation
 from isograd.errors import DataError
@@ -33,7 +34,8 @@ class DataConfig:
         loading: ``memory`` (decoded once, held where it is consumed) or ``stream`` (Ray Data).
         crop: ``exact`` (images already have the shape) or ``random`` (random resized crop; for tests resize and
             centre crop). ``stream`` only.
-        resize: Shorter side before the test's centre crop, pixels.
+        resize: Of images to test on, the shorter side before the centre crop, pixels; null: 8/7 of the network's, as
+            ImageNet's 256 of 224.
         image_column: Of the Parquet files.
         label_column: Of the Parquet files.
         test_split: Prefix of the files to test on.
@@ -52,7 +54,7 @@ class DataConfig:
     flip: bool = False
     loading: str = "memory"
     crop: str = "exact"
-    resize: int = 256
+    resize: int | None = None
     image_column: str = "image"
     label_column: str = "label"
     test_split: str = "test"
@@ -63,6 +65,11 @@ class DataConfig:
         """(C, H, W)."""
         channels, height, width = self.image_shape
         return channels, height, width
+
+    @property
+    def test_resize(self) -> int:
+        """Shorter side of images to test on before the centre crop, pixels."""
+        return min(self.image_shape[1:]) * 8 // 7 if self.resize is None else self.resize
 
 
 DATASETS: Registry[DataConfig] = Registry("data set")
@@ -122,7 +129,7 @@ def open_source(config: DataConfig, seed: int) -> Source:
     """Checks a data set and returns its batches.
 
     Raises:
-        DataError: It is missing, empty, or a row of it is corrupt.
+        DataError: It is missing, empty, has a single class, or a row of it is corrupt.
     """
     if config.name == "digits":
         _check_digits(config)
@@ -130,7 +137,37 @@ def open_source(config: DataConfig, seed: int) -> Source:
     if config.loading == "stream":
         return _stream(config, seed)
     train, test = (_decoded(split, config.shape, config.num_classes, _written(split)) for split in _splits(config))
+    _check_classes(train.targets)
     return _memory(config, seed, train, test)
+
+
+def identify(config: DataConfig) -> Identity:
+    """Returns what tells a data set from others, wherever it lies; reads no image.
+
+    Raises:
+        DataError: It is missing, or no data set.
+    """
+    if config.name == "digits":
+        return identity_of_arrays(*((images.pixels, images.targets) for images in _digits()))
+    train, test = _splits(config)
+    return _identified(train, test, (*_written(train), *_written(test)))
+
+
+@lru_cache(maxsize=8)
+def _identified(
+    train: parquet.ParquetSplit, test: parquet.ParquetSplit, written: tuple[tuple[int, int], ...]
+) -> Identity:
+    """Reads footers and labels once for all the runs that a process makes on them."""
+    return identity_of_splits(train, test)
+
+
+def _check_classes(targets: np.ndarray) -> None:
+    if (targets == targets[0]).all():
+        raise DataError(
+            f"all {len(targets):,} images of the train split have label {targets[0]}",
+            "Of a single class there is nothing to tell apart: the loss falls to 0, and means nothing",
+            "Use a data set of two classes or more, or data.label_column=NAME with the column that has them.",
+        )
 
 
 def _written(split: parquet.ParquetSplit) -> tuple[tuple[int, int], ...]:
@@ -153,26 +190,23 @@ def _memory(config: DataConfig, seed: int, train: Images, test: Images) -> Memor
 
 
 def _splits(config: DataConfig) -> tuple[parquet.ParquetSplit, parquet.ParquetSplit]:
-    folder = Path(config.path)
-    columns = (config.image_column, config.label_column)
-    return parquet.find_split(folder, "train", *columns), parquet.find_split(folder, config.test_split, *columns)
+    return parquet.find_splits(config.path, config.test_split, config.image_column, config.label_column)
 
 
 def _stream(config: DataConfig, seed: int) -> Source:
-    from isograd.data import stream
+    from isograd.data import crops, stream
 
     train, test = _splits(config)
-    for split in (train, test):
-        parquet.check_labels(split, config.num_classes)
-    size = config.image_shape[-1]
-    random_crop = config.crop == "random"
+    train_labels, _ = (parquet.check_labels(split, config.num_classes) for split in (train, test))
+    _check_classes(train_labels)
+    shape, random_crop = config.shape, config.crop == "random"
     return stream.StreamSource(
         train=train,
         test=test,
         batch_size=config.batch_size,
         seed=seed,
-        train_transform=stream.RandomResizedCrop(size, flip=config.flip) if random_crop else stream.Exact(config.shape),
-        test_transform=stream.ResizeCenterCrop(config.resize, size) if random_crop else stream.Exact(config.shape),
+        train_transform=crops.RandomResizedCrop(shape, flip=config.flip) if random_crop else crops.Exact(shape),
+        test_transform=crops.ResizeCenterCrop(shape, config.test_resize) if random_crop else crops.Exact(shape),
         augmentation=Augmentation(config.padding, config.padding_mode, config.flip and not random_crop),
         window=config.window,
     )

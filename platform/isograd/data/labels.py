@@ -27,7 +27,7 @@ def is_label(kind: pa.DataType) -> bool:
 
 def names_in(column: pa.ChunkedArray) -> tuple[str, ...]:
     """Returns the names that occur in a column of text, sorted."""
-    return tuple(sorted(name for name in pc.unique(_decoded(column)).to_pylist() if name is not None))
+    return tuple(sorted(name for name in _decoded(column).unique().to_pylist() if name is not None))
 
 
 def declared_names(schema: pa.Schema, column: str) -> tuple[str, ...]:
@@ -41,15 +41,12 @@ def declared_names(schema: pa.Schema, column: str) -> tuple[str, ...]:
 
 
 def numbers_of(column: pa.ChunkedArray, names: Sequence[str]) -> pa.ChunkedArray:
-    """Returns a column of classes as int64: of text the positions in ``names``; null where there is no label.
-
-    Text that is none of ``names`` has number -1 here; see :func:`refuse_unknown`.
-    """
+    """Returns a column of classes as int64: of text the positions in ``names``; null where there is no label."""
     column = _decoded(column)
     if not is_text(column.type):
         return column.cast(pa.int64(), safe=False)
-    numbers = pc.index_in(column, value_set=pa.array(names, column.type)).cast(pa.int64())
-    return pc.if_else(pc.is_null(column), pa.scalar(None, pa.int64()), pc.fill_null(numbers, -1))
+    options = pc.SetLookupOptions(value_set=pa.array(names, column.type))
+    return pc.call_function("index_in", [column], options).cast(pa.int64())
 
 
 def refuse_unknown(split: str, column: pa.ChunkedArray, names: Sequence[str]) -> None:

@@ -326,6 +326,18 @@ def test_resize_center_crop_is_torchvisions(width: int, height: int):
     assert np.array_equal(ResizeCenterCrop((3, 17, 17), 20)(image, np.random.default_rng(0)), expected)
 
 
+@pytest.mark.parametrize("shape", [(1, 24, 32), (3, 32, 24), (1, 20, 20)])
+@pytest.mark.parametrize(("width", "height"), [(100, 100), (40, 90), (90, 40), (25, 33)])
+def test_any_shape_is_covered_by_the_image(shape: tuple[int, int, int], width: int, height: int):
+    white = Image.new("RGB", (width, height), "white")
+    crop = ResizeCenterCrop(shape, min(shape[1:]) * 8 // 7)
+    pixels = crop(white, np.random.default_rng(0))
+    assert pixels.shape == shape and pixels.min() == 255
+    scaled = crop.scaled_size(width, height)
+    assert abs(scaled[0] / width - scaled[1] / height) < 0.04
+    assert RandomResizedCrop(shape)(white, np.random.default_rng(0)).shape == shape
+
+
 def test_random_resized_crop_draws_boxes_of_the_asked_area_and_ratio():
     crop, generator = RandomResizedCrop((3, 16, 16)), np.random.default_rng(0)
     boxes = np.array([crop.box(200, 200, generator) for _ in range(500)])

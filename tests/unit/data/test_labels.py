@@ -1,0 +1,133 @@
+"""Columns as the hub has them: plain binary images, and labels as numbers, truth values and text."""
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from isograd.config.check import check
+from isograd.config.load import load
+from isograd.data.datasets import DATASETS, identify, open_source
+from isograd.data.parquet import check_labels, find_split, find_splits, load_images
+from isograd.errors import ConfigError, DataError
+from PIL import Image
+
+
+def png(value: int) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("L", (4, 4), value).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def write(folder: Path, split: str, labels: Any, names: list[str] | None = None, image: Any = None) -> Path:
+    images = pa.array([png(row) for row in range(len(labels))], image or pa.binary())
+    table = pa.table({"image": images, "label": labels})
+    if names is not None:
+        features = {"info": {"features": {"label": {"names": names, "_type": "ClassLabel"}}}}
+        table = table.replace_schema_metadata({"huggingface": json.dumps(features)})
+    folder.mkdir(exist_ok=True)
+    pq.write_table(table, folder / f"{split}-00000-of-00001.parquet")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("labels", "numbers"),
+    [
+        (pa.array(["dog", "cat", "dog"]), [1, 0, 1]),
+        (pa.array(["dog", "cat", "dog"], pa.large_string()), [1, 0, 1]),
+        (pa.array(["dog", "cat", "dog"]).dictionary_encode(), [1, 0, 1]),
+        (pa.array(["10", "9", "é"]), [0, 1, 2]),
+        (pa.array([True, False, True]), [1, 0, 1]),
+        (pa.array([2, 0, 1], pa.uint8()), [2, 0, 1]),
+        (pa.array([2, 0, 1]).dictionary_encode(), [2, 0, 1]),
+    ],
+)
+def test_labels_of_every_kind(tmp_path: Path, labels: Any, numbers: list[int]) -> None:
+    split = find_split(write(tmp_path, "train", labels), "train")
+    assert check_labels(split, 3).tolist() == numbers
+    assert split.read(split.groups[0])[1].tolist() == numbers
+
+
+@pytest.mark.parametrize("kind", [pa.binary(), pa.large_binary(), pa.dictionary(pa.int32(), pa.binary())])
+def test_plain_binary_images(tmp_path: Path, kind: pa.DataType) -> None:
+    images, _ = load_images(find_split(write(tmp_path, "train", [0, 1], image=kind), "train"), (1, 4, 4), 2)
+    assert images[:, 0, 0, 0].tolist() == [0, 1]
+
+
+def test_the_split_to_test_on_has_the_names_of_the_training_split(tmp_path: Path) -> None:
+    write(tmp_path, "train", ["ant", "bee", "cat"])
+    _, test = find_splits(write(tmp_path, "test", ["cat", "bee"]), "test")
+    assert check_labels(test, 3).tolist() == [2, 1]
+    with pytest.raises(DataError, match="the test split has 1 labels that the train split does not have: 'dog'"):
+        find_splits(write(tmp_path, "test", ["cat", "dog"]), "test")
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "words"),
+    [
+        ((["a", "b"], None), ([0, 1], None), "are string in .*, but int64 in"),
+        (([0, 1], ["cat", "dog"]), ([0, 1], ["dog", "cat"]), "call 0 'cat' in .*, but 'dog' in"),
+        (([0, 1], ["cat", "dog"]), ([0, 1], ["cat", "dog", "eel"]), "have 2 names in .*, but 3 in"),
+    ],
+)
+def test_one_number_means_one_class(tmp_path: Path, train: Any, test: Any, words: str) -> None:
+    write(tmp_path, "train", *train)
+    with pytest.raises(DataError, match=f"{words}.*One number would mean two classes"):
+        find_splits(write(tmp_path, "test", *test), "test")
+
+
+def test_a_null_name_is_no_label(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"row 1 of .* has no label"):
+        check_labels(find_split(write(tmp_path, "train", pa.array(["a", None])), "train"), 2)
+
+
+def test_more_names_than_classes_names_the_option(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"has label 2 \('c'\), not one of 0 to 1.*Use data\.num_classes=3"):
+        check_labels(find_split(write(tmp_path, "train", ["a", "b", "c"]), "train"), 2)
+
+
+def config(folder: Path, **changes: Any) -> Any:
+    from dataclasses import replace
+
+    shape = {"image_shape": [1, 4, 4], "mean": [0.5], "std": [0.5]}
+    return replace(DATASETS.get("parquet"), path=str(folder), **shape, **changes)
+
+
+@pytest.mark.parametrize("loading", ["memory", "stream"])
+def test_a_single_class_is_refused(tmp_path: Path, loading: str) -> None:
+    write(tmp_path, "train", [1, 1, 1])
+    write(tmp_path, "test", [0, 1])
+    with pytest.raises(DataError, match="all 3 images of the train split have label 1.*nothing to tell apart"):
+        open_source(config(tmp_path, loading=loading), 0)
+
+
+def test_one_class_is_no_number_of_classes() -> None:
+    with pytest.raises(ConfigError, match=r"data\.num_classes=1 leaves nothing to tell apart"):
+        check(load(["data=parquet", "data.num_classes=1"]))
+
+
+def test_what_is_resized_covers_the_crop() -> None:
+    options = ["data=parquet", "data.loading=stream", "data.crop=random"]
+    assert load(options).data.test_resize == 36
+    assert load(["data=imagenet"]).data.test_resize == 256
+    check(load([*options, "data.resize=32"]))
+    with pytest.raises(ConfigError, match=r"data\.resize=31 is less than 32.*Use data\.resize=36"):
+        check(load([*options, "data.resize=31"]))
+
+
+def test_identity_is_the_content_wherever_it_lies(tmp_path: Path) -> None:
+    def made(name: str, train: list[int], test: list[int]) -> Path:
+        return write(write(tmp_path / name, "train", train), "test", test)
+
+    first = identify(config(made("a", [0, 1, 2], [1, 0])))
+    assert identify(config(made("b", [0, 1, 2], [1, 0]))) == first
+    assert (first.num_train, first.num_test) == (3, 2)
+    others = [made("c", [0, 2, 1], [1, 0]), made("d", [0, 1, 2], [0, 1]), made("e", [0, 1, 2, 2], [1, 0])]
+    assert len({first.digest, *(identify(config(other)).digest for other in others)}) == 4
+    made("a", [2, 1, 0], [1, 0])
+    assert identify(config(tmp_path / "a")) != first
+    digits = identify(DATASETS.get("digits"))
+    assert (digits.num_train, digits.num_test) == (1437, 360) and digits == identify(DATASETS.get("digits"))
