@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from isograd.data.identity import Identity
 from isograd.errors import CheckpointError
 from isograd.report.events import Position, Snapshot
 
@@ -28,11 +29,13 @@ class Checkpoint:
         position: Where training goes on.
         fingerprint: Of the configuration that wrote it.
         state: All tensors by their global names.
+        data: What was trained on; None in checkpoints of versions that did not say.
     """
 
     position: Position
     fingerprint: str
     state: dict[str, Tensor]
+    data: Identity | None = None
 
 
 class Collector:
@@ -42,12 +45,13 @@ class Collector:
         folder: Where checkpoints are kept.
         num_modules: K.
         fingerprint: Of the run's configuration.
+        data: What the run trains on.
         keep: How many of the newest stay.
     """
 
-    def __init__(self, folder: Path, num_modules: int, fingerprint: str, keep: int) -> None:
+    def __init__(self, folder: Path, num_modules: int, fingerprint: str, data: Identity, keep: int) -> None:
         self._folder, self._num_modules = folder, num_modules
-        self._fingerprint, self._keep = fingerprint, max(keep, 1)
+        self._fingerprint, self._data, self._keep = fingerprint, data, max(keep, 1)
         self._gathered: dict[Position, dict[int, dict[str, Tensor]]] = {}
 
     def add(self, snapshot: Snapshot) -> Path | None:
@@ -60,7 +64,7 @@ class Collector:
         state = {
             name: tensor for part in self._gathered.pop(snapshot.position).values() for name, tensor in part.items()
         }
-        written = write(self._folder, Checkpoint(snapshot.position, self._fingerprint, state))
+        written = write(self._folder, Checkpoint(snapshot.position, self._fingerprint, state, self._data))
         for old in saved(self._folder)[: -self._keep]:
             shutil.rmtree(old)
         return written
@@ -74,6 +78,8 @@ def write(folder: Path, checkpoint: Checkpoint) -> Path:
     draft.mkdir(parents=True)
     save_file(checkpoint.state, draft / _TENSORS)
     header = {"format": 1, "fingerprint": checkpoint.fingerprint, "position": asdict(checkpoint.position)}
+    if checkpoint.data is not None:
+        header["data"] = checkpoint.data.to_json()
     (draft / _HEADER).write_text(json.dumps(header, indent=2) + "\n")
     shutil.rmtree(target, ignore_errors=True)
     os.replace(draft, target)
@@ -97,19 +103,21 @@ def newest(folder: Path) -> Path:
     return found[-1]
 
 
-def read(path: Path, fingerprint: str) -> Checkpoint:
+def read(path: Path, fingerprint: str, data: Identity | None = None) -> Checkpoint:
     """Reads a checkpoint.
 
     Args:
         path: Its folder.
         fingerprint: Of the run that is to go on from it.
+        data: What that run would train on; None where it only tells what was learnt.
 
     Raises:
-        CheckpointError: It is damaged, or was written by a run with another configuration.
+        CheckpointError: It is damaged, or was written by a run with another configuration or on other data.
     """
     try:
         header = json.loads((path / _HEADER).read_text())
         position = Position(**header["position"])
+        trained_on = Identity.from_json(header["data"]) if "data" in header else None
         state = load_file(path / _TENSORS)
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise CheckpointError(
@@ -123,4 +131,10 @@ def read(path: Path, fingerprint: str) -> Checkpoint:
             "Backbone, partition, method, data, optimizer, seed and length must agree, or the result means nothing",
             "Use the configuration in its run folder; only executor, cluster, checkpoint and folders may differ.",
         )
-    return Checkpoint(position, header["fingerprint"], state)
+    if data is not None and trained_on is not None and data != trained_on:
+        raise CheckpointError(
+            f"the data is not what the checkpoint {path} was trained on: {trained_on}, then; {data}, now",
+            "The run would go on with other rows, and its result would be that of neither",
+            "Use data.path=FOLDER with the data that it began with, or begin another run with `isograd train`.",
+        )
+    return Checkpoint(position, header["fingerprint"], state, trained_on)

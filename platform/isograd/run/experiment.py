@@ -16,7 +16,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from isograd.config.load import fingerprint, from_dict
 from isograd.config.schema import RunConfig
 from isograd.data.batch import Source
-from isograd.data.datasets import open_source
+from isograd.data.datasets import identify, open_source
+from isograd.data.identity import Identity
 from isograd.errors import CheckpointError, ConfigError, RunFolderError
 from isograd.executor.blueprint import Blueprint
 from isograd.executor.executor import Opener, make_executor
@@ -40,6 +41,7 @@ class Prepared:
     Attributes:
         asked: The configuration as it came; ``config`` has everything decided.
         program: What it does.
+        data: What it trains on.
         resumed: The checkpoint that it goes on from.
         earlier: Events of the run before that checkpoint.
     """
@@ -48,6 +50,7 @@ class Prepared:
     blueprint: Blueprint
     program: Program
     folder: RunFolder
+    data: Identity
     resumed: Checkpoint | None = None
     earlier: tuple[Event, ...] = ()
 
@@ -61,6 +64,16 @@ class Prepared:
         """What the run folder keeps: the cuts that were decided, since results depend on them, but not the stages."""
         return replace(self.config, executor=self.asked.executor)
 
+    @property
+    def note(self) -> str:
+        """What a person should know before it starts; mostly nothing."""
+        if self.resumed is None or self.resumed.data is not None:
+            return ""
+        return (
+            "note: the checkpoint does not say what data it was trained on, as those of earlier versions; "
+            "that it is the same has not been checked"
+        )
+
 
 def prepare(config: RunConfig) -> Prepared:
     """Checks a new run: names, cuts, data, folder.
@@ -73,16 +86,17 @@ def prepare(config: RunConfig) -> Prepared:
     folder.check_writable(run_folder)
     source = _checked_source(blueprint)
     program = _program(blueprint, source, Position())
-    return Prepared(config, blueprint, program, run_folder)
+    return Prepared(config, blueprint, program, run_folder, identify(config.data))
 
 
-def prepare_resumed(path: Path, overrides: Sequence[str] = ()) -> Prepared:
+def prepare_resumed(path: Path, overrides: Sequence[str] = (), data_path: str | None = None) -> Prepared:
     """Checks a run that goes on from the newest checkpoint in its folder.
 
     Args:
         path: The run folder.
         overrides: Of executor, cluster, checkpoint, train.max_steps and folders; others change the result and are
             refused by the checkpoint's fingerprint.
+        data_path: Where the data lies now; None: where it lay.
 
     Raises:
         RunFolderError: The run is complete: its result stays as it is.
@@ -90,12 +104,15 @@ def prepare_resumed(path: Path, overrides: Sequence[str] = ()) -> Prepared:
     """
     run_folder = RunFolder(path.expanduser().absolute())
     config = stored_config(run_folder, overrides)
+    if data_path is not None:
+        config = replace(config, data=replace(config.data, path=data_path))
     blueprint = Blueprint(resolved(config))
-    found = checkpoint.read(checkpoint.newest(run_folder.checkpoints), fingerprint(config))
+    newest, data = checkpoint.newest(run_folder.checkpoints), identify(config.data)
+    found = checkpoint.read(newest, fingerprint(config), data)
     program = _program(blueprint, _checked_source(blueprint), found.position)
     _check_unfinished(run_folder, program)
     earlier = tuple(_earlier_metrics(run_folder.events, found.position.step))
-    return Prepared(config, blueprint, program, run_folder, found, earlier)
+    return Prepared(config, blueprint, program, run_folder, data, found, earlier)
 
 
 def _check_unfinished(run_folder: RunFolder, program: Program) -> None:
@@ -170,19 +187,21 @@ def _collector(prepared: Prepared) -> Collector:
         prepared.folder.checkpoints,
         prepared.blueprint.partition.num_modules,
         fingerprint(prepared.config),
+        prepared.data,
         prepared.config.checkpoint.keep,
     )
 
 
 def _open_folder(prepared: Prepared) -> None:
+    origin = {**provenance(prepared.config.seed), "data": prepared.data.to_json()}
     if prepared.resumed is None:
         folder.make(prepared.folder)
         prepared.folder.write_config(prepared.kept)
-        prepared.folder.write_json("provenance.json", provenance(prepared.config.seed))
+        prepared.folder.write_json("provenance.json", origin)
     else:
         _drop_events_after(prepared.folder.events, prepared.resumed.position.step)
         name = f"provenance-{prepared.resumed.position.step:08d}.json"
-        prepared.folder.write_json(name, provenance(prepared.config.seed))
+        prepared.folder.write_json(name, origin)
 
 
 def _terminal(console: Console, prepared: Prepared) -> Terminal:
@@ -273,7 +292,7 @@ def stored_config(run_folder: RunFolder, overrides: Sequence[str] = ()) -> RunCo
             f"{run_folder.config} with {' '.join(overrides) or 'no overrides'} is no configuration: "
             f"{str(error).splitlines()[0]}",
             "A run goes on with the options that it was started with; a few may be changed, as KEY=VALUE",
-            "Use overrides of executor, cluster, checkpoint or train.max_steps only.",
+            "Use overrides of executor, cluster, checkpoint, train.max_steps or data.path only.",
         ) from error
 
 

@@ -11,6 +11,8 @@ from isograd.run.result import Result
 def train(prepared: Prepared, console: Console, open_executor: Opener = make_executor) -> Result:
     """Executes a run: says what will run, its progress, and what came of it. Arguments and errors as of ``execute``."""
     console.print(heading(prepared))
+    if prepared.note:
+        console.print(prepared.note, markup=False, soft_wrap=True)
     result = execute(prepared, console, open_executor)
     console.print(summary(result, prepared.folder.path))
     return result

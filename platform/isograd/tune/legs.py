@@ -118,7 +118,7 @@ class TrialRuns:
         if stored is not None and stored.num_epochs >= epoch:
             return stored
         if checkpoint.saved(folder.checkpoints):
-            result = self._executed(seed, prepare_resumed(folder.path), epoch)
+            result = self._executed(seed, prepare_resumed(folder.path, data_path=self.config.data.path), epoch)
             if self._seed_run(seed).images_per_s:
                 return result
         # Broken off before its first checkpoint, or between its last one and what it would have measured.

@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 
 from isograd.config.load import from_dict, load, rounding, to_dict
 from isograd.config.schema import RunConfig
+from isograd.data.datasets import identify
 from isograd.errors import ConfigError, SpaceError, StudyError
 from isograd.options import check_not_set
 from isograd.run.folder import write_atomically
@@ -32,6 +33,7 @@ _SET_HERE = {
 _SHARED = {"train.epochs": "train.epochs=N", "cluster": "cluster.OPTION=VALUE", "checkpoint": "checkpoint.OPTION=VALUE"}
 # Where and how fast runs are made: a study may go on elsewhere, and its values stay comparable.
 _MOVABLE = ("executor", "cluster", "checkpoint")
+_DATA_PATH = "data.path"  # data that moved is the same data; see Request.identity
 _PASSED_OVER = ("seed", "folder", "run_name", *_MOVABLE)
 
 
@@ -65,12 +67,17 @@ class Request:
         return OmegaConf.to_yaml(OmegaConf.create({"tune": {"name": self.name, **sweep}, **self.file.tree}))
 
     def identity(self) -> dict[str, Any]:
-        """Returns what all trials of a study share; with another one, their values could not be compared."""
+        """Returns what all trials of a study share; with another one, their values could not be compared.
+
+        Raises:
+            DataError: The data is not there.
+        """
         base = {key: value for key, value in to_dict(self.base).items() if key not in _PASSED_OVER}
         base["data"] = {key: value for key, value in base["data"].items() if key != "path"}
         shared = {
             "space": self.file.space.to_json(),
             "run": base,
+            "data": identify(self.base.data).to_json(),
             "seeds": self.sweep.seeds,
             "objectives": self.sweep.objectives,
         }
@@ -134,7 +141,7 @@ def _refuse(place: str, option: str, instead: str) -> None:
 
 
 def elsewhere(request: Request, overrides: Sequence[str]) -> Request:
-    """Returns the request with other options of executor, cluster and checkpoints.
+    """Returns the request with other options of executor, cluster and checkpoints, or with another place of the data.
 
     Args:
         request: Of a study.
@@ -143,14 +150,15 @@ def elsewhere(request: Request, overrides: Sequence[str]) -> Request:
     Raises:
         ConfigError: One of them would change what the trials compute, so that they could not be compared.
     """
-    fixed = [item for item in overrides if item.lstrip("+~").partition("=")[0].partition(".")[0] not in _MOVABLE]
+    names = {item: item.lstrip("+~").partition("=")[0] for item in overrides}
+    fixed = [item for item, name in names.items() if name != _DATA_PATH and name.partition(".")[0] not in _MOVABLE]
     base = request.base if fixed else overridden(request.base, overrides)
     if fixed or rounding(base) != rounding(request.base):
         raise ConfigError(
             f"{' '.join(fixed or overrides)} cannot be changed in a study",
             "Its trials would no longer be comparable",
-            f"Use options of {', '.join(_MOVABLE)} only (but for threads and microbatches), --extend N for more "
-            "trials, or begin another study.",
+            f"Use options of {', '.join(_MOVABLE)} and {_DATA_PATH} only (but for threads and microbatches), "
+            "--extend N for more trials, or begin another study.",
         )
     return dataclasses.replace(request, base=base)
 

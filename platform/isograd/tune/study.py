@@ -18,6 +18,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from isograd.config.load import from_dict, to_dict
 from isograd.config.schema import RunConfig
+from isograd.data.identity import Identity
 from isograd.errors import StudyError
 from isograd.registry import suggestion
 from isograd.tune.ground import changed
@@ -81,13 +82,16 @@ class Study:
         url: Of the storage.
         storage: Where the study is; :func:`create_study` and :func:`open_study` bring it.
         admit: Raises IsogradError for what is not to be proposed, though it could be trained.
+        notes: What a person should know before it goes on.
 
     Attributes:
         is_exhausted: Whether all that the space has was tried before there were ``num_trials``.
     """
 
-    def __init__(self, request: Request, url: str, storage: BaseStorage, admit: Admit = anything) -> None:
-        self.request, self.url, self._storage = request, url, storage
+    def __init__(
+        self, request: Request, url: str, storage: BaseStorage, admit: Admit = anything, notes: Sequence[str] = ()
+    ) -> None:
+        self.request, self.url, self._storage, self.notes = request, url, storage, tuple(notes)
         with storage_errors(url):
             self._id = storage.get_study_id_from_name(request.name)
             self._num_trials: int = storage.get_study_user_attrs(self._id)[_NUM_TRIALS]
@@ -164,9 +168,11 @@ class Study:
         return self._here(assignment_of(trial))
 
     def _here(self, assignment: Assignment) -> Assignment:
-        """Returns an assignment of a broken sweep with the executor, cluster and checkpoints of this one."""
+        """Returns an assignment of a broken sweep, executed as this one, with the data where it is now."""
         base = self.request.base
         config = replace(assignment.config, executor=base.executor, cluster=base.cluster, checkpoint=base.checkpoint)
+        if config.data.name == base.data.name and "data.path" not in assignment.settings:
+            config = replace(config, data=replace(config.data, path=base.data.path))
         own = {name: value for name, value in assignment.settings.items() if name.partition(".")[0] == "executor"}
         return replace(assignment, config=changed(config, own))
 
@@ -211,7 +217,7 @@ def create_study(request: Request, admit: Admit = anything) -> Study:
     Raises:
         StudyError: There is one of that name, or the storage cannot be used.
     """
-    url = request.sweep.storage or default_url(request.folder)
+    url, identity = request.sweep.storage or default_url(request.folder), request.identity()
     storage = open_storage(url, new=True)
     directions = [StudyDirection.MINIMIZE] * len(request.sweep.objectives)
     with storage_errors(url):
@@ -221,7 +227,7 @@ def create_study(request: Request, admit: Admit = anything) -> Study:
             found = optuna.load_study(storage=storage, study_name=request.name)
             _check_identity(found, request, url)
             raise _exists(request, url) from None
-        made.set_user_attr(_IDENTITY, request.identity())
+        made.set_user_attr(_IDENTITY, identity)
         made.set_user_attr(_NUM_TRIALS, request.sweep.num_trials)
     keep(request)
     return Study(request, url, storage, admit)
@@ -248,11 +254,12 @@ def open_study(request: Request, admit: Admit = anything) -> Study:
                 "Use the storage that the study was begun with, or begin another one with `isograd tune`.",
             )
         found = optuna.load_study(storage=storage, study_name=request.name)
-        _check_identity(found, request, url)
-    return Study(request, url, storage, admit)
+        notes = _check_identity(found, request, url)
+    return Study(request, url, storage, admit, notes)
 
 
-def _check_identity(found: optuna.Study, request: Request, url: str) -> None:
+def _check_identity(found: optuna.Study, request: Request, url: str) -> list[str]:
+    """Raises StudyError where a study is about something else; returns what could not be told."""
     theirs, ours = found.user_attrs.get(_IDENTITY), request.identity()
     if theirs is None:
         raise StudyError(
@@ -260,7 +267,17 @@ def _check_identity(found: optuna.Study, request: Request, url: str) -> None:
             "Another program began it, or its storage is damaged",
             "Use another tune.name, or a copy of the storage.",
         )
-    differing = sorted(set(_different("", theirs, ours)))
+    data, notes = ours.pop("data"), []
+    if "data" not in theirs:
+        notes.append("note: the study does not say what data it began with; that it is the same has not been checked")
+    elif theirs["data"] != data:
+        before, now = (Identity.from_json(tree) for tree in (theirs["data"], data))
+        raise StudyError(
+            f"the data is not what study '{request.name}' in {url} began with: {before}, then; {now}, now",
+            "Values of trials on other rows cannot be compared",
+            "Use data.path=FOLDER with the data that it began with, or begin another study with another tune.name.",
+        )
+    differing = sorted(set(_different("", {name: part for name, part in theirs.items() if name != "data"}, ours)))
     if differing:
         raise StudyError(
             f"study '{request.name}' in {url} is one of another space: it differs in {', '.join(differing[:6])}"
@@ -268,6 +285,7 @@ def _check_identity(found: optuna.Study, request: Request, url: str) -> None:
             "Values of trials are only compared within one space, one training and the same seeds",
             "Use another tune.name, or the space and options that it was begun with.",
         )
+    return notes
 
 
 def _different(path: str, first: Any, second: Any) -> list[str]:

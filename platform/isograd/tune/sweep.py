@@ -106,7 +106,7 @@ def _sweep(request: Request, opening: Callable[[Request, Admit], Study], console
         _connect(stack, request.base)
         room, admit = _capacity(request.base)
         study = opening(request, admit)
-        for line in (_heading(study), *remarks(request)):
+        for line in (_heading(study), *study.notes, *remarks(request)):
             console.print(line, markup=False, soft_wrap=True)
         stack.callback(write_table, study, provenance(request.sweep.sampler_seed))
         started_s, started_work_s = time.perf_counter(), time.thread_time()
