@@ -222,10 +222,11 @@ def _checked_source(blueprint: Blueprint) -> Source:
     has_batchnorm = any(isinstance(part, _BatchNorm) for module in modules for part in module.modules())
     last = source.num_train % source.batch_size or source.batch_size
     if has_batchnorm and last == 1:
+        smaller = next((n for n in range(source.batch_size - 1, 1, -1) if source.num_train % n != 1), 2)
         raise ConfigError(
             f"the last batch of an epoch has 1 image: {source.num_train:,} images in batches of {source.batch_size}",
             "BatchNorm needs at least two to take a variance of",
-            f"Use data.batch_size={max(source.batch_size - 1, 2)}, for example.",
+            f"Use data.batch_size={smaller}, for example.",
         )
     executor = blueprint.config.executor
     sizes = (source.batch_size, last) if executor.name == "microbatch" else ()

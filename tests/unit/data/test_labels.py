@@ -100,7 +100,7 @@ def config(folder: Path, **changes: Any) -> Any:
 def test_a_single_class_is_refused(tmp_path: Path, loading: str) -> None:
     write(tmp_path, "train", [1, 1, 1])
     write(tmp_path, "test", [0, 1])
-    with pytest.raises(DataError, match="all 3 images of the train split have label 1.*nothing to tell apart"):
+    with pytest.raises(DataError, match=r"all 3 images of the train split have label 1.*nothing to tell apart"):
         open_source(config(tmp_path, loading=loading), 0)
 
 

@@ -31,9 +31,7 @@ def touch(folder: Path, *names: str) -> Path:
     ],
 )
 def test_complete_sets(tmp_path: Path, names: tuple[str, ...]) -> None:
-    touch(
-        tmp_path, *names, "._train-00000-of-00001.parquet", ".hidden/train-00000-of-00001.parquet", "training.parquet"
-    )
+    touch(tmp_path, *names, "._train-00000-of-00001.parquet", ".hidden/train.parquet", "training.parquet")
     files = find_shards(tmp_path, "train").files
     assert [file.relative_to(tmp_path).as_posix() for file in files] == sorted(names)
 
