@@ -62,7 +62,7 @@ class PiecePlan:
             raise PartitionError(
                 f"cannot cut a network after units {list(self.ends)}",
                 "Ends must increase, so that each piece has at least one unit",
-                "Use ends=None for an even cut.",
+                "Use executor.units_per_piece=null for an even cut.",
             )
         self._check_chunks()
         self._check_num_microbatches()
