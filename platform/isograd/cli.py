@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from isograd.options import check_text
 from isograd.report.console import wide_console
 from isograd.status import status_of
 
@@ -16,7 +17,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     trials did, 130 when interrupted.
     """
     options = _parsed(arguments)
-    return status_of(lambda: options.verb(options))
+    return status_of(lambda: _run(options, sys.argv[1:] if arguments is None else arguments))
+
+
+def _run(options: argparse.Namespace, arguments: Sequence[str]) -> int:
+    check_text(arguments)
+    return options.verb(options)
 
 
 def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:

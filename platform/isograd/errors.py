@@ -79,4 +79,22 @@ class NonFiniteLossError(IsogradError):
 
 
 class StageFailedError(IsogradError):
-    """A stage of the pipeline died."""
+    """A stage of the pipeline failed or died."""
+
+
+class ProcessDiedError(StageFailedError):
+    """A process of the run ended before its work was done.
+
+    Attributes:
+        lost_node: Identifier of the node that was lost with it; empty where only the process ended.
+    """
+
+    lost_node: str = ""
+
+
+class MachineError(IsogradError):
+    """The machine stood in the way, whatever was asked of it: a disk is full, a folder may not be written."""
+
+
+class MemoryShortError(MachineError):
+    """The machine has no memory left to give."""

@@ -4,11 +4,14 @@ The declarations are data in the dataclass fields' metadata; `isograd.config.che
 """
 
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields
 from typing import Any
 
 from isograd.errors import ConfigError
+
+_LONGEST_NAME = 200
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,28 @@ def check_folder_name(option: str, name: str | None, where: str) -> None:
             "It would be hidden, or lie elsewhere",
             f"Use a name without slashes that does not begin with a dot, and {where}=PATH.",
         )
+    if name is not None and (len(os.fsencode(name)) > _LONGEST_NAME or not name.isprintable()):
+        raise ConfigError(
+            f"{option}='{name[:40]}...' has {len(os.fsencode(name))} bytes"
+            if name.isprintable()
+            else f"{option}={name!r} has characters that cannot be shown",
+            f"It names a folder; of the 255 bytes of a file's name {_LONGEST_NAME} are left, apart from what is added",
+            f"Use a short name in one line, and {where}=PATH for the rest.",
+        )
+
+
+def check_text(items: Sequence[str]) -> None:
+    """Raises ConfigError for arguments of a command line that hold bytes which are no UTF-8."""
+    for item in items:
+        try:
+            item.encode()
+        except UnicodeEncodeError:
+            shown = item.encode(errors="backslashreplace").decode()
+            raise ConfigError(
+                f"the argument {shown} holds bytes that are no UTF-8",
+                "Options are kept in YAML and JSON, which are",
+                "Use names in UTF-8; `mv` or `convmv` renames a file, and a symbolic link gives it another name.",
+            ) from None
 
 
 def check_declared(section: str, config: Any) -> None:

@@ -1,5 +1,6 @@
 """How a command ends: its exit status, errors explained on one line, actors released on SIGTERM."""
 
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -7,6 +8,7 @@ from types import FrameType
 
 from isograd.errors import IsogradError
 from isograd.report.console import wide_console
+from isograd.trouble import explained
 
 
 def status_of(command: Callable[[], int]) -> int:
@@ -19,13 +21,32 @@ def status_of(command: Callable[[], int]) -> int:
     try:
         return command()
     except IsogradError as error:
-        wide_console(stderr=True).print(f"error: {error}", markup=False, soft_wrap=True)
-        return 2
+        return _say(error)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # whoever read what we print has gone, as `head` does
+        _close_output()
+        return 1
+    except Exception as error:
+        found = explained(error)
+        if found is None:
+            raise
+        return _say(found)
     finally:
         signal.signal(signal.SIGTERM, previous)
+
+
+def _say(error: IsogradError) -> int:
+    wide_console(stderr=True).print(f"error: {error}", markup=False, soft_wrap=True)
+    return 2
+
+
+def _close_output() -> None:
+    """Points the output nowhere, so that the interpreter does not fail to flush it at its end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 def interrupt(number: int, frame: FrameType | None) -> None:
