@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 
@@ -11,6 +12,20 @@ def is_running(process_id: int) -> bool:
             return status.read().rpartition(")")[2].split()[0] not in "ZX"
     except FileNotFoundError:
         return False
+
+
+def trial_processes() -> list[int]:
+    """Processes in which a trial trains now, of this session's cluster."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            try:
+                name = (entry / "cmdline").read_text()
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            if name.startswith("ray::ResourceTrainable.train"):
+                found.append(int(entry.name))
+    return found
 
 
 def have_ended(process_ids: list[int]) -> bool:

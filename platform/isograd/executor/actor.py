@@ -11,6 +11,7 @@ from torch import Tensor
 from isograd.executor.channel import Inbox, SendingOutbox
 from isograd.executor.channels import direct
 from isograd.executor.channels.contract import CHANNELS, Channel, Place, Way
+from isograd.executor.last_words import leave_last_words, no_exit
 from isograd.executor.outbox import Nowhere, Outbox
 from isograd.executor.program import Program
 from isograd.executor.stage import Stage
@@ -33,6 +34,7 @@ class StageActor:
     """
 
     def __init__(self, build: StageBuilder, threads: int, queue_depth: int) -> None:
+        leave_last_words()
         torch.set_num_threads(threads)
         self._device = torch.device("cuda" if ray.get_gpu_ids() else "cpu")
         self._depth = queue_depth
@@ -71,7 +73,8 @@ class StageActor:
             messages = self._inbox.messages()
         else:
             messages = (program.evaluation if evaluation else program.messages)(self._device)
-        yield from self._stage.run(messages)
+        with no_exit():
+            yield from self._stage.run(messages)
 
     @ray.method(concurrency_group=RECEIVE)
     def deliver(self, sequence: int, parcel: Any) -> None:

@@ -5,16 +5,20 @@ from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
 import ray
-from ray.exceptions import RayActorError, RayError, RayTaskError
+from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskError
 
-from isograd.errors import IsogradError, StageFailedError
+from isograd.errors import IsogradError, ProcessDiedError, StageFailedError
+from isograd.executor.death import death_of, is_death
 from isograd.report.events import Event, Progress
+from isograd.trouble import trouble_of
 
 
 class NeighbourLostError(Exception):
     """A stage found that another one is no longer there."""
 
 
+_WHY = "Its neighbours cannot go on without it; training since the last checkpoint is lost"
+_MEND = "Use `isograd resume RUN_FOLDER` to go on from there."
 _GRACE_S = 2.0
 _WAIT_S = 1.0
 
@@ -48,11 +52,36 @@ def merged(streams: Sequence[Any]) -> Iterator[Event]:
 
 
 def raise_cause(calls: Sequence[Any]) -> list[Any]:
-    """Waits for a call of each actor. Raises what an actor raised, not Ray's wrapping of it."""
+    """Waits for a call of each stage's actor.
+
+    Raises:
+        ProcessDiedError: A stage's process has ended.
+        IsogradError: What an actor raised, not Ray's wrapping of it; so for errors that are not the platform's.
+    """
     try:
         return ray.get(list(calls))
     except RayError as error:
-        raise _own_error(error) from None
+        raise _cause(calls, error) from None
+
+
+def _cause(calls: Sequence[Any], error: RayError) -> BaseException:
+    """Tells the stage that failed from those that failed because of it, as :func:`_diagnosis` does."""
+    failures = dict(_failures(calls)) or {0: error}
+    own = {stage: found for stage, found in failures.items() if not _is_consequence(found)}
+    stage, cause = min((own or failures).items())
+    found = _own_error(cause)
+    return _died(stage, found, "outside of training") if isinstance(found, RayError) and is_death(found) else found
+
+
+def _failures(calls: Sequence[Any]) -> Iterator[tuple[int, RayError]]:
+    deadline_s = time.monotonic() + _GRACE_S
+    for stage, call in enumerate(calls):
+        try:
+            ray.get(call, timeout=max(deadline_s - time.monotonic(), 0))
+        except GetTimeoutError:
+            continue
+        except RayError as error:
+            yield stage, error
 
 
 def _diagnosis(index: int, error: RayError, open_streams: dict[Any, int], steps: Sequence[int]) -> IsogradError:
@@ -60,7 +89,7 @@ def _diagnosis(index: int, error: RayError, open_streams: dict[Any, int], steps:
     failures = {index: error, **_other_failures(index, open_streams)}
     own = {stage: found for stage, found in failures.items() if not _is_consequence(found)}
     stage, cause = min(own.items()) if own else (index, error)
-    return _as_isograd(stage, _unwrapped(cause), steps[stage])
+    return _as_isograd(stage, _unwrapped(cause), f"at about step {steps[stage]}")
 
 
 def _other_failures(index: int, open_streams: dict[Any, int]) -> dict[int, RayError]:
@@ -99,19 +128,24 @@ def _own_error(error: RayError) -> BaseException:
     return cause or _unwrapped(error)
 
 
-def _as_isograd(stage: int, cause: BaseException, step: int) -> IsogradError:
+def _as_isograd(stage: int, cause: BaseException, when: str) -> IsogradError:
     if isinstance(cause, IsogradError):
         return cause
-    kind = "died" if isinstance(cause, RayActorError) else "failed"
-    return StageFailedError(
-        f"stage {stage} {kind} at about step {step}: {_brief(cause)}",
-        "Its neighbours cannot go on without it; training since the last checkpoint is lost",
-        "Use `isograd resume RUN_FOLDER` to go on from there.",
-    )
+    if isinstance(cause, RayError) and is_death(cause):
+        return _died(stage, cause, when)
+    found = trouble_of(cause)
+    if found is not None:
+        return type(found)(f"stage {stage} failed {when}: {found.what}", found.why, found.mend)
+    return StageFailedError(f"stage {stage} failed {when}: {_brief(cause)}", _WHY, _MEND)
+
+
+def _died(stage: int, cause: RayError, when: str) -> ProcessDiedError:
+    death = death_of(cause)
+    error = ProcessDiedError(f"stage {stage} died {when}: {death}", _WHY, _MEND)
+    error.lost_node = death.lost_node
+    return error
 
 
 def _brief(cause: BaseException) -> str:
-    if isinstance(cause, RayActorError):
-        return "its process ended, killed from outside or for want of memory"
     lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
     return f"{type(cause).__name__}: {' '.join(lines)[:400]}"

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
 from isograd.executor.failure import NeighbourLostError
+from isograd.executor.last_words import leave_last_words, no_exit
 from isograd.executor.microbatch_stage import MicrobatchStage
 from isograd.executor.piece_plan import PiecePlan
 from isograd.executor.program import Program
@@ -49,6 +50,7 @@ class MicrobatchActor:
     """
 
     def __init__(self, build: PieceBuilder, index: int, num_stages: int, threads: int, event_interval_s: float) -> None:
+        leave_last_words()
         torch.set_num_threads(threads)
         logging.getLogger("torch.distributed.pipelining").setLevel(logging.CRITICAL)  # it prints whole schedules
         self._build, self._index, self._num_stages = build, index, num_stages
@@ -88,7 +90,8 @@ class MicrobatchActor:
         self.stage.records_steps = records_steps
         messages = (program.evaluation if evaluation else program.messages)(self._device)
         try:
-            yield from self.stage.run(messages)
+            with no_exit():
+                yield from self.stage.run(messages)
         except (RuntimeError, ValueError) as error:
             if _is_lost_connection(error):
                 raise NeighbourLostError(str(error).splitlines()[0]) from None
