@@ -6,14 +6,19 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import ray
+from ray.exceptions import RayError
 
 from isograd.config.schema import ClusterConfig
-from isograd.errors import PlacementError
+from isograd.errors import MachineError, PlacementError
+from isograd.executor.address import AUTO, check_address
+from isograd.executor.notices import without_notices
+from isograd.executor.private import check_folder, own_token
+from isograd.trouble import trouble_of
 
 _MIN_STORE_BYTES = 256 * 2**20
 _LEAST_CPUS = 2  # logical: the default pipeline has two stages, and shall start on one core as well
@@ -38,46 +43,65 @@ def connected(config: ClusterConfig, *, queued_bytes: int = 0, extra_cpus: int =
 
     Raises:
         PlacementError: There is no cluster at the address.
+        MachineError: A private one cannot be started on this machine as it is.
     """
     if ray.is_initialized():
-        yield
+        with without_notices():
+            yield
         return
     # What stages raise is said by isograd; Ray would print it again for answers that nobody waits for any more.
     os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
-    with _keeping_termination_handler():
-        address = config.address or ("auto" if _JOB in os.environ else None)
-        if address is None:
-            _start(config, queued_bytes, extra_cpus)
-        else:
-            _attach(address)
-    try:
+    with ExitStack() as stack:
+        stack.enter_context(without_notices())
+        with _keeping_termination_handler():
+            address = config.address or (AUTO if _JOB in os.environ else None)
+            if address is None:
+                stack.enter_context(own_token())
+                stack.callback(ray.shutdown)
+                _start(config, queued_bytes, extra_cpus)
+            else:
+                stack.callback(ray.shutdown)
+                _attach(address)
         yield
-    finally:
-        ray.shutdown()
 
 
 @contextmanager
 def _keeping_termination_handler() -> Iterator[None]:
     """Gives SIGTERM back to whoever handled it: Ray takes it over when it starts, and would end without a word."""
     handler = signal.getsignal(signal.SIGTERM)
-    yield
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, handler)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, handler)
 
 
 def _start(config: ClusterConfig, queued_bytes: int, extra_cpus: int) -> None:
     logging.getLogger("ray").setLevel(logging.ERROR)
     os.environ.setdefault("RAY_worker_niceness", "0")  # 15 by default; but the stages are the work, not a guest
+    check_folder()
     num_cpus = config.num_cpus or max(len(os.sched_getaffinity(0)), _LEAST_CPUS) + extra_cpus
-    ray.init(
-        address="local",
-        num_cpus=num_cpus,
-        include_dashboard=False,
-        object_store_memory=config.object_store_bytes or max(_MIN_STORE_BYTES, 2 * queued_bytes),
-        logging_level=logging.ERROR,
-        log_to_driver=False,
-        configure_logging=False,
-    )
+    try:
+        ray.init(
+            address="local",
+            num_cpus=num_cpus,
+            include_dashboard=False,
+            object_store_memory=config.object_store_bytes or max(_MIN_STORE_BYTES, 2 * queued_bytes),
+            logging_level=logging.ERROR,
+            log_to_driver=False,
+            configure_logging=False,
+        )
+    except Exception as error:  # of many kinds, by what the machine lacks
+        found = trouble_of(error)
+        if isinstance(error, TypeError | AssertionError) and found is None:
+            raise
+        said = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise MachineError(
+            f"a private Ray cluster does not start ({said if found is None else found.what})",
+            "The stages run as processes of Ray's",
+            "Look at the room and the rights of TMPDIR and of /dev/shm, and at `ulimit -a`; or use "
+            "executor=sequential, which needs no Ray.",
+        ) from error
     addresses = {node["NodeManagerAddress"] for node in ray.nodes()}
     if addresses != {_LOOPBACK}:
         _LOG.warning(
@@ -88,6 +112,7 @@ def _start(config: ClusterConfig, queued_bytes: int, extra_cpus: int) -> None:
 
 
 def _attach(address: str) -> None:
+    check_address(address)
     try:
         ray.init(
             address=address,
@@ -96,9 +121,9 @@ def _attach(address: str) -> None:
             configure_logging=False,
             runtime_env=_runtime_env(),
         )
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, RayError) as error:
         raise PlacementError(
-            f"no Ray cluster answers at cluster.address={address} ({error})",
+            f"cluster.address={address} cannot be used ({error})",
             "The stages run on that cluster",
             "Start one with `ray start --head`, or leave cluster.address out for a private one.",
         ) from error

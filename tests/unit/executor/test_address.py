@@ -1,0 +1,75 @@
+"""Addresses of clusters at which nobody answers: said soon, before Ray tries for minutes."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from isograd.errors import PlacementError
+from isograd.executor.address import check_address
+
+
+@contextmanager
+def listening(answer: bytes = b"") -> Iterator[int]:
+    """Runs a server that is no Ray: it says something to whoever connects, or nothing at all."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        taken: list[socket.socket] = []
+
+        def serve() -> None:
+            while True:
+                try:
+                    connection, _ = server.accept()
+                except OSError:
+                    return
+                taken.append(connection)
+                connection.sendall(answer)
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield server.getsockname()[1]
+        server.shutdown(socket.SHUT_RDWR)
+        for connection in taken:
+            connection.close()
+
+
+@pytest.mark.parametrize("scheme", ["", "ray://"])
+def test_nobody_listens(scheme: str) -> None:
+    with listening() as port:
+        pass
+    with pytest.raises(PlacementError, match=rf"no Ray cluster answers at .*{port} \(Connection refused\)"):
+        check_address(f"{scheme}127.0.0.1:{port}")
+
+
+@pytest.mark.parametrize("answer", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b""], ids=["http", "silence"])
+def test_what_listens_is_no_ray(answer: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("isograd.executor.address._TIMEOUT_S", 0.5)
+    with listening(answer) as port, pytest.raises(PlacementError, match="something listens there that is no Ray"):
+        check_address(f"127.0.0.1:{port}")
+
+
+def test_auto_without_a_cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with listening() as port:
+        pass
+    monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{port}")
+    with pytest.raises(PlacementError, match=rf"cluster.address=auto \(127.0.0.1:{port}: Connection refused\)"):
+        check_address("auto")
+    monkeypatch.delenv("RAY_ADDRESS")
+    monkeypatch.setattr("ray._private.services.find_gcs_addresses", set)
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    with pytest.raises(PlacementError, match="no cluster was started on this machine"):
+        check_address("auto")
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["local", "head", "head:", ":6379", "head:0", "head:99999", "http://head:6379", "head:6379/x", "ray://", "a b:1"],
+)
+def test_what_is_no_address(address: str) -> None:
+    with pytest.raises(PlacementError, match="is no address of a Ray cluster"):
+        check_address(address)
+
+
+def test_a_host_that_nobody_knows() -> None:
+    with pytest.raises(PlacementError, match=r"no Ray cluster answers at cluster.address=nowhere.invalid:6379"):
+        check_address("nowhere.invalid:6379")
