@@ -16,12 +16,13 @@ from isograd.run.provenance import hardware
 
 _BUSY = 0.5  # cores that others use: so many would make a measurement wrong
 _LOG = logging.getLogger(__name__)
+_WARNED: list[str] = []
 _FORMAT = 3  # of what is kept; measurements in another one are made anew
 
 
 def cache_folder() -> Path:
     """Returns where measurements are kept: below ``$XDG_CACHE_HOME``, or ``~/.cache``."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "isograd" / "measurements"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "isograd" / "measurements"
 
 
 def kept(kind: str, key: Mapping[str, Any], measure: Callable[[], Any], cache: Path | None = None) -> Any:
@@ -33,20 +34,49 @@ def kept(kind: str, key: Mapping[str, Any], measure: Callable[[], Any], cache: P
         measure: Makes it, as JSON.
         cache: Folder; None: :func:`cache_folder`.
     """
-    path = (cache or cache_folder()) / f"{kind}-{_fingerprint(key)}.json"
-    if path.exists():
-        return json.loads(path.read_text())["measured"]
+    name = f"{kind}-{_fingerprint(key)}.json"
+    try:
+        return json.loads(((cache or cache_folder()) / name).read_text())["measured"]
+    except FileNotFoundError:
+        pass
+    except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
+        _warn_of_cache("read", cache, error)
     _warn_if_busy(kind)
     found = measure()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, json.dumps({"key": _whole(key), "measured": found}, indent=1, default=str))
+    try:
+        folder = cache or cache_folder()
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(folder / name, json.dumps({"key": _whole(key), "measured": found}, indent=1, default=str))
+    except (OSError, RuntimeError) as error:
+        _warn_of_cache("written", cache, error)
     return json.loads(json.dumps(found))
 
 
 def forget(cache: Path | None = None) -> None:
     """Removes all measurements, so that they are made anew when they are next needed."""
-    for path in (cache or cache_folder()).glob("*.json"):
-        path.unlink(missing_ok=True)
+    try:
+        for path in (cache or cache_folder()).glob("*.json"):
+            path.unlink(missing_ok=True)
+    except (OSError, RuntimeError) as error:
+        _warn_of_cache("emptied", cache, error)
+
+
+def _warn_of_cache(done: str, cache: Path | None, error: Exception) -> None:
+    """Says once a process that measurements are made anew each time: they are the same but for their noise."""
+    if _WARNED:
+        return
+    _WARNED.append(done)
+    try:
+        where = str(cache or cache_folder())
+    except RuntimeError:
+        where = "~/.cache, where nobody has a home,"
+    _LOG.warning(
+        "the cache of measurements, %s, cannot be %s (%s): they are made anew; set XDG_CACHE_HOME to a folder that you "
+        "may write to",
+        where,
+        done,
+        getattr(error, "strerror", None) or error,
+    )
 
 
 def _warn_if_busy(kind: str) -> None:
