@@ -14,6 +14,7 @@ from isograd.analysis.isolated import apart
 from isograd.analysis.planning import Planned, naming
 from isograd.config.schema import CheckpointConfig, RunConfig
 from isograd.errors import IsogradError
+from isograd.report.json_lines import read_lines
 from isograd.run.experiment import execute, prepare
 from isograd.run.folder import RunFolder, write_atomically
 
@@ -128,8 +129,8 @@ def _calibration(config: RunConfig, folder: str) -> RunConfig:
 
 def _progress(folder: RunFolder, stage: int) -> Iterator[tuple[int, float]]:
     """Yields images and seconds after each step of a stage."""
-    for record in map(json.loads, folder.events.read_text().splitlines()):
-        if record["event"] == "Progress" and record["stage"] == stage:
+    for record in read_lines(folder.events):
+        if record.get("event") == "Progress" and record["stage"] == stage:
             yield record["num_images"], record["elapsed_s"]
 
 

@@ -1,11 +1,8 @@
 """Where events go: a file of JSON lines, and a person's terminal."""
 
-import json
 import time
-from collections.abc import Mapping
-from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self, TextIO
+from typing import Protocol, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn
@@ -13,6 +10,7 @@ from rich.progress import Progress as Bar
 
 from isograd.report.console import clock
 from isograd.report.events import Event, ModuleMetrics, Progress, Rebalanced, to_record
+from isograd.report.json_lines import AppendedLines
 
 _QUIET_S = 15.0  # where there is no bar, nobody waits longer for a sign of life
 
@@ -23,27 +21,6 @@ class Sink(Protocol):
     def take(self, event: Event) -> None:
         """Takes one event."""
         ...
-
-
-class AppendedLines:
-    """Appends JSON objects to a file, a line each; a context manager."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._file: TextIO
-
-    def __enter__(self) -> Self:
-        self._file = self._path.open("a", buffering=1)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._file.close()
-
-    def append(self, record: Mapping[str, Any]) -> None:
-        """Appends one object."""
-        self._file.write(json.dumps(record) + "\n")
 
 
 class JsonLines(AppendedLines):

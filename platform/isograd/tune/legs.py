@@ -14,6 +14,7 @@ from typing import Any
 
 from isograd.config.schema import RunConfig
 from isograd.executor.executor import Opener
+from isograd.report.json_lines import AppendedLines, read_lines
 from isograd.run import checkpoint
 from isograd.run.experiment import Prepared, execute, prepare, prepare_resumed
 from isograd.run.folder import RunFolder
@@ -116,14 +117,19 @@ class TrialRuns:
         folder = self._run_folder(seed)
         stored = _stored(folder)
         if stored is not None and stored.num_epochs >= epoch:
-            return stored
-        if checkpoint.saved(folder.checkpoints):
+            if self._has_legs_to(seed, stored.num_epochs):
+                return stored
+        elif checkpoint.saved(folder.checkpoints):
             result = self._executed(seed, prepare_resumed(folder.path, data_path=self.config.data.path), epoch)
             if self._seed_run(seed).images_per_s:
                 return result
         # Broken off before its first checkpoint, or between its last one and what it would have measured.
         shutil.rmtree(folder.path, ignore_errors=True)
         return self._executed(seed, prepare(self.config_of(seed)), epoch)
+
+    def _has_legs_to(self, seed: int, epoch: int) -> bool:
+        """Whether what was measured was written too: a disk that was full lets one file through, not the next."""
+        return any(leg.get("num_epochs", epoch) >= epoch for leg in self._legs(seed))
 
     def _executed(self, seed: int, prepared: Prepared, epoch: int) -> Result:
         program = prepared.program
@@ -132,6 +138,7 @@ class TrialRuns:
         num_images = result.stages[-1]["num_images"]
         leg = {
             "start": program.start.step,
+            "num_epochs": result.num_epochs,
             "num_train": program.source.num_train,
             "num_images": num_images,
             "train_s": num_images / result.images_per_s if result.images_per_s else 0.0,
@@ -141,16 +148,15 @@ class TrialRuns:
             "devices": [stage["device"] for stage in result.stages],
             "hardware": result.hardware,
         }
-        with (self._run_folder(seed).path / _LEGS).open("a") as file:
-            file.write(json.dumps(leg) + "\n")
+        with AppendedLines(self._run_folder(seed).path / _LEGS) as legs:
+            legs.append(leg)
         return result
 
     def _run_folder(self, seed: int) -> RunFolder:
         return RunFolder(self.folder / f"seed-{seed}")
 
     def _legs(self, seed: int) -> list[dict[str, Any]]:
-        lines = (self._run_folder(seed).path / _LEGS).read_text().splitlines()
-        return list({leg["start"]: leg for leg in map(json.loads, lines)}.values())
+        return list({leg["start"]: leg for leg in read_lines(self._run_folder(seed).path / _LEGS)}.values())
 
     @property
     def _num_train(self) -> int:
@@ -171,10 +177,10 @@ class TrialRuns:
 
 
 def _stored(folder: RunFolder) -> Result | None:
-    """Returns the result of the leg before, or None where none has ended."""
+    """Returns the result of the leg before, or None where none has ended, or it was left damaged."""
     try:
         return Result(**json.loads(folder.result.read_text()))
-    except (OSError, ValueError, TypeError):
+    except (FileNotFoundError, ValueError, TypeError):
         return None
 
 

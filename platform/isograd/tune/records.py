@@ -1,12 +1,10 @@
 """What a sweep's trials have measured, epoch by epoch: JSON lines in the study's folder."""
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from isograd.errors import StudyError
-from isograd.report.sinks import AppendedLines
+from isograd.report.json_lines import AppendedLines, read_lines
 
 _FILE = "epochs.jsonl"
 
@@ -36,24 +34,7 @@ def read_records(folder: Path) -> list[dict[str, Any]]:
     """Returns the records of a study, ordered by trial, seed and epoch; of several for the same, the last.
 
     Raises:
-        StudyError: The file cannot be read.
+        RunFolderError: The file cannot be read, or is no text.
     """
-    found = {(record["trial"], record["seed"], record["epoch"]): record for record in _lines(folder / _FILE)}
+    found = {(record["trial"], record["seed"], record["epoch"]): record for record in read_lines(folder / _FILE)}
     return [found[key] for key in sorted(found)]
-
-
-def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    """Yields records; a line that a killed sweep left half-written is none."""
-    try:
-        text = path.read_text() if path.exists() else ""
-    except OSError as error:
-        raise StudyError(
-            f"{path} cannot be read ({error.strerror})",
-            "It holds what the trials have measured",
-            "Use a study's folder that you may read.",
-        ) from error
-    for line in text.splitlines():
-        try:
-            yield json.loads(line)
-        except json.JSONDecodeError:
-            continue
