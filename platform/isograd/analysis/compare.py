@@ -129,7 +129,7 @@ def _run(config: RunConfig) -> str | None:
     try:
         with held(folder):
             shutil.rmtree(folder, ignore_errors=True)  # what an interrupted comparison left
-            apart(train, config)
+        apart(train, config)  # which holds it again
     except IsogradError as error:
         return error.what
     return None

@@ -75,14 +75,18 @@ def write(folder: Path, checkpoint: Checkpoint) -> Path:
     target = folder / f"step-{checkpoint.position.step:08d}"
     draft = folder / f".{target.name}.{os.getpid()}"
     shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir(parents=True)
-    save_file(checkpoint.state, draft / _TENSORS)
-    header = {"format": 1, "fingerprint": checkpoint.fingerprint, "position": asdict(checkpoint.position)}
-    if checkpoint.data is not None:
-        header["data"] = checkpoint.data.to_json()
-    (draft / _HEADER).write_text(json.dumps(header, indent=2) + "\n")
-    shutil.rmtree(target, ignore_errors=True)
-    os.replace(draft, target)
+    try:
+        draft.mkdir(parents=True)
+        save_file(checkpoint.state, draft / _TENSORS)
+        header = {"format": 1, "fingerprint": checkpoint.fingerprint, "position": asdict(checkpoint.position)}
+        if checkpoint.data is not None:
+            header["data"] = checkpoint.data.to_json()
+        (draft / _HEADER).write_text(json.dumps(header, indent=2) + "\n")
+        shutil.rmtree(target, ignore_errors=True)
+        os.replace(draft, target)
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)  # it is of no use, and the disk may be full
+        raise
     return target
 
 

@@ -1,9 +1,10 @@
 """A run, from its configuration to its result. Everything that can be checked is checked before training starts."""
 
 import json
+import shutil
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -12,26 +13,30 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 from torch.nn.modules.batchnorm import _BatchNorm
+from yaml import YAMLError
 
 from isograd.config.load import fingerprint, from_dict
 from isograd.config.schema import RunConfig
 from isograd.data.batch import Source
 from isograd.data.datasets import identify, open_source
 from isograd.data.identity import Identity
-from isograd.errors import CheckpointError, ConfigError, RunFolderError
+from isograd.errors import CheckpointError, ConfigError, IsogradError, RunFolderError
 from isograd.executor.blueprint import Blueprint
 from isograd.executor.executor import Opener, make_executor
 from isograd.executor.loopback import prefer_loopback
 from isograd.executor.program import Program
 from isograd.planning.choose import resolved
 from isograd.report.events import Event, ModuleMetrics, Position, Snapshot
+from isograd.report.json_lines import read_lines
 from isograd.report.sinks import JsonLines, Sink, Terminal
 from isograd.run import checkpoint, folder
 from isograd.run.checkpoint import Checkpoint, Collector
 from isograd.run.folder import RunFolder
+from isograd.run.lock import held
 from isograd.run.provenance import hardware, provenance
 from isograd.run.result import Result, Tally
 from isograd.run.timeline import TimelineKeeper, planned
+from isograd.trouble import trouble_of
 
 
 @dataclass(frozen=True)
@@ -102,10 +107,11 @@ def prepare_resumed(path: Path, overrides: Sequence[str] = (), data_path: str | 
         RunFolderError: The run is complete: its result stays as it is.
         IsogradError: In three parts, what else is wrong.
     """
-    run_folder = RunFolder(path.expanduser().absolute())
+    run_folder = RunFolder(folder.absolute(path))
     config = stored_config(run_folder, overrides)
     if data_path is not None:
         config = replace(config, data=replace(config.data, path=data_path))
+    folder.check_writable(run_folder)
     blueprint = Blueprint(resolved(config))
     newest, data = checkpoint.newest(run_folder.checkpoints), identify(config.data)
     found = checkpoint.read(newest, fingerprint(config), data)
@@ -133,9 +139,14 @@ def execute(prepared: Prepared, console: Console | None = None, open_executor: O
         open_executor: Where its executor comes from.
 
     Raises:
-        IsogradError: The devices cannot be had, a stage died, or the loss is no longer a number. The checkpoints
-            written so far stay.
+        IsogradError: The devices cannot be had, a stage died, the loss is no longer a number, another process works in
+            the run folder, or the disk is full. The checkpoints written so far stay.
     """
+    with _blaming_the_machine(prepared.folder), held(prepared.folder.path):
+        return _executed(prepared, console, open_executor)
+
+
+def _executed(prepared: Prepared, console: Console | None, open_executor: Opener) -> Result:
     blueprint, program = prepared.blueprint, prepared.program
     num_modules = blueprint.partition.num_modules
     keeper = TimelineKeeper(planned(blueprint)) if prepared.config.executor.timeline else None
@@ -192,12 +203,30 @@ def _collector(prepared: Prepared) -> Collector:
     )
 
 
+@contextmanager
+def _blaming_the_machine(run_folder: RunFolder) -> Iterator[None]:
+    """Says in three parts what the machine does to a run, such as a disk that is full, and how the run goes on."""
+    try:
+        yield
+    except Exception as error:
+        trouble = trouble_of(error, run_folder.path)
+        if trouble is None or isinstance(error, IsogradError):
+            raise
+        has_checkpoint = run_folder.path.exists() and checkpoint.saved(run_folder.checkpoints)
+        again = f"`isograd resume {run_folder.path}`" if has_checkpoint else "`isograd train` again"
+        raise type(trouble)(trouble.what, trouble.why, f"{trouble.mend.partition(':')[0]}: {again}.") from error
+
+
 def _open_folder(prepared: Prepared) -> None:
     origin = {**provenance(prepared.config.seed), "data": prepared.data.to_json()}
     if prepared.resumed is None:
         folder.make(prepared.folder)
-        prepared.folder.write_config(prepared.kept)
-        prepared.folder.write_json("provenance.json", origin)
+        try:
+            prepared.folder.write_config(prepared.kept)
+            prepared.folder.write_json("provenance.json", origin)
+        except BaseException:
+            shutil.rmtree(prepared.folder.path, ignore_errors=True)  # half a run folder is none
+            raise
     else:
         _drop_events_after(prepared.folder.events, prepared.resumed.position.step)
         name = f"provenance-{prepared.resumed.position.step:08d}.json"
@@ -288,7 +317,7 @@ def stored_config(run_folder: RunFolder, overrides: Sequence[str] = ()) -> RunCo
     try:
         merged = OmegaConf.merge(OmegaConf.load(run_folder.config), OmegaConf.from_dotlist(renamed))
         return from_dict(OmegaConf.to_container(merged))  # pyright: ignore[reportArgumentType]
-    except (OmegaConfBaseException, LookupError, TypeError, ValueError) as error:
+    except (OmegaConfBaseException, YAMLError, LookupError, TypeError, ValueError, AttributeError) as error:
         raise ConfigError(
             f"{run_folder.config} with {' '.join(overrides) or 'no overrides'} is no configuration: "
             f"{str(error).splitlines()[0]}",
@@ -299,22 +328,14 @@ def stored_config(run_folder: RunFolder, overrides: Sequence[str] = ()) -> RunCo
 
 def _earlier_metrics(events: Path, step: int) -> Iterator[ModuleMetrics]:
     names = {item.name for item in fields(ModuleMetrics)}
-    if not events.exists():
-        return
     for record in _records(events, step):
-        if record["event"] == "ModuleMetrics":
+        if record.get("event") == "ModuleMetrics":
             yield ModuleMetrics(**{key: value for key, value in record.items() if key in names})
 
 
 def _records(events: Path, step: int) -> Iterator[dict[str, Any]]:
-    """Yields the events up to ``step``; a line that a killed run left half-written is no event."""
-    for line in events.read_text().splitlines():
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError:
-            continue
-        if record.get("step", 0) <= step:
-            yield record
+    """Yields the events up to ``step``."""
+    return (record for record in read_lines(events) if record.get("step", 0) <= step)
 
 
 def _drop_events_after(events: Path, step: int) -> None:

@@ -1,5 +1,6 @@
 """The run folder: configuration, provenance, events, checkpoints and result of one run."""
 
+import errno
 import json
 import os
 import tempfile
@@ -57,8 +58,12 @@ def choose(config: RunConfig) -> RunFolder:
         RunFolderError: It exists already.
     """
     name = config.run_name or _default_name(config)
-    path = Path(config.folder).expanduser().absolute() / name
-    if path.exists():
+    path = absolute(config.folder) / name
+    try:
+        exists = path.exists()
+    except OSError as error:
+        raise _not_writable(RunFolder(path), error) from error
+    if exists:
         raise RunFolderError(
             f"the run folder {path} exists already",
             "Two runs in one folder would mix their events",
@@ -70,8 +75,8 @@ def choose(config: RunConfig) -> RunFolder:
 def check_writable(folder: RunFolder) -> None:
     """Tries a file where the run folder will be. Raises RunFolderError; leaves nothing behind."""
     parent = folder.path.parent
-    existing = next(path for path in (parent, *parent.parents) if path.exists())
     try:
+        existing = next(path for path in (folder.path, parent, *parent.parents) if path.exists())
         with tempfile.TemporaryFile(dir=existing):
             pass
     except OSError as error:
@@ -90,8 +95,28 @@ def make(folder: RunFolder) -> None:
 def write_atomically(path: Path, text: str) -> None:
     """Writes a text file so that readers see the old one or the new one, never a part."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_text(text)
-    os.replace(draft, path)
+    try:
+        draft.write_text(text, encoding="utf-8")
+        os.replace(draft, path)
+    except OSError:
+        draft.unlink(missing_ok=True)
+        raise
+
+
+def absolute(folder: str | Path) -> Path:
+    """Returns a folder as an absolute path; ``~`` is the user's home.
+
+    Raises:
+        RunFolderError: There is no home.
+    """
+    try:
+        return Path(folder).expanduser().absolute()
+    except RuntimeError as error:
+        raise RunFolderError(
+            f"{folder} lies in a home that is not known ({error})",
+            "This user has none, and HOME is not set",
+            "Use a path that does not begin with ~, or set HOME.",
+        ) from error
 
 
 def _default_name(config: RunConfig) -> str:
@@ -101,8 +126,17 @@ def _default_name(config: RunConfig) -> str:
 
 
 def _not_writable(folder: RunFolder, error: OSError) -> RunFolderError:
+    if error.errno == errno.ENAMETOOLONG:
+        longest = max((len(os.fsencode(part)) for part in folder.path.parts), default=0)
+        return RunFolderError(
+            f"{str(folder.path)[:200]}... is too long a path: {len(os.fsencode(folder.path)):,} bytes, "
+            f"{longest:,} in its longest name",
+            "File systems take 255 bytes a name, and 4,095 a path",
+            "Use a shorter run_name (of a search tune.name), or a shorter folder.",
+        )
+    where = folder.path if folder.path.exists() else folder.path.parent
     return RunFolderError(
-        f"cannot write to {folder.path.parent} ({error.strerror or error})",
+        f"cannot write to {where} ({error.strerror or error})",
         "Events, checkpoints and the result of the run go there",
         "Use folder=PATH (of a search tune.folder=PATH) with a folder that you may write to.",
     )

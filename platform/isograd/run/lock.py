@@ -4,7 +4,7 @@ import fcntl
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
@@ -24,10 +24,35 @@ def held(folder: Path, patience_s: float = 0.0) -> Iterator[None]:
         patience_s: How long to wait for a process that works there, and may be about to end.
 
     Raises:
-        RunFolderError: Another process works there.
+        RunFolderError: Another process works there, or the lock's file cannot be made.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        file = _opened(folder, patience_s, stack)
+        stack.enter_context(file)
+        stack.callback(Path(file.name).unlink, missing_ok=True)
+        yield
+
+
+def _opened(folder: Path, patience_s: float, stack: ExitStack) -> TextIO:
+    """Returns the locked file; what was made on the way there and stays empty is removed with the stack."""
+    made = [path for path in (folder.parent, *folder.parent.parents) if not os.path.exists(path)]
+    for path in reversed(made):
+        stack.callback(_remove_empty, path)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        return _waited_for(folder, patience_s)
+    except OSError as error:
+        raise RunFolderError(
+            f"cannot write to {folder.parent} ({error.strerror or error})",
+            f"While {folder.name[:200]} is worked in, a file there keeps other processes out",
+            "Use a folder that you may write to, with a name of no more than 200 bytes.",
+        ) from error
+
+
+def _waited_for(folder: Path, patience_s: float) -> TextIO:
     path = folder.with_name(f".{folder.name}.lock")
+    if folder.is_dir() and not os.access(folder.parent, os.W_OK):
+        path = folder / ".lock"  # of a folder that alone is writable
     deadline_s = time.monotonic() + patience_s
     while (file := _locked(path)) is None:
         if time.monotonic() >= deadline_s:
@@ -37,11 +62,12 @@ def held(folder: Path, patience_s: float = 0.0) -> Iterator[None]:
                 "Wait until that one has ended, or use another folder.",
             )
         time.sleep(_POLL_S)
-    with file:
-        try:
-            yield
-        finally:
-            path.unlink(missing_ok=True)
+    return file
+
+
+def _remove_empty(path: Path) -> None:
+    with suppress(OSError):
+        path.rmdir()
 
 
 def _locked(path: Path) -> TextIO | None:
