@@ -22,7 +22,7 @@ from isograd.tune.sweep import begin, resume
 from isograd.tune.table import METADATA, TABLE
 from optuna.trial import TrialState
 
-from tests.processes import wait_until
+from tests.processes import trial_processes, wait_until
 
 SMALL = (
     "model.width=4",
@@ -138,20 +138,6 @@ def test_a_finished_sweep_is_extended_with_other_options(study: Study) -> None:
     assert len(after) == 6 and all(after[number] == outcome for number, outcome in before.items())
     assert len(parquet.read_table(folder / TABLE)) == 6
     assert kept(folder).base.checkpoint.keep == 2
-
-
-def trial_processes() -> list[int]:
-    """Processes in which a trial trains now, of this session's cluster."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdecimal():
-            try:
-                name = (entry / "cmdline").read_text()
-            except (FileNotFoundError, ProcessLookupError):
-                continue
-            if name.startswith("ray::ResourceTrainable.train"):
-                found.append(int(entry.name))
-    return found
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from isograd.errors import ConfigError
 from isograd.executor.loopback import prefer_loopback
 from isograd.run.lock import held
 from isograd.run.provenance import provenance
+from isograd.trouble import trouble_of
 from isograd.tune.check import check_request
 from isograd.tune.progress import Progress, best_of
 from isograd.tune.proposer import Admit
@@ -108,7 +109,7 @@ def _sweep(request: Request, opening: Callable[[Request, Admit], Study], console
         study = opening(request, admit)
         for line in (_heading(study), *study.notes, *remarks(request)):
             console.print(line, markup=False, soft_wrap=True)
-        stack.callback(write_table, study, provenance(request.sweep.sampler_seed))
+        stack.callback(_write_table, study, console)
         started_s, started_work_s = time.perf_counter(), time.thread_time()
         if study.num_left:
             with _resumable(study, console):
@@ -118,13 +119,34 @@ def _sweep(request: Request, opening: Callable[[Request, Admit], Study], console
         return Sweep(study, time.perf_counter() - started_s, time.thread_time() - started_work_s)
 
 
+def _write_table(study: Study, console: Console) -> None:
+    """Writes the study's table; where the machine does not let it, the storage has all of it still."""
+    try:
+        write_table(study, provenance(study.request.sweep.sampler_seed))
+    except Exception as error:
+        trouble = trouble_of(error)
+        if trouble is None:
+            raise
+        console.print(f"the table of trials could not be written: {trouble.what}", markup=False, soft_wrap=True)
+
+
 @contextmanager
 def _resumable(study: Study, console: Console) -> Iterator[None]:
-    """Says how a sweep goes on that is interrupted."""
+    """Says how a sweep goes on that is interrupted, or that the machine has stopped."""
+    folder = study.request.folder
     try:
         yield
+    except Exception as error:
+        trouble = trouble_of(error)
+        if trouble is None:
+            raise
+        raise type(trouble)(
+            trouble.what,
+            "It is no configuration's fault: the search has stopped, and books it on none",
+            f"Mend it ({trouble.mend.partition(':')[0]}), then use `isograd resume {folder}`, which tries again the "
+            "trials that were under way.",
+        ) from error
     except KeyboardInterrupt:
-        folder = study.request.folder
         console.print(f"`isograd resume {folder}` goes on with it", markup=False, soft_wrap=True)
         console.print(f"`isograd report {folder}` shows what it has found until now", markup=False, soft_wrap=True)
         raise
@@ -158,6 +180,9 @@ def _connect(stack: ExitStack, config: RunConfig) -> None:
 def _fit(study: Study, room: "TrialRoom", console: Console) -> None:
     from ray import tune
 
+    from isograd.executor.death import is_settled
+    from isograd.tune.losses import Losses
+    from isograd.tune.lost_actors import LossReport, Stopping, told_as_actors
     from isograd.tune.resources import resources
     from isograd.tune.search import StudySearch
     from isograd.tune.stopping import make_scheduler, stops
@@ -175,13 +200,14 @@ def _fit(study: Study, room: "TrialRoom", console: Console) -> None:
 
     with EpochRecords(request.folder) as records:
         how = {"seeds": config.seeds, "legs": stops(config, num_epochs), "num_retries": config.num_retries}
-        search = StudySearch(study, how, num_epochs, records.take, ended)
+        losses = Losses(config.num_lost_retries, is_settled)
+        search = StudySearch(study, how, num_epochs, losses, records.take, ended)
         tuner = tune.Tuner(
             tune.with_resources(Trial, resources),
             tune_config=tune.TuneConfig(
                 search_alg=search,
                 scheduler=make_scheduler(config, num_epochs, _earlier(study)),
-                num_samples=study.num_left,
+                num_samples=-1,  # the search says when there is nothing left: a trial that was lost comes again
                 max_concurrent_trials=config.max_concurrent or room.most_concurrent,
                 reuse_actors=config.reuses_actors,
             ),
@@ -189,12 +215,14 @@ def _fit(study: Study, room: "TrialRoom", console: Console) -> None:
                 name=_TUNE_FOLDER,
                 storage_path=str(request.folder),
                 verbose=0,
-                failure_config=tune.FailureConfig(max_failures=config.num_lost_retries),
+                stop=Stopping(search),
+                callbacks=[LossReport(search)],
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             ),
         )
         try:
-            tuner.fit()
+            with told_as_actors():
+                tuner.fit()
         except Exception:
             if search.failure is None:
                 raise

@@ -8,22 +8,28 @@ from typing import Any
 from ray import tune
 
 from isograd.config.load import from_dict
-from isograd.errors import IsogradError, StageFailedError
+from isograd.errors import IsogradError, MemoryShortError, ProcessDiedError, RunFolderError, StageFailedError
 from isograd.executor.hosts import Hosts
+from isograd.executor.last_words import leave_last_words, no_exit
+from isograd.trouble import trouble_of
 from isograd.tune.legs import Leg, TrialRuns
+from isograd.tune.losses import Loss
 
-RESULT, FAILED, TRAINED = "leg", "failed", "trained"
+RESULT, FAILED, TRAINED, LOST, TROUBLE = "leg", "failed", "trained", "lost", "trouble"
+
+_LONGEST_REASON = 900  # characters; a death names the last words of a process and its log
 
 
 class Trial(tune.Trainable):
     """Trains what its configuration says: one leg a call of Tune's, then Tune decides whether it goes on.
 
-    What fails in training is a result, not an exception: so that Tune's own retries are for lost processes and nodes
-    alone.
+    What fails in training is a result, not an exception: whether the configuration, a process that was lost or the
+    machine is to blame is told apart here, where it happens.
     """
 
     def setup(self, config: dict[str, Any]) -> None:
         """Begins with a configuration."""
+        leave_last_words()
         self._hosts = Hosts()
         self._runs: TrialRuns | None = None
         self.reset_config(config)
@@ -41,7 +47,7 @@ class Trial(tune.Trainable):
         try:
             leg = self._advanced(epoch)
         except Exception as error:
-            return {"epoch": epoch, TRAINED: self._trained, FAILED: _reason(error), "done": True}
+            return {"epoch": epoch, TRAINED: self._trained, "done": True, **_blame(error)}
         self._trained = leg.epoch
         return {
             "epoch": leg.epoch,
@@ -64,10 +70,11 @@ class Trial(tune.Trainable):
     def _advanced(self, epoch: int) -> Leg:
         while True:
             try:
-                self._runs = self._runs or self._begun()
-                return self._runs.advance(epoch)
+                with no_exit():
+                    self._runs = self._runs or self._begun()
+                    return self._runs.advance(epoch)
             except Exception as error:
-                if self._num_retries < 1 or not _may_pass(error):
+                if self._num_retries < 1 or not _may_pass(error) or FAILED not in _blame(error):
                     raise
                 self._num_retries -= 1
 
@@ -84,6 +91,20 @@ def _may_pass(error: Exception) -> bool:
     return isinstance(error, StageFailedError) or not isinstance(error, IsogradError)
 
 
+def _blame(error: Exception) -> dict[str, Any]:
+    """Returns what a failure is: the configuration's, the loss of a process, or trouble that all trials would have."""
+    trouble = trouble_of(error)
+    if isinstance(error, ProcessDiedError):
+        return {LOST: Loss(_reason(error), error.lost_node)}
+    if isinstance(trouble, MemoryShortError):  # another trial, or this one with fewer beside it, may need less
+        return {LOST: Loss(_reason(trouble))}
+    if trouble is not None:
+        return {TROUBLE: trouble}
+    if isinstance(error, RunFolderError):  # the process of an earlier try still works there
+        return {LOST: Loss(_reason(error))}
+    return {FAILED: _reason(error)}
+
+
 def _reason(error: Exception) -> str:
     text = error.what if isinstance(error, IsogradError) else f"{type(error).__name__}: {error}"
-    return " ".join(text.split())[:500]
+    return " ".join(text.split())[:_LONGEST_REASON]
