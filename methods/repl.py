@@ -87,7 +87,7 @@ class RepL(Wrapping):
 
         name: str = "repl"
         wraps: str = "e2e"
-        options: dict[str, Any] = field(default_factory=dict)
+        options: dict[str, Any] = field(default_factory=dict, metadata={"options_of": "wraps"})
         interval: int = 2
         mode: str = choice("scalar", "surrogate", "lazy", "removed", "shared")
         a: float = 0.5

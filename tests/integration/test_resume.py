@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from isograd.config.load import load
-from isograd.errors import ConfigError
+from isograd.errors import CheckpointError, ConfigError
 from isograd.executor.executor import Opener, make_executor
 from isograd.executor.hosts import Hosts
 from isograd.run import checkpoint
@@ -94,10 +94,19 @@ def test_a_step_that_ends_an_epoch_is_saved_once_and_after_its_test(
     assert {row["num_images"] for row in records if row.get("split") == "train"} == {1437}
 
 
-@pytest.mark.parametrize("override", ["foo", "executor.num_stages=abc", "executor.typo=3", "model=resnet32"])
+OVERRIDES = {
+    "foo": "'foo' is not an override",
+    "executor.num_stages=abc": "executor.num_stages=abc is not a whole number, or null",
+    "executor.typo=3": "there is no option 'executor.typo'",
+    "experiment=dgl_cifar10": "a preset, which only a new run begins with",
+    "model=resnet32": "was written with configuration",
+}
+
+
+@pytest.mark.parametrize("override", OVERRIDES)
 def test_overrides_that_do_not_fit_are_explained(tmp_path: Path, override: str) -> None:
     run(load([*SMALL, *SEQUENTIAL, f"folder={tmp_path}", "run_name=short", "train.max_steps=1"]))
-    with pytest.raises(ConfigError, match="is no configuration"):
+    with pytest.raises((ConfigError, CheckpointError), match=OVERRIDES[override]):
         prepare_resumed(tmp_path / "short", [override])
 
 

@@ -13,6 +13,7 @@ from isograd.analysis import load
 from isograd.analysis.study_records import is_trial
 from isograd.errors import ConfigError, RunFolderError
 from isograd.options import check_not_set
+from isograd.paths import user_path
 from isograd.registry import suggestion
 
 Rule = Literal["epochs", "device-seconds"]
@@ -91,7 +92,7 @@ def parse(
         ConfigError: An item or a flag is malformed, or contradicts another.
         RunFolderError: A folder holds no finished run.
     """
-    runs = tuple(Path(item) for item in items if _is_finished(item))
+    runs = tuple(user_path(item) for item in items if _is_finished(item))
     rest = [item for item in items if not _is_finished(item)]
     overrides = tuple(item for item in rest if _is_override(item))
     asked = tuple(_asked(item) for item in rest if not _is_override(item))
@@ -102,7 +103,7 @@ def parse(
     _check_budget(rule, device_s)
     flags = {"seeds": seeds, "rule": rule, "device-seconds": device_s, "baseline": baseline, "output": output}
     return Request(
-        output=output.expanduser().absolute(),
+        output=user_path(output).absolute(),
         asked=asked,
         overrides=overrides,
         runs=runs,
@@ -139,7 +140,7 @@ def chosen_baseline(labels: Sequence[str], baseline: str | None) -> str:
 
 
 def _is_finished(item: str) -> bool:
-    return load.is_finished(Path(item)) or is_trial(item)
+    return load.is_finished(user_path(item)) or is_trial(item)
 
 
 def _is_override(item: str) -> bool:
@@ -150,14 +151,14 @@ def _is_override(item: str) -> bool:
 def _asked(item: str) -> Asked:
     label, colon, text = item.partition(":")
     if colon and label.strip() and text.strip():
-        return Asked(label.strip(), tuple(text.split()))
+        return Asked(label.strip(), _overrides(item, text))
     if colon:
         raise ConfigError(
             f"the entry '{item}' has no {'overrides' if label.strip() else 'label'}",
             "An entry is a method's name, or a label with what sets it apart",
             f"Use '{label.strip() or 'LABEL'}: {text.strip() or 'method=NAME'}'.",
         )
-    is_folder = os.path.isdir(item)
+    is_folder = os.path.isdir(user_path(item))
     if is_folder or "/" in item:
         missing = "it has no result.json and config.yaml" if is_folder else "there is no such folder"
         raise RunFolderError(
@@ -166,6 +167,18 @@ def _asked(item: str) -> Asked:
             "Use the path that `isograd train` printed at its end, or finish the run with `isograd resume`.",
         )
     return Asked(item, (f"method={item}",))
+
+
+def _overrides(item: str, text: str) -> tuple[str, ...]:
+    """Takes the overrides of an entry apart as a shell would: a text with a space in it stands between quotes."""
+    try:
+        return tuple(shlex.split(text))
+    except ValueError as error:
+        raise ConfigError(
+            f"the entry '{item}' has quotes without an end ({error})",
+            "Its overrides are separated by spaces, and quoted as in a shell",
+            "Close the quotes, or put a quote that belongs to the text between others.",
+        ) from error
 
 
 def _check_kinds(runs: Sequence[Path], asked: Sequence[Asked], overrides: Sequence[str], *, given: bool) -> None:

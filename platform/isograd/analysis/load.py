@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from isograd.config.load import from_dict, to_dict
+from isograd.config.load import read_config as load_config
+from isograd.config.load import to_dict
 from isograd.config.schema import RunConfig
 from isograd.errors import ConfigError, RunFolderError
 from isograd.run.folder import RunFolder
@@ -81,7 +81,7 @@ def read(path: Path) -> Record:
 def read_config(path: Path) -> RunConfig:
     """Reads the configuration of a run, finished or not; raises what :func:`read` does."""
     with _reading(path):
-        return from_dict(OmegaConf.to_container(OmegaConf.load(RunFolder(path).config)))  # pyright: ignore[reportArgumentType]
+        return load_config(RunFolder(path).config)
 
 
 @contextmanager

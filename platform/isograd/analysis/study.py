@@ -8,6 +8,7 @@ from typing import Any
 
 from isograd.analysis.study_table import Epoch, StudyTable, Trial
 from isograd.errors import StudyError
+from isograd.paths import user_path
 from isograd.tune.distributions import Categorical, Cuts, Number
 from isograd.tune.legs import SeedRun
 from isograd.tune.request import is_study
@@ -39,13 +40,13 @@ def load_study(path: Path | str) -> StudyTable:
 
 def table_of(path: Path) -> Path | None:
     """Returns the table of a study's folder, or ``path`` itself where that is a Parquet file; None: neither."""
-    path = path.expanduser()
+    path = user_path(path)
     candidates = (path / TABLE, path) if path.suffix == Path(TABLE).suffix else (path / TABLE,)
     return next((candidate for candidate in candidates if candidate.is_file()), None)
 
 
 def _missing(path: Path) -> StudyError:
-    if is_study(path.expanduser()):
+    if is_study(user_path(path)):
         return StudyError(
             f"the study {path} has no {TABLE} yet",
             "It is written when a sweep ends, and has all that a report needs",

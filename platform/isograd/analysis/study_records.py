@@ -8,6 +8,7 @@ from isograd.analysis.study import load_study, table_of
 from isograd.analysis.study_table import StudyTable, Trial
 from isograd.config.load import fingerprint, from_dict
 from isograd.errors import StudyError
+from isograd.paths import user_path
 from isograd.tune.chosen import BEST, places_of
 from isograd.tune.legs import SeedRun
 from isograd.tune.request import is_study
@@ -76,8 +77,8 @@ def find_trial(item: str) -> StudyTrial:
 def _split(item: str) -> tuple[Path, str] | None:
     """Returns a study's path and which of its trials is meant; None: ``item`` names no study."""
     text = item.rstrip("/")
-    if _has_study(Path(text)):
-        return Path(text), BEST
+    if _has_study(user_path(text)):
+        return user_path(text), BEST
     head, slash, name = text.rpartition("/")
     if not slash or not (name == BEST or name.isdecimal()):
         return None
@@ -85,7 +86,7 @@ def _split(item: str) -> tuple[Path, str] | None:
 
 
 def _has_study(path: Path) -> bool:
-    return table_of(path) is not None or is_study(path.expanduser())
+    return table_of(path) is not None or is_study(user_path(path))
 
 
 def _best(study: StudyTable) -> Trial:

@@ -9,6 +9,7 @@ import dataclasses
 import hashlib
 import json
 import re
+import types
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,11 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from isograd.config.items import Item, refuse_several, split_all
+from isograd.config.override import override, set_value
 from isograd.config.schema import ExecutorConfig, RunConfig
+from isograd.config.typed import typed
+from isograd.config.written import as_declared, hints_of, load_yaml
 from isograd.data.datasets import DATASETS
 from isograd.errors import ConfigError, UnknownNameError
 from isograd.local.method import METHODS
@@ -31,11 +36,6 @@ from isograd.tasks.task import TASKS
 
 CONF = Path(__file__).parent / "conf"
 EXECUTORS = {name: ExecutorConfig(name) for name in ("sequential", "pipelined", "microbatch")}
-
-# Components by type and values: OmegaConf takes milliseconds for each, and a sweep's configurations share most of them.
-_SCHEMAS: dict[tuple[type, str], Any] = {}
-_TYPED: dict[tuple[tuple[type, str], str], Any] = {}
-_MOST_TYPED = 1024
 
 # What changes the numbers of a run; a checkpoint only fits a run that agrees in these.
 _NUMERIC = ("seed", "model", "task", "data", "method", "partition", "optimizer", "schedule", "precision", "train")
@@ -72,21 +72,81 @@ def experiments() -> list[str]:
     return sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
 
 
-def load(overrides: Iterable[str] = ()) -> RunConfig:
+def load(overrides: Iterable[str] = (), settings: Mapping[str, Any] = types.MappingProxyType({})) -> RunConfig:
     """Composes a run's configuration from the defaults and the overrides of the command line.
+
+    Hydra composes what was chosen; the values of other options are not for its grammar, but for their own types.
+
+    Args:
+        overrides: As ``seed=3``; of several for one option the last one wins.
+        settings: Options with their values, as a search space has them; the overrides come after them.
 
     Raises:
         ConfigError: An option or a choice is unknown, or a value has the wrong type.
     """
     known = groups()
-    prepared = [_checked(override, known) for override in overrides]
+    choices, items = chosen(split_all(overrides), known)
+    asked, values = chosen([Item(option, str(value)) for option, value in settings.items()], known)
+    config = _composed(asked | choices, known)
+    for item in values:
+        config = set_value(config, item.option, settings.get(item.option, item.text), known)
+    return override(config, items, known)
+
+
+def overridden(config: RunConfig, overrides: Iterable[str]) -> RunConfig:
+    """Returns a configuration that was composed before with some items of a command line applied to it.
+
+    Another choice in a group has its own defaults; another executor keeps the options, which all executors share.
+
+    Raises:
+        ConfigError: There is no such option or choice, or its value has the wrong type.
+    """
+    known = groups()
+    choices, items = chosen(split_all(overrides), known)
+    if "experiment" in choices:
+        raise ConfigError(
+            f"experiment={choices['experiment']} is a preset, which only a new run begins with",
+            "It would set what has been trained already",
+            "Use isograd train experiment=NAME for another run, or single options here.",
+        )
+    tree = {
+        group: dataclasses.asdict(config.executor if group == "executor" else known[group][name]) | {"name": name}
+        for group, name in choices.items()
+        if getattr(config, group).name != name
+    }
+    return override(with_choices(config, tree), items, known)
+
+
+def chosen(items: Iterable[Item], known: dict[str, Mapping[str, Any]]) -> tuple[dict[str, str], list[Item]]:
+    """Tells choices from options.
+
+    Returns:
+        The choices by their groups, checked, and the items of options; ``model=timm/NAME`` is both.
+
+    Raises:
+        UnknownNameError: There is no such choice.
+    """
+    choices: dict[str, str] = {}
+    others: list[Item] = []
+    for item in items:
+        if item.option != "experiment" and item.option not in known:
+            others.append(item)
+            continue
+        choices[item.option], more = split_model(item.text) if item.option == "model" else (item.text, {})
+        others += [Item(f"{item.option}.{name}", text) for name, text in more.items()]
+        _check_choice(item.option, choices[item.option], known)
+    return choices, others
+
+
+def _composed(choices: Mapping[str, str], known: dict[str, Mapping[str, Any]]) -> RunConfig:
+    """Lets Hydra compose the choices."""
     _store(known)
     try:
         with initialize_config_dir(version_base=None, config_dir=str(CONF)):
-            composed = compose(config_name="config", overrides=[part for parts in prepared for part in parts])
-        return from_dict(OmegaConf.to_container(composed, resolve=True))  # pyright: ignore[reportArgumentType]
+            found = compose(config_name="config", overrides=[f"{group}={name}" for group, name in choices.items()])
+        return from_dict(OmegaConf.to_container(found, resolve=True))  # pyright: ignore[reportArgumentType]
     except (HydraException, OmegaConfBaseException) as error:
-        raise _explained(error, known) from error
+        raise _explained(error) from error
 
 
 def from_dict(tree: dict[str, Any]) -> RunConfig:
@@ -94,6 +154,22 @@ def from_dict(tree: dict[str, Any]) -> RunConfig:
     known = groups()
     rest = {key: value for key, value in tree.items() if key != "experiment" and key not in known}
     return with_choices(typed(RunConfig(), rest), {group: tree[group] for group in known})
+
+
+def read_config(path: Path) -> RunConfig:
+    """Reads the ``config.yaml`` of a run; its texts are what is written there, quoted or not.
+
+    Raises:
+        OSError, YAMLError, LookupError, TypeError, ValueError, OmegaConfBaseException, ConfigError: It cannot be read,
+            or is no configuration.
+    """
+    tree, written = load_yaml(path)
+    known, hints = groups(), hints_of(RunConfig)
+    for section, value in tree.items():
+        choice = known[section].get(value["name"]) if section in known else None
+        hint = hints.get(section, Any) if choice is None else type(choice)
+        tree[section] = as_declared(section, hint, value, written.get(section))
+    return from_dict(tree)
 
 
 def with_choices(config: RunConfig, tree: Mapping[str, dict[str, Any]]) -> RunConfig:
@@ -144,35 +220,6 @@ def rounding(config: RunConfig) -> tuple[int, int]:
     return executor.threads, executor.num_microbatches if executor.name == "microbatch" else 1
 
 
-def typed(default: Any, values: dict[str, Any]) -> Any:
-    """Returns a component with these values, each of the type that its field declares.
-
-    Args:
-        default: The component as it is without them, a dataclass.
-        values: By option.
-
-    Raises:
-        OmegaConfBaseException: A value cannot be made one of its type, or there is no such option.
-    """
-    had = dataclasses.asdict(default)
-    try:
-        schema, text = (type(default), json.dumps(had)), json.dumps(values)
-    except TypeError:  # a value that no file holds: left for OmegaConf to judge
-        return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(default), values))
-    if (schema, text) not in _TYPED:
-        if len(_TYPED) >= _MOST_TYPED:
-            _TYPED.clear()
-        if schema not in _SCHEMAS:
-            _SCHEMAS[schema] = OmegaConf.structured(default)
-        other = {name: value for name, value in values.items() if name not in had or not _same(had[name], value)}
-        _TYPED[schema, text] = OmegaConf.to_object(OmegaConf.merge(_SCHEMAS[schema], other))
-    return copy.deepcopy(_TYPED[schema, text])
-
-
-def _same(first: Any, second: Any) -> bool:
-    return type(first) is type(second) and first == second
-
-
 _STORED: dict[tuple[str, str], Any] = {}
 
 
@@ -189,27 +236,17 @@ def _store(known: dict[str, Mapping[str, Any]]) -> None:
                 _STORED[group, name] = copy.deepcopy(node)
 
 
-def _checked(override: str, known: dict[str, Mapping[str, Any]]) -> list[str]:
-    """Rejects an unknown choice before Hydra does, and expands ``model=timm/NAME``."""
-    key, sign, value = override.partition("=")
-    if not sign:
-        raise ConfigError(
-            f"'{override}' is not an override",
-            "Options are given as KEY=VALUE",
-            f"Use {override}=VALUE, or `isograd --help`.",
-        )
-    if key == "model":
-        value, more = split_model(value)
-        if more:
-            return [f"model={value}", *(f"model.{name}={text}" for name, text in more.items())]
-    choices = [*experiments(), "null"] if key == "experiment" else list(known.get(key, ()))
-    if choices and value not in choices:
-        raise UnknownNameError(
-            f"unknown {key} '{value}'.{suggestion(value, choices)}",
-            f"Known are: {', '.join(choices)}" + (", timm/NAME, torchvision/NAME" if key == "model" else ""),
-            f"Use one of these names for {key}.",
-        )
-    return [f"++{override}" if _is_open(key, known) else override]
+def _check_choice(group: str, name: str, known: dict[str, Mapping[str, Any]]) -> None:
+    choices = [*experiments(), "null"] if group == "experiment" else list(known[group])
+    if name in choices:
+        return
+    if "," in name:
+        refuse_several(group, name, name.split(","))
+    raise UnknownNameError(
+        f"unknown {group} '{name}'.{suggestion(name, choices)}",
+        f"Known are: {', '.join(choices)}" + (", timm/NAME, torchvision/NAME" if group == "model" else ""),
+        f"Use one of these names for {group}.",
+    )
 
 
 def split_model(choice: str) -> tuple[str, dict[str, str]]:
@@ -220,17 +257,10 @@ def split_model(choice: str) -> tuple[str, dict[str, str]]:
     return choice, {}
 
 
-def _is_open(key: str, known: dict[str, Mapping[str, Any]]) -> bool:
-    """Whether an option is a mapping with keys of the user's, which Hydra would refuse as unknown."""
-    group, name = (*key.split("."), "")[:2]
-    options = [item for choice in known.get(group, {}).values() for item in dataclasses.fields(choice)]
-    return any(item.name == name and item.default_factory is dict for item in options)
-
-
-def _explained(error: Exception, known: dict[str, Mapping[str, Any]]) -> ConfigError:
+def _explained(error: Exception) -> ConfigError:
+    """Says what Hydra could not compose: choices are checked before, so it is a preset beside them."""
     causes = [error] if error.__cause__ is None else [error, error.__cause__]
     lines = [str(cause).splitlines()[0].strip(" .") for cause in causes if str(cause)]
-    text = ": ".join(dict.fromkeys(lines))
     if lines and lines[0].startswith("In 'experiment/"):
         found = re.search(r"full_key: (\S+)", str(error))
         return ConfigError(
@@ -239,38 +269,8 @@ def _explained(error: Exception, known: dict[str, Mapping[str, Any]]) -> ConfigE
             "The preset sets an option that another choice on the command line does not have",
             "Use the preset with its own method, model and data, or the options without the preset.",
         )
-    key = lines[0].split("'")[1] if lines and "'" in lines[0] else ""
-    hint = _owner(key, known) or suggestion(key, option_names(known))
     return ConfigError(
-        f"the configuration cannot be composed: {text}.{hint}",
-        "An option that nothing reads, or a value of the wrong type, would be ignored silently",
+        f"the configuration cannot be composed: {': '.join(dict.fromkeys(lines))}",
+        "Defaults, preset and choices have to go together",
         "Use `isograd train --config` to see every option with its value.",
     )
-
-
-def _owner(key: str, known: dict[str, Mapping[str, Any]]) -> str:
-    """Says which other choice has an option that the present one does not have."""
-    group, _, name = key.partition(".")
-    owners = [
-        choice
-        for choice, default in known.get(group, {}).items()
-        if name in {item.name for item in dataclasses.fields(default)}
-    ]
-    return f" It is an option of {' and '.join(f'{group}={owner}' for owner in owners)}" if owners else ""
-
-
-def option_names(known: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Returns the dotted names of all options of all choices."""
-    plain = [
-        f"{section.name}.{item.name}"
-        for section in dataclasses.fields(RunConfig)
-        if dataclasses.is_dataclass(section.type)
-        for item in dataclasses.fields(section.type)
-    ]
-    chosen = [
-        f"{group}.{item.name}"
-        for group, choices in known.items()
-        for choice in choices.values()
-        for item in dataclasses.fields(choice)
-    ]
-    return sorted({*plain, *chosen, *(item.name for item in dataclasses.fields(RunConfig))})

@@ -24,6 +24,7 @@ from rich.progress import Progress
 from isograd.data.images import GREY_MODES, open_image, to_pixels, undecodable
 from isograd.data.originals import SOURCES, ArrayImages, FileImages, open_original, source_name
 from isograd.errors import ConfigError, DataError
+from isograd.paths import user_path
 from isograd.seeding import derive
 
 ROWS_PER_GROUP = 1000
@@ -52,7 +53,7 @@ def prepare(name: str, root: Path, output: Path, *, download: bool = False, rows
             data set.
         ConfigError: ``rows_per_shard`` is not positive.
     """
-    name, root, output = source_name(name), Path(root).expanduser(), Path(output).expanduser()
+    name, root, output = source_name(name), user_path(root), user_path(output)
     SOURCES.get(name)  # says which there are
     if rows_per_shard < 1:
         raise ConfigError(f"rows_per_shard={rows_per_shard} is not positive", "A shard holds rows", "Use 10000.")

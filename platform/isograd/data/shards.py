@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from isograd.errors import DataError
+from isograd.paths import user_path
 
 # Where a split may lie, by the name that it is asked for; the first that is there is taken.
 PREFIXES = {
@@ -49,7 +50,7 @@ def find_shards(folder: Path, split: str) -> Shards:
     Raises:
         DataError: There is no such folder or split, several places have it, or its files are no complete set.
     """
-    folder = folder.expanduser().resolve()  # a Ray worker has another working directory
+    folder = user_path(folder).resolve()  # a Ray worker has another working directory
     if not folder.is_dir():
         raise _no_folder(folder, split)
     prefixes = PREFIXES.get(split, (split,))

@@ -1,12 +1,12 @@
 """Nodes that a cluster does not have yet, but may get: read from the file that its autoscaler was started with."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import yaml
 
 from isograd.errors import PlacementError
+from isograd.paths import user_path
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ def node_types(path: str | None) -> list[NodeType]:
     if path is None:
         return []
     try:
-        documents = list(yaml.safe_load_all(Path(path).expanduser().read_text()))
+        documents = list(yaml.safe_load_all(user_path(path).read_text(encoding="utf-8")))
         found = [node_type for document in documents for node_type in _of(document)]
     except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise _unreadable(path, f"{type(error).__name__}: {str(error).splitlines()[0]}") from error

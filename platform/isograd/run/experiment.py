@@ -9,13 +9,12 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 from torch.nn.modules.batchnorm import _BatchNorm
 from yaml import YAMLError
 
-from isograd.config.load import fingerprint, from_dict
+from isograd.config.load import fingerprint, overridden, read_config
 from isograd.config.schema import RunConfig
 from isograd.data.batch import Source
 from isograd.data.datasets import identify, open_source
@@ -311,19 +310,15 @@ def stored_config(run_folder: RunFolder, overrides: Sequence[str] = ()) -> RunCo
             "What goes on does so with the configuration that it was started with",
             "Use the path that `isograd train` or `isograd tune` printed.",
         )
-    renamed = [
-        f"executor.name={item.partition('=')[2]}" if item.startswith("executor=") else item for item in overrides
-    ]
     try:
-        merged = OmegaConf.merge(OmegaConf.load(run_folder.config), OmegaConf.from_dotlist(renamed))
-        return from_dict(OmegaConf.to_container(merged))  # pyright: ignore[reportArgumentType]
-    except (OmegaConfBaseException, YAMLError, LookupError, TypeError, ValueError, AttributeError) as error:
+        config = read_config(run_folder.config)
+    except (OmegaConfBaseException, YAMLError, OSError, LookupError, TypeError, ValueError, AttributeError) as error:
         raise ConfigError(
-            f"{run_folder.config} with {' '.join(overrides) or 'no overrides'} is no configuration: "
-            f"{str(error).splitlines()[0]}",
-            "A run goes on with the options that it was started with; a few may be changed, as KEY=VALUE",
-            "Use overrides of executor, cluster, checkpoint, train.max_steps or data.path only.",
+            f"{run_folder.config} is no configuration: {(str(error) or type(error).__name__).splitlines()[0]}",
+            "A run goes on with the options that it was started with",
+            "Use a folder whose config.yaml is as `isograd train` wrote it.",
         ) from error
+    return overridden(config, overrides)
 
 
 def _earlier_metrics(events: Path, step: int) -> Iterator[ModuleMetrics]:

@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 from isograd.config.load import to_dict
 from isograd.config.schema import RunConfig
 from isograd.errors import RunFolderError
+from isograd.paths import user_path
 
 
 @dataclass(frozen=True)
@@ -104,19 +105,8 @@ def write_atomically(path: Path, text: str) -> None:
 
 
 def absolute(folder: str | Path) -> Path:
-    """Returns a folder as an absolute path; ``~`` is the user's home.
-
-    Raises:
-        RunFolderError: There is no home.
-    """
-    try:
-        return Path(folder).expanduser().absolute()
-    except RuntimeError as error:
-        raise RunFolderError(
-            f"{folder} lies in a home that is not known ({error})",
-            "This user has none, and HOME is not set",
-            "Use a path that does not begin with ~, or set HOME.",
-        ) from error
+    """Returns a folder as an absolute path; ``~`` is the user's home."""
+    return user_path(folder).absolute()
 
 
 def _default_name(config: RunConfig) -> str:

@@ -7,6 +7,7 @@ import torch
 from isograd.config.load import fingerprint
 from isograd.executor.blueprint import Blueprint
 from isograd.models.backbone import Backbone
+from isograd.paths import user_path
 from isograd.replacement.replaced import fold
 from isograd.run import checkpoint
 from isograd.run.experiment import stored_config
@@ -27,7 +28,7 @@ def trained_network(path: Path) -> Backbone:
         CheckpointError: It holds no checkpoint, or a damaged one.
         ConfigError: Its configuration cannot be read.
     """
-    run_folder = RunFolder(path.expanduser().absolute())
+    run_folder = RunFolder(user_path(path).absolute())
     config = stored_config(run_folder)
     state = checkpoint.read(checkpoint.newest(run_folder.checkpoints), fingerprint(config)).state
     backbone = Blueprint(config).partition.backbone

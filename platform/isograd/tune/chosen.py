@@ -5,6 +5,7 @@ from pathlib import Path
 
 from isograd.config.schema import RunConfig
 from isograd.errors import StudyError
+from isograd.paths import user_path
 from isograd.tune.progress import best_of
 from isograd.tune.records import read_records
 from isograd.tune.request import is_study, kept
@@ -72,7 +73,7 @@ def choose(text: str) -> Chosen:
 
 def places_of(head: str) -> tuple[Path, Path]:
     """Returns where the study of ``HEAD/TRIAL`` may be: at a path, or by its name in the default folder."""
-    return Path(head).expanduser(), Path(SweepConfig().folder) / head
+    return user_path(head), Path(SweepConfig().folder) / head
 
 
 def _located(text: str) -> tuple[Path, str]:

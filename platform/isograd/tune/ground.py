@@ -2,10 +2,9 @@
 
 import dataclasses
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from isograd.config.load import from_dict, groups, split_model, to_dict, with_choices
@@ -65,21 +64,6 @@ def changed(config: RunConfig, settings: Settings) -> RunConfig:
             "A value has the wrong type for its option",
             "Use values as `isograd train --config` shows them.",
         ) from error
-
-
-def overridden(config: RunConfig, overrides: Sequence[str]) -> RunConfig:
-    """Returns the configuration with some items of a command line applied to it.
-
-    Raises:
-        ConfigError: There is no such option or choice, or its value has the wrong type.
-    """
-    return changed(config, dict(map(_parsed, overrides)))
-
-
-def _parsed(override: str) -> tuple[str, Any]:
-    name, _, text = override.partition("=")
-    value = OmegaConf.select(OmegaConf.from_dotlist([f"value={text}"]), "value")
-    return name, OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
 
 
 def _choose(tree: dict[str, Any], known: Mapping[str, Mapping[str, Any]], group: str, choice: str) -> None:

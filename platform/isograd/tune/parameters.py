@@ -9,7 +9,9 @@ from typing import Any, NoReturn, Protocol, TypeGuard
 from omegaconf.errors import OmegaConfBaseException, ValidationError
 
 from isograd.config.check import CHOICES, RANGES
-from isograd.config.load import groups, option_names, split_model, typed
+from isograd.config.load import groups, split_model
+from isograd.config.override import option_names
+from isograd.config.typed import typed
 from isograd.errors import ConfigError, SpaceError
 from isograd.options import check_choice, check_field, check_number
 from isograd.registry import suggestion
@@ -307,7 +309,7 @@ class _Entry:
         known = groups()
         if option in known:
             return
-        if not _owners(option):
+        if not owners(option):
             names = option_names(known)
             raise self._error(
                 f"there is no option '{option}'.{suggestion(option, names)}",
@@ -327,7 +329,7 @@ def _is_number(value: Any, integer: bool) -> TypeGuard[int | float]:
     return isinstance(value, kind) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _owners(option: str) -> list[Any]:
+def owners(option: str) -> list[Any]:
     """Returns the default configurations that have the option."""
     from isograd.config.schema import RunConfig
 
@@ -343,7 +345,7 @@ def _owners(option: str) -> list[Any]:
 def _refusals(option: str, value: Any) -> list[str]:
     """Returns why no choice that has the option can have this value; none where one can."""
     reasons: list[str] = []
-    for owner in _owners(option):
+    for owner in owners(option):
         reason = _refusal(owner, option, value)
         if reason is None:
             return []

@@ -10,14 +10,14 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from isograd.config.load import from_dict, load, rounding, to_dict
+from isograd.config.items import split_all
+from isograd.config.load import from_dict, load, overridden, rounding, to_dict
 from isograd.config.schema import RunConfig
 from isograd.data.datasets import identify
 from isograd.errors import ConfigError, SpaceError, StudyError
 from isograd.options import check_not_set
+from isograd.paths import user_path
 from isograd.run.folder import write_atomically
-from isograd.tune.distributions import label
-from isograd.tune.ground import overridden
 from isograd.tune.space_file import SpaceFile, load_space
 from isograd.tune.storage import absolute_url
 from isograd.tune.sweep_config import SweepConfig, sweep_config
@@ -95,7 +95,7 @@ def parse(space: str, items: Sequence[str]) -> Request:
     Raises:
         ConfigError: An item is malformed, or cannot be set here.
     """
-    of_sweep = [_without(item, "tune.") for item in items if item.lstrip("+~").startswith("tune.")]
+    of_sweep = split_all(item for item in items if item.lstrip("+~").startswith("tune."))
     of_space = [_without(item, "space.") for item in items if item.lstrip("+~").startswith("space.")]
     of_runs = [item for item in items if not item.lstrip("+~").startswith(("tune.", "space."))]
     for item in of_runs:
@@ -106,9 +106,9 @@ def parse(space: str, items: Sequence[str]) -> Request:
     if fixed:
         file = load_space(space, [*of_space, *(f"~{name}" for name in fixed)])
     _check_shared(file)
-    base = load([*_as_overrides(file), *of_runs])
+    base = load(of_runs, file.options)
     name = sweep.name or f"{file.name}-{datetime.now().strftime('%Y%m%d-%H%M%S')}"
-    folder = Path(sweep.folder).expanduser().absolute() / name
+    folder = user_path(sweep.folder).absolute() / name
     sweep = dataclasses.replace(sweep, name=name, storage=sweep.storage and absolute_url(sweep.storage))
     return Request(tuple(items), file, sweep, base, name, folder)
 
@@ -188,9 +188,9 @@ def kept(folder: Path) -> Request:
     Raises:
         StudyError: The folder is none of a study, or damaged.
     """
-    folder = folder.expanduser().absolute()
+    folder = user_path(folder).absolute()
     try:
-        record = json.loads((folder / _SWEEP).read_text())
+        record = json.loads((folder / _SWEEP).read_text(encoding="utf-8"))
         file = dataclasses.replace(load_space(str(folder / _SPACE)), name=record["space"])
         sweep, base = SweepConfig(**record["sweep"]), from_dict(record["base"])
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -205,13 +205,3 @@ def kept(folder: Path) -> Request:
 def _without(item: str, prefix: str) -> str:
     sign = item[: len(item) - len(item.lstrip("+~"))]
     return sign + item[len(sign) + len(prefix) :]
-
-
-def _as_overrides(file: SpaceFile) -> list[str]:
-    """The space's options as a command line has them; choices of groups first, since they reset the others."""
-    texts = [f"{name}={_text(value)}" for name, value in file.options.items()]
-    return sorted(texts, key=lambda text: "." in text.partition("=")[0])
-
-
-def _text(value: Any) -> str:
-    return label(value).replace(" ", "").replace('"', "")

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from rich.console import Console
 
-from isograd.config.load import fingerprint, rounding
+from isograd.config.load import fingerprint, overridden, rounding
 from isograd.config.schema import RunConfig
 from isograd.errors import ConfigError
 from isograd.executor.hosts import Hosts
@@ -14,7 +14,6 @@ from isograd.run.folder import check_writable
 from isograd.run.folder import choose as choose_folder
 from isograd.run.shown import train
 from isograd.tune.chosen import Chosen, choose
-from isograd.tune.ground import overridden
 
 
 def rerun(text: str, overrides: Sequence[str], console: Console) -> int:

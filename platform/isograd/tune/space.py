@@ -5,7 +5,16 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
 
-from isograd.tune.distributions import NUM_MODULES, Categorical, Coordinates, Distribution, Drawing, Features, Settings
+from isograd.tune.distributions import (
+    NUM_MODULES,
+    Categorical,
+    Coordinates,
+    Distribution,
+    Drawing,
+    Features,
+    Settings,
+    label,
+)
 
 _ABSENT = object()
 
@@ -118,7 +127,12 @@ class SearchSpace:
                 site.settings |= parameter.distribution.settings(parameter.name, value)
 
     def _exists(self, parameter: Parameter, drawn: Mapping[str, Any], site: Changed) -> bool:
-        return all(self._value(name, drawn, site) in allowed for name, allowed in parameter.when.items())
+        return all(self._holds(name, allowed, drawn, site) for name, allowed in parameter.when.items())
+
+    def _holds(self, name: str, allowed: Sequence[Any], drawn: Mapping[str, Any], site: Changed) -> bool:
+        value = self._value(name, drawn, site)
+        # A categorical parameter draws labels, and a condition may name the value: 0.1 for the label "0.1".
+        return value in allowed or (isinstance(drawn.get(name), str) and value in map(label, allowed))
 
     def _value(self, name: str, drawn: Mapping[str, Any], site: Changed) -> Any:
         if name in drawn:

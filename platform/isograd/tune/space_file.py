@@ -3,6 +3,7 @@
 The format is described in ``search_spaces/README.md``.
 """
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,15 +16,19 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 import methods
+from isograd.config.written import written_in
 from isograd.errors import SpaceError
+from isograd.paths import user_path
 from isograd.registry import suggestion
 from isograd.tune.distributions import Settings
 from isograd.tune.parameters import COMMAND_LINE, parameters
 from isograd.tune.space import SearchSpace
+from isograd.tune.space_text import as_written, change
 
 SPACES = Path(methods.__path__[0]).resolve().parent / "search_spaces"
 
 _SECTIONS = ("options", "parameters")
+_SELF = "_self_"  # a file's own place among its defaults
 
 
 @dataclass(frozen=True)
@@ -70,13 +75,13 @@ def load_space(name: str, overrides: Sequence[str] = ()) -> SpaceFile:
 
     Args:
         name: One of :func:`known_spaces`, or a path that ends in ``.yaml``; its ``defaults`` find both.
-        overrides: Of the space, in Hydra's grammar: ``method.decay.high=0.99``, ``~method.widen``.
+        overrides: Of the space: ``method.decay.high=0.99``, ``~method.widen``, ``+method.lag.distribution=int``.
 
     Raises:
         SpaceError: What is wrong, with file and line.
     """
     path = _find(name)
-    tree = _composed(path, overrides)
+    tree, written = _composed(path, overrides)
     lines = Lines(path.name, dict(_places(path, overrides)))
     for key in tree:
         if key not in _SECTIONS:
@@ -98,12 +103,13 @@ def load_space(name: str, overrides: Sequence[str] = ()) -> SpaceFile:
             "There would be nothing to search",
             "Use section `parameters`, with a distribution for each, as search_spaces/README.md shows.",
         )
+    tree = as_written(tree, written)
     space = parameters(tree.get("parameters") or {}, lines)
     return SpaceFile(path.stem, dict(tree.get("options") or {}), space, tree, lines)
 
 
 def _find(name: str) -> Path:
-    path = Path(name).expanduser() if name.endswith((".yaml", ".yml")) else SPACES / f"{name}.yaml"
+    path = user_path(name) if name.endswith((".yaml", ".yml")) else SPACES / f"{name}.yaml"
     if path.is_file():
         return path.absolute()
     known = known_spaces()
@@ -114,20 +120,28 @@ def _find(name: str) -> Path:
     )
 
 
-def _composed(path: Path, overrides: Sequence[str]) -> dict[str, Any]:
-    asked = [_in_parameters(override) for override in overrides]
-    search = [f"hydra.searchpath=[file://{SPACES}]"] if path.parent != SPACES else []
+def _composed(path: Path, overrides: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Returns a space, and the same with every scalar as it was written."""
+    # Between quotes, since Hydra's grammar takes few characters of a path otherwise.
+    search = [f"hydra.searchpath=['file://{str(SPACES).replace(chr(39), chr(92) + chr(39))}']"]
     try:
         with initialize_config_dir(version_base=None, config_dir=str(path.parent)):
-            found = compose(config_name=path.stem, overrides=[*asked, *search])
-        return OmegaConf.to_container(found, resolve=True)  # pyright: ignore[reportReturnType]
+            found = compose(config_name=path.name, overrides=search if path.parent != SPACES else [])
+        written = functools.reduce(_merged, (written_in(file) or {} for file in _files(path)), {})
+        if not isinstance(written, dict):
+            raise ValueError("it is no mapping")
+        written.pop("defaults", None)
+        OmegaConf.set_struct(found, False)
+        for override in overrides:
+            change(found, written, override)
+        return OmegaConf.to_container(found, resolve=True), written  # pyright: ignore[reportReturnType]
     except RecursionError as error:
         raise SpaceError(
             f"{path.name} has defaults that lead back to itself",
             "A name among the defaults is a file beside it, before it is a space that comes with isograd",
             f"Use another name for the file than {path.name}, or other defaults.",
         ) from error
-    except (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError) as error:
+    except (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError, OSError) as error:
         raise SpaceError(
             f"{path.name} cannot be composed: {_brief(error)}",
             "A space is YAML that Hydra composes: its defaults, itself, and what the command line changes",
@@ -135,10 +149,11 @@ def _composed(path: Path, overrides: Sequence[str]) -> dict[str, Any]:
         ) from error
 
 
-def _in_parameters(override: str) -> str:
-    """Turns ``method.decay.high=1`` into an override of the section with the parameters."""
-    sign = override[: len(override) - len(override.lstrip("+~"))]
-    return f"{sign}parameters.{override[len(sign) :]}"
+def _merged(first: Any, second: Any) -> Any:
+    """Lays one tree over another one, as Hydra does: mappings key by key, and all else as a whole."""
+    if not (isinstance(first, Mapping) and isinstance(second, Mapping)):
+        return second
+    return {**first, **{key: _merged(first.get(key), value) for key, value in second.items()}}
 
 
 def _brief(error: Exception) -> str:
@@ -150,19 +165,32 @@ def _brief(error: Exception) -> str:
 
 
 def _places(path: Path, overrides: Sequence[str]) -> Iterator[tuple[tuple[str, ...], str]]:
-    """Yields where entries stand, those of a file's defaults before its own, which win."""
-    document = yaml.compose(path.read_text(), Loader=yaml.SafeLoader)
-    if not isinstance(document, yaml.MappingNode):
-        return
-    for default in _defaults(document):
-        candidates = (folder / f"{default}.yaml" for folder in (path.parent, SPACES))
-        base = next((candidate for candidate in candidates if candidate.is_file()), path)
-        if base != path:
-            yield from _places(base, ())
-    yield from _of_node(path, (), document)
+    """Yields where entries stand, those of a file before those of the next one, which win."""
+    for file in _files(path):
+        document = _document(file)
+        if document is not None:
+            yield from _of_node(file, (), document)
     for override in overrides:  # what the command line sets stands in no file
         name = override.lstrip("+~").partition("=")[0]
         yield ("parameters", *name.split(".")), COMMAND_LINE
+
+
+def _files(path: Path) -> Iterator[Path]:
+    """Yields the files of a space, in the order in which they are composed: what comes later wins."""
+    document = _document(path)
+    defaults = [] if document is None else list(_defaults(document))
+    for default in defaults if _SELF in defaults else [*defaults, _SELF]:
+        candidates = (folder / f"{default}.yaml" for folder in (path.parent, SPACES))
+        base = path if default == _SELF else next((file for file in candidates if file.is_file()), None)
+        if base == path:
+            yield path
+        elif base is not None:
+            yield from _files(base)
+
+
+def _document(path: Path) -> yaml.MappingNode | None:
+    found = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+    return found if isinstance(found, yaml.MappingNode) else None
 
 
 def _defaults(document: yaml.MappingNode) -> Iterator[str]:

@@ -1,18 +1,19 @@
 """What a sweep is asked for, apart from the runs themselves: options ``tune.NAME=VALUE`` of `isograd tune`."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
+from isograd.config.items import Item
+from isograd.config.typed import typed
+from isograd.config.written import from_command_line, hints_of, is_list
 from isograd.errors import ConfigError
 from isograd.options import Range, check_declared, check_folder_name, check_number, choice, number
 from isograd.registry import suggestion
 
-_KINDS = {  # of options that are no text
+_KINDS: dict[Any, tuple[str, str]] = {  # of options that are no text
     int: ("a whole number", "8"),
     int | None: ("a whole number", "8"),
     bool: ("true or false", "true"),
@@ -90,45 +91,46 @@ class SweepConfig:
         return self.reuse_actors and "peak_bytes" not in self.objectives
 
 
-def sweep_config(overrides: Sequence[str]) -> SweepConfig:
+def sweep_config(items: Iterable[Item]) -> SweepConfig:
     """Returns the options of a sweep.
 
     Args:
-        overrides: As ``num_trials=64``, without ``tune.``.
+        items: Their options are ``tune.NAME``; of several for one, the last one wins.
 
     Raises:
         ConfigError: An option is unknown, or has a value that it cannot have.
     """
-    merged = OmegaConf.structured(SweepConfig())
-    for override in overrides:
-        merged = _merged(merged, override)
-    config = OmegaConf.to_object(merged)
-    assert isinstance(config, SweepConfig)
+    config = SweepConfig()
+    for item in items:
+        config = _with(config, item)
     _check(config)
     return config
 
 
-def _merged(config: Any, override: str) -> Any:
+def _with(config: SweepConfig, item: Item) -> SweepConfig:
     """Returns the options with one more item of the command line."""
-    name, _, text = override.partition("=")
-    fields = SweepConfig.__dataclass_fields__
-    if name not in fields:
+    name, hints = item.option.removeprefix("tune."), hints_of(SweepConfig)
+    if name not in hints:
         raise ConfigError(
-            f"there is no option tune.{name}.{suggestion(name, list(fields))}",
-            f"A sweep has the options {', '.join(f'tune.{known}' for known in fields)}",
+            f"there is no option {item.option}.{suggestion(name, list(hints))}",
+            f"A sweep has the options {', '.join(f'tune.{known}' for known in hints)}",
             "Use one of these, as tune.num_trials=64.",
         )
-    is_text = fields[name].type not in _KINDS
+    if is_list(hints[name]) and not item.text.startswith("["):
+        raise _refusal(item, name)
     try:
-        given = {name: None if text == "null" else text} if is_text else OmegaConf.from_dotlist([override])
-        return OmegaConf.merge(config, given)
-    except (OmegaConfBaseException, ValueError, YAMLError) as error:
-        kind, example = _KINDS[fields[name].type]
-        raise ConfigError(
-            f"tune.{override} is not {kind}",
-            f"tune.{name} is {getattr(SweepConfig(), name)} unless it is set",
-            f"Use tune.{name}={example}, for example.",
-        ) from error
+        return typed(config, {name: from_command_line(item.option, hints[name], item.text)})
+    except OmegaConfBaseException as error:
+        raise _refusal(item, name) from error
+
+
+def _refusal(item: Item, name: str) -> ConfigError:
+    kind, example = _KINDS.get(SweepConfig.__dataclass_fields__[name].type, ("a text", "NAME"))
+    return ConfigError(
+        f"{item} is not {kind}",
+        f"{item.option} is {getattr(SweepConfig(), name)} unless it is set",
+        f"Use {item.option}={example}, for example.",
+    )
 
 
 def _check(config: SweepConfig) -> None:

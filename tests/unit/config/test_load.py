@@ -3,7 +3,8 @@
 import dataclasses
 
 import pytest
-from isograd.config.load import experiments, fingerprint, from_dict, load, to_dict, typed
+from isograd.config.load import experiments, fingerprint, from_dict, load, to_dict
+from isograd.config.typed import typed
 from isograd.errors import ConfigError, UnknownNameError
 from isograd.local.optimizer import OPTIMIZERS
 from omegaconf.errors import OmegaConfBaseException

@@ -1,0 +1,195 @@
+"""The items of a command line, ``OPTION=VALUE``: taken apart, and refused where Hydra's syntax was meant.
+
+isograd composes configurations with Hydra, but is no Hydra application: it has verbs, folders and searches of its own.
+What Hydra's own command line would take is named here with what stands for it.
+"""
+
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NoReturn
+
+from isograd.errors import ConfigError
+
+_SEVERAL = "isograd compare METHOD --seeds 0,1,2 --output DIR for several seeds, and isograd tune SPACE for a search"
+_OTHERWISE = {  # of Hydra's own options
+    "run": "folder=DIR run_name=NAME for where a run goes",
+    "sweep": _SEVERAL,
+    "sweeper": _SEVERAL,
+    "launcher": "cluster.address=HOST:PORT for another cluster",
+    "searchpath": "experiment=NAME, or a search space's own defaults",
+    "job": "run_name=NAME",
+    "output_subdir": "folder=DIR run_name=NAME for where a run goes",
+}
+_FLAGS: Mapping[str, str] = {  # Hydra's flags
+    "-m": _SEVERAL,
+    "--multirun": _SEVERAL,
+    "--cfg": "isograd train --config, which prints every option with its value",
+    "-c": "isograd train --config, which prints every option with its value",
+    "--info": "isograd train --config, which prints every option with its value",
+    "-i": "isograd train --config, which prints every option with its value",
+    "--resolve": "isograd train --config, which prints every option with its value",
+    "--config-path": "experiment=NAME, or OPTION=VALUE",
+    "-cp": "experiment=NAME, or OPTION=VALUE",
+    "--config-name": "experiment=NAME, or OPTION=VALUE",
+    "-cn": "experiment=NAME, or OPTION=VALUE",
+    "--config-dir": "experiment=NAME, or OPTION=VALUE",
+    "-cd": "experiment=NAME, or OPTION=VALUE",
+    "--package": "OPTION=VALUE, with the option's whole name",
+    "-p": "OPTION=VALUE, with the option's whole name",
+    "--run": "isograd train, which needs no flag for that",
+    "-r": "isograd train, which needs no flag for that",
+    "--experimental-rerun": "isograd resume FOLDER",
+    "--shell-completion": "isograd --help",
+    "-sc": "isograd --help",
+    "--hydra-help": "isograd --help, and isograd train --config for every option with its value",
+}
+
+
+@dataclass(frozen=True)
+class Item:
+    """An option and what was written for it.
+
+    Attributes:
+        option: Its dotted name.
+        text: All that follows the first equals sign, as it is.
+    """
+
+    option: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.option}={self.text}"
+
+
+def split_all(items: Iterable[str]) -> list[Item]:
+    """Takes the items of a command line apart; of those for one option, the last one wins.
+
+    Raises:
+        ConfigError: One of them is none.
+    """
+    items = list(items)
+    return [split(item, *items[at + 1 : at + 2]) for at, item in enumerate(items)]
+
+
+def split(item: str, following: str = "VALUE") -> Item:
+    """Takes an item apart.
+
+    Args:
+        item: As ``seed=3``.
+        following: What comes after it, which was meant for its value where it has none.
+
+    Raises:
+        ConfigError: It has no equals sign, no name or no value, or is in Hydra's syntax.
+    """
+    option, sign, text = item.partition("=")
+    _check_characters(item)
+    _check_hydra(item, option)
+    if not sign:
+        _refuse_word(item, following)
+    if not option or option != option.strip():
+        raise ConfigError(
+            f"'{item}' names no option",
+            "The name stands right before the equals sign, without spaces",
+            f"Use {option.strip() or 'OPTION'}={text or 'VALUE'}, or `isograd train --config` for the names.",
+        )
+    if not text:
+        raise ConfigError(
+            f"'{item}' has no value",
+            "An empty one would be neither the default nor a value of its own",
+            f"Use {option}=VALUE, or leave it out for its default.",
+        )
+    if "${" in text:
+        raise ConfigError(
+            f"{item} holds an interpolation, ${{...}}",
+            "What is typed is taken as it is, and nothing would be put in its place",
+            "Let the shell put the value in (outside of single quotes), or leave out the dollar sign.",
+        )
+    return Item(option, text)
+
+
+def refuse_flag(flag: str) -> None:
+    """Raises ConfigError for a flag that no verb has, where it can be said what was meant by it."""
+    name, _, text = flag.partition("=")
+    if name in _FLAGS:
+        raise ConfigError(
+            f"{name} is a flag of Hydra's own command line, which isograd does not have",
+            "isograd composes configurations with Hydra, but what it runs, and where, it decides by its own verbs",
+            f"Use {_FLAGS[name]}.",
+        )
+    bare = name.lstrip("-").replace("-", "_")
+    if bare:
+        raise ConfigError(
+            f"there is no flag {name} here",
+            "Options of a run are given without dashes, as OPTION=VALUE, and flags are those of the verb's --help",
+            f"Use {bare}={text or 'VALUE'}, if an option of the run is meant.",
+        )
+
+
+def refuse_several(option: str, text: str, values: Sequence[str]) -> NoReturn:
+    """Raises ConfigError for several values where an option has one.
+
+    Args:
+        option: Its name.
+        text: What was typed.
+        values: What it stands for; empty: that cannot be told.
+    """
+    entries = " ".join(f"'{value}: {option}={value}'" for value in values) or f"'LABEL: {option}=VALUE' ..."
+    if option == "seed":
+        entries = f"METHOD --seeds {','.join(values) or '0,1,2'}"
+    elif option == "method" and values:
+        entries = " ".join(values)
+    raise ConfigError(
+        f"{option}={text} stands for several values, and a run has one",
+        "isograd does not make several runs of one command, as Hydra's --multirun would",
+        f"Use isograd compare {entries} --output DIR to compare them, or isograd tune SPACE to search among them.",
+    )
+
+
+def _check_characters(item: str) -> None:
+    bad = [char for char in item if unicodedata.category(char) in ("Cs", "Cc") and char not in "\t\n"]
+    if bad:
+        raise ConfigError(
+            f"{item.encode('utf-8', 'backslashreplace').decode()!r} has a character that is no text: {bad[0]!r}",
+            "It could be written to no file of a run, and read back from none",
+            "Use text in UTF-8 without control characters.",
+        )
+
+
+def _check_hydra(item: str, option: str) -> None:
+    if option == "hydra" or option.startswith(("hydra.", "hydra/")):
+        part = option[len("hydra") + 1 :].partition(".")[0]
+        raise ConfigError(
+            f"{item} is an option of Hydra's own, which nothing here reads",
+            "isograd composes configurations with Hydra, but folders, logs and several runs are its own",
+            f"Use {_OTHERWISE.get(part, 'the options that `isograd train --config` shows')}.",
+        )
+    sign = item[: len(item) - len(item.lstrip("+~"))]
+    if sign:
+        name = option.lstrip("+~")
+        raise ConfigError(
+            f"{item} begins with {sign}, which "
+            + ("takes an option away" if "~" in sign else "adds an option")
+            + " in Hydra's syntax",
+            "A run has the options that its parts declare, and an option that nothing reads would be ignored",
+            f"Leave {name} out for its default."
+            if "~" in sign
+            else f"Use {item.lstrip('+~')}; keys within a mapping, as model.kwargs.NAME=VALUE, need no sign either.",
+        )
+
+
+def _refuse_word(item: str, following: str) -> None:
+    if item.startswith("-"):
+        refuse_flag(item)
+    if item.endswith((".yaml", ".yml")):
+        raise ConfigError(
+            f"'{item}' is not an override",
+            "Options are given as KEY=VALUE, and no file of them is read",
+            "Use experiment=NAME for a preset, isograd resume FOLDER for a run, or isograd tune FILE.yaml for a space.",
+        )
+    value = "VALUE" if "=" in following or following.startswith("-") else following
+    raise ConfigError(
+        f"'{item}' is not an override",
+        "Options are given as KEY=VALUE",
+        f"Use {item}={value}, or `isograd --help`.",
+    )

@@ -1,0 +1,135 @@
+"""Options of a composed configuration, set by their dotted names to what was typed, or to a value."""
+
+import copy
+import dataclasses
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from omegaconf.errors import OmegaConfBaseException
+
+from isograd.config.items import Item
+from isograd.config.schema import RunConfig
+from isograd.config.typed import typed
+from isograd.config.written import Declared, declared, describe, example, from_command_line
+from isograd.errors import ConfigError
+from isograd.registry import suggestion
+
+Groups = Mapping[str, Mapping[str, Any]]  # group -> name of a choice -> its default configuration
+
+
+def override(config: RunConfig, items: Iterable[Item], known: Groups) -> RunConfig:
+    """Returns the configuration with options set to what was typed for them.
+
+    Args:
+        config: What is changed.
+        items: Of options, not of choices.
+        known: See :func:`groups`.
+
+    Raises:
+        ConfigError: There is no such option, or it cannot have that value.
+    """
+    # Mappings come last, and keys within them: whose options they hold may be said by another item.
+    for item in sorted(items, key=lambda item: item.option.count(".") > 1 or item.text.startswith("{")):
+        found = declared_in(config, item.option, known)
+        value = from_command_line(item.option, found.hint, item.text)
+        config = set_value(config, item.option, value, known, text=item.text)
+    return config
+
+
+def set_value(config: RunConfig, option: str, value: Any, known: Groups, text: str | None = None) -> RunConfig:
+    """Returns the configuration with another value of an option, made one of its type.
+
+    Args:
+        config: What is changed.
+        option: Its dotted name.
+        value: Of it.
+        known: The groups.
+        text: What was written for the value, to say so where it is none.
+
+    Raises:
+        ConfigError: There is no such option, or it cannot have that value.
+    """
+    found = declared_in(config, option, known)
+    section, owner = _owner(config, option)
+    *outer, last = found.path
+    values = {outer[0]: copy.deepcopy(getattr(owner, outer[0]))} if outer else {}
+    inner: dict[str, Any] = values
+    for key in outer:
+        inner[key] = inner[key] if isinstance(inner.get(key), dict) else {}
+        inner = inner[key]
+    inner[last] = value
+    try:
+        made = typed(owner, values)
+    except OmegaConfBaseException as error:
+        text = str(value) if text is None else text
+        raise ConfigError(
+            f"{option}={text} is not {describe(found.hint)} ({str(error).splitlines()[0].strip(' .')})",
+            f"It is {getattr(owner, found.path[0])} unless it is set",
+            f"Use {option}={example(found.hint, text)}, for example; `isograd train --config` shows every option with "
+            "its value.",
+        ) from error
+    return made if section is None else dataclasses.replace(config, **{section: made})
+
+
+def declared_in(config: RunConfig, option: str, known: Groups) -> Declared:
+    """Returns what is declared about an option. Raises ConfigError where the configuration has none of that name."""
+    section, owner = _owner(config, option)
+    name = option if section is None else option.partition(".")[2]
+    found = declared(owner, name, known.get(section or "", {})) if name else None
+    if found is None or (section is None and found.path[0] in _sections()):
+        raise _unknown(option, known)
+    return found
+
+
+def option_names(known: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Returns the dotted names of all options of all choices."""
+    plain = [
+        f"{section.name}.{item.name}"
+        for section in dataclasses.fields(RunConfig)
+        if dataclasses.is_dataclass(section.type)
+        for item in dataclasses.fields(section.type)
+    ]
+    chosen = [
+        f"{group}.{item.name}"
+        for group, choices in known.items()
+        for choice in choices.values()
+        for item in dataclasses.fields(choice)
+    ]
+    return sorted({*plain, *chosen, *(item.name for item in dataclasses.fields(RunConfig))})
+
+
+def _unknown(option: str, known: Groups) -> ConfigError:
+    section = option if option in _sections() else ""
+    inside = [name for name in option_names(known) if name.startswith(f"{section}.")] if section else []
+    return ConfigError(
+        f"{option} is a section, not an option"
+        if section
+        else f"there is no option '{option}'."
+        f"{_owners(option, known) or suggestion(option, [*option_names(known), *known])}",
+        f"It has the options {', '.join(inside)}" if section else "A value that nothing reads would be ignored",
+        f"Use {inside[0]}=VALUE, for example."
+        if inside
+        else "Use `isograd train --config` to see every option with its value.",
+    )
+
+
+def _owners(option: str, known: Groups) -> str:
+    """Says which other choice has an option that the present one does not have."""
+    group, name = (*option.split("."), "")[:2]
+    owners = [
+        choice
+        for choice, default in known.get(group, {}).items()
+        if name in {item.name for item in dataclasses.fields(default)}
+    ]
+    return f" It is an option of {' and '.join(f'{group}={owner}' for owner in owners)}" if owners else ""
+
+
+def _sections() -> set[str]:
+    """Returns the fields of a run that have options of their own."""
+    return {item.name for item in dataclasses.fields(RunConfig) if item.type not in (int, str, str | None)}
+
+
+def _owner(config: RunConfig, option: str) -> tuple[str | None, Any]:
+    """Returns the section that an option belongs to, with its component; None: the run itself."""
+    section = option.partition(".")[0]
+    return (section, getattr(config, section)) if section in _sections() else (None, config)
