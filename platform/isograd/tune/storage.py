@@ -1,5 +1,6 @@
 """Where studies are kept: an SQL database or a journal, by Optuna."""
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,10 +10,14 @@ from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import QueuePool
 
 from isograd.errors import ConfigError, StudyError
+from isograd.paths import user_path
 
 _SQLITE = "sqlite:///"
+_DRIVER = "sqlite+pysqlite"  # the only one of SQLite's that Optuna can use
+_QUERIES = ("uri", "mode", "cache", "timeout", "check_same_thread", "isolation_level", "detect_types", "immutable")
 _IN_MEMORY = (".", ":memory:")
 _PATIENCE_S = 10  # for another process that writes
 
@@ -37,8 +42,25 @@ def absolute_url(url: str) -> str:
             "A study is resumed, extended and read after its sweep has ended",
             "Leave tune.storage out (SQLite in the study's folder), or use sqlite:////PATH/study.db.",
         )
-    path = path.expanduser().absolute()
-    return f"{_SQLITE}{path}" if url.startswith(_SQLITE) else str(path)
+    _check_sqlite(url)
+    path = user_path(path).absolute()
+    return str(path) if url.endswith(".log") and not url.startswith("sqlite") else f"{_SQLITE}{path}"
+
+
+def _check_sqlite(url: str) -> None:
+    """Raises ConfigError for the address of an SQLite file that says more, or less, than where the file is."""
+    if not url.startswith("sqlite"):
+        return
+    scheme, slashes, rest = url.partition(":///")
+    query = rest.rpartition("?")[2].partition("=")[0] if "?" in rest else ""
+    if slashes and scheme in ("sqlite", _DRIVER) and not rest.startswith("file:") and query not in _QUERIES:
+        return
+    raise ConfigError(
+        f"tune.storage={url} is no address of an SQLite file"
+        + (f": it has the option {query}" if query in _QUERIES else ""),
+        "It is sqlite:/// and the file's path as it is, whatever characters it has, and nothing more",
+        "Use sqlite:///FOLDER/study.db, or sqlite:////FOLDER/study.db where the folder's path begins at the root.",
+    )
 
 
 def open_storage(url: str, *, new: bool) -> BaseStorage:
@@ -62,12 +84,21 @@ def open_storage(url: str, *, new: bool) -> BaseStorage:
     with storage_errors(url):
         if path is not None:
             path.parent.mkdir(exist_ok=True)  # what lies further up is misspelt where it does not exist
-        if url.startswith(_SQLITE):
-            return RDBStorage(url, engine_kwargs={"connect_args": {"timeout": _PATIENCE_S}})
+        if path is not None and url.startswith("sqlite"):
+            return _sqlite(path)
         if path is not None:
             lock = JournalFileSymlinkLock(str(path), grace_period=_PATIENCE_S)  # one that a killed driver left
             return JournalStorage(JournalFileBackend(str(path), lock))
         return RDBStorage(url)
+
+
+def _sqlite(path: Path) -> RDBStorage:
+    """Opens a file by its path: in an address SQLAlchemy and Optuna give a meaning to ``?``, ``%`` and ``{``."""
+
+    def connect() -> sqlite3.Connection:
+        return sqlite3.connect(path, timeout=_PATIENCE_S, check_same_thread=False)
+
+    return RDBStorage(f"{_DRIVER}://", engine_kwargs={"creator": connect, "poolclass": QueuePool})
 
 
 def quiet_optuna() -> None:
@@ -110,6 +141,6 @@ def _mend(cause: BaseException) -> str:
 
 def _file(url: str) -> Path | None:
     """Returns the file that a storage is, or None where it is a server."""
-    if url.startswith("sqlite:"):
-        return Path(url[len(_SQLITE) :])
+    if url.startswith("sqlite"):
+        return Path(url.partition(":///")[2])
     return Path(url) if url.endswith(".log") else None

@@ -243,3 +243,32 @@ def test_a_storage_that_cannot_be_used_says_what_to_do(
 def test_a_database_that_cannot_be_reached_is_named(tmp_path: Path) -> None:
     with pytest.raises(StudyError, match="cannot be used"):
         create_study(request(tmp_path, "tune.storage=sqlite:////proc/nowhere/study.db"))
+
+
+@pytest.mark.parametrize(
+    "name", ["a?b", "50%", "a%20b", "a#b", "with space", "é", "{x}", "a?timeout", "q'\"", "a&b=c;d"]
+)
+def test_a_storage_is_the_file_that_is_named_whatever_its_characters(tmp_path: Path, name: str) -> None:
+    items = (f"tune.name={name}", f"tune.storage=sqlite:///{tmp_path}/{name}/{name}.db")
+    finish(create_study(request(tmp_path, *items)), 1)
+    assert (tmp_path / name / f"{name}.db").is_file()
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == []
+    assert len(open_study(kept(tmp_path / name)).trials) == 1
+    finish(create_study(request(tmp_path / name, f"tune.name={name}")), 1)
+    assert (tmp_path / name / name / "study.db").is_file()
+    assert len(open_study(kept(tmp_path / name / name)).trials) == 1
+
+
+@pytest.mark.parametrize(
+    ("url", "what"),
+    [
+        ("sqlite:////tmp/study.db?timeout=3", "has the option timeout"),
+        ("sqlite:///file:/tmp/study.db?uri=true", "has the option uri"),
+        ("sqlite://study.db", "kept in memory|no address"),
+        ("sqlite:study.db", "kept in memory|no address"),
+        ("sqlite+aiosqlite:///study.db", "no address"),
+    ],
+)
+def test_an_address_that_says_more_than_a_path_is_refused(tmp_path: Path, url: str, what: str) -> None:
+    with pytest.raises(ConfigError, match=what):
+        request(tmp_path, f"tune.storage={url}")
