@@ -19,7 +19,7 @@ from isograd.bench.methods import saved_bytes_per_image
 from isograd.config.schema import RunConfig
 from isograd.errors import IsogradError
 from isograd.executor.blueprint import Blueprint
-from isograd.report.console import wide_console
+from isograd.report.console import say, wide_console
 from isograd.report.summary import heading
 from isograd.run.experiment import execute, prepare
 from isograd.run.folder import write_atomically
@@ -45,7 +45,7 @@ def compare(request: Request, console: Console) -> Comparison:
     ):
         write_atomically(request.output / name, text)
     plots.draw(plots.picture(comparison), request.output / "learning_curves.png")
-    console.print(tables.shown(content, said), soft_wrap=True)
+    say(console, tables.shown(content, said))
     return comparison
 
 
@@ -53,7 +53,7 @@ def train(config: RunConfig) -> None:
     """Makes one run, with its progress on the terminal. Raises IsogradError."""
     console = wide_console()
     prepared = prepare(config)
-    console.print(heading(prepared))
+    say(console, heading(prepared))
     execute(prepared, console)
 
 
@@ -93,7 +93,7 @@ def _trained(request: Request, console: Console) -> Comparison:
     entries = planning.plan(request)
     budget = Budget(entries, f"Equal epochs: {entries[0].config.train.epochs} for every entry.", {})
     if request.rule == "device-seconds":
-        console.print(f"timing {len(entries)} entries")
+        say(console, f"timing {len(entries)} entries")
         budget = budgeted(entries, request)
     planning.check_folders(budget.entries)
     failures = _run_all(request, budget, console)
@@ -113,12 +113,12 @@ def _run_all(request: Request, budget: Budget, console: Console) -> dict[str, li
     for number, (seed, entry) in enumerate(runs, start=1):
         finished = load.is_finished(planning.run_folder(entry.configs[seed]))
         said = " (finished before)" if finished else ""
-        console.print(f"run {number} of {len(runs)}: {entry.label}, seed {seed}{said}", markup=False)
+        say(console, f"run {number} of {len(runs)}: {entry.label}, seed {seed}{said}")
         if finished:
             continue
         reason = budget.failures.get(entry.label) or _run(entry.configs[seed])
         if reason is not None:
-            console.print(f"failed: {reason}", markup=False)
+            say(console, f"failed: {reason}")
             failures[entry.label].append(Failure(seed, reason.partition(". ")[0]))
     return failures
 

@@ -15,7 +15,7 @@ from isograd.analysis.study import load_study
 from isograd.analysis.study_pictures import PICTURES, StudyPicture
 from isograd.analysis.study_table import KINDS, StudyTable, Trial
 from isograd.errors import RunFolderError, StudyError
-from isograd.report.console import wide_console
+from isograd.report.console import say, wide_console
 from isograd.run.folder import write_atomically
 from isograd.tune.progress import shown
 
@@ -32,7 +32,7 @@ Say = Callable[[str], None]
 
 
 def _say(line: str) -> None:
-    wide_console(stderr=True).print(line, markup=False, soft_wrap=True)
+    say(wide_console(stderr=True), line)
 
 
 def write_report(folder: Path, say: Say = _say) -> Path:

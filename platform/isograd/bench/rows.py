@@ -10,6 +10,8 @@ from typing import Literal
 from rich.console import Console
 from rich.table import Table
 
+from isograd.report.console import say
+
 Kind = Literal["measured", "emulated", "modelled"]
 
 
@@ -48,6 +50,6 @@ def show(rows: Sequence[Row], console: Console) -> None:
         table.add_column(column, justify="right" if column == "value" else "left", no_wrap=True)
     for row in rows:
         table.add_row(row.case, row.metric, f"{row.value:.4g}", row.unit, row.kind)
-    console.print(table)
+    say(console, table)
     for hardware in sorted({row.hardware for row in rows}):
-        console.print(f"hardware: {hardware}", highlight=False)
+        say(console, f"hardware: {hardware}")

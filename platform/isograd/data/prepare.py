@@ -25,6 +25,7 @@ from isograd.data.images import GREY_MODES, open_image, to_pixels, undecodable
 from isograd.data.originals import SOURCES, ArrayImages, FileImages, open_original, source_name
 from isograd.errors import ConfigError, DataError
 from isograd.paths import user_path
+from isograd.report.console import say
 from isograd.seeding import derive
 
 ROWS_PER_GROUP = 1000
@@ -59,20 +60,16 @@ def prepare(name: str, root: Path, output: Path, *, download: bool = False, rows
         raise ConfigError(f"rows_per_shard={rows_per_shard} is not positive", "A shard holds rows", "Use 10000.")
     console, found = Console(stderr=True), _complete(output)
     if found.get("name") == name and not root.exists():
-        console.print(
-            f"{output} already holds {name}, complete; its original is gone, and was not compared.", soft_wrap=True
-        )
+        say(console, f"{output} already holds {name}, complete; its original is gone, and was not compared.")
         return output
     job = Job(name, output, open_original(name, root, download), rows_per_shard)
     job.check_output()
     for split, images in job.splits.items():
         if left_out := images.left_out:
             names = ", ".join(left_out[:5]) + (" ..." if len(left_out) > 5 else "")
-            console.print(
-                f"left out of {split}: {len(left_out)} files that are no images ({names})", soft_wrap=True, markup=False
-            )
+            say(console, f"left out of {split}: {len(left_out)} files that are no images ({names})")
     if found.get("fingerprint") == job.fingerprint:
-        console.print(f"{output} already holds {name}, complete.", soft_wrap=True)
+        say(console, f"{output} already holds {name}, complete.")
         return output
     try:
         job.run(console)

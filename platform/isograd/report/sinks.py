@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 
-from isograd.report.console import clock
+from isograd.report.console import clock, say
 from isograd.report.events import Event, ModuleMetrics, Progress, Rebalanced, to_record
 from isograd.report.json_lines import AppendedLines
 
@@ -84,10 +84,11 @@ class Terminal:
 
     def _rebalanced(self, event: Rebalanced) -> None:
         before, after = ("+".join(map(str, sizes)) for sizes in (event.before, event.after))
-        self._console.print(
+        say(
+            self._console,
             f"epoch {event.epoch:>3}/{self._num_epochs}  local modules moved: {before} a stage, now {after}; slowest "
             f"stage {1e3 * event.slowest_before_s:,.1f} ms a step, now {1e3 * event.slowest_after_s:,.1f} ms by its "
-            "modules' times"
+            "modules' times",
         )
 
     def _progress(self, event: Progress) -> None:
@@ -101,7 +102,7 @@ class Terminal:
 
     def _show(self, what: str) -> None:
         self._shown_s = time.monotonic()
-        self._console.print(f"{what}  {self._rate:,.0f} images/s  {clock(self._left_s())} left")
+        say(self._console, f"{what}  {self._rate:,.0f} images/s  {clock(self._left_s())} left")
 
     def _tested(self, event: ModuleMetrics) -> None:
         accuracies = self._accuracies.setdefault(event.epoch, {})

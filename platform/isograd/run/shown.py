@@ -3,6 +3,7 @@
 from rich.console import Console
 
 from isograd.executor.executor import Opener, make_executor
+from isograd.report.console import say
 from isograd.report.summary import heading, summary
 from isograd.run.experiment import Prepared, execute
 from isograd.run.result import Result
@@ -10,9 +11,9 @@ from isograd.run.result import Result
 
 def train(prepared: Prepared, console: Console, open_executor: Opener = make_executor) -> Result:
     """Executes a run: says what will run, its progress, and what came of it. Arguments and errors as of ``execute``."""
-    console.print(heading(prepared))
+    say(console, heading(prepared))
     if prepared.note:
-        console.print(prepared.note, markup=False, soft_wrap=True)
+        say(console, prepared.note)
     result = execute(prepared, console, open_executor)
-    console.print(summary(result, prepared.folder.path))
+    say(console, summary(result, prepared.folder.path))
     return result

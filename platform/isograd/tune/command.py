@@ -5,6 +5,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from isograd.report.console import say
 from isograd.tune.progress import best_of, brief
 from isograd.tune.request import parse
 from isograd.tune.study import Study, assignment_of
@@ -37,11 +38,11 @@ def exit_status(study: Study) -> int:
 
 def _said(study: Study, console: Console) -> Study:
     best = best_of(study)
-    console.print(f"\n{best}", markup=False)
+    say(console, f"\n{best}")
     settings = {trial.number: assignment_of(trial).settings for trial in study.trials}
     for number in sorted(best.values):
-        console.print(f"trial {number}: {brief(settings[number])}", markup=False, soft_wrap=True)
-    console.print(f"study              {study.request.folder}", markup=False, soft_wrap=True)
+        say(console, f"trial {number}: {brief(settings[number])}")
+    say(console, f"study              {study.request.folder}")
     _report(study, console)
     return study
 
@@ -51,7 +52,7 @@ def _report(study: Study, console: Console) -> None:
     from isograd.analysis.study_report import write_report
 
     def said(line: str) -> None:
-        console.print(line, markup=False, soft_wrap=True)
+        say(console, line)
 
     folder = study.request.folder
     try:

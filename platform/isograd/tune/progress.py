@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
-from isograd.report.console import clock
+from isograd.report.console import clock, say
 from isograd.tune.study import Assignment, Outcome, Study, outcome_of
 
 
@@ -76,7 +76,7 @@ class Progress:
         done = f"{num_done:>{width}}/{self._num_trials}  trial {assignment.number:<3} {outcome.kind:<8}"
         said = _said(outcome, self._best.objectives)
         line = f"{done}  {said}  | {self._best} | {clock(self._left_s())} left"
-        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+        say(self._console, line)
 
     def _left_s(self) -> float:
         return (time.monotonic() - self._started_s) / self._num_ended * self._num_left

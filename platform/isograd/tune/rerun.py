@@ -9,6 +9,7 @@ from isograd.config.load import fingerprint, overridden, rounding
 from isograd.config.schema import RunConfig
 from isograd.errors import ConfigError
 from isograd.executor.hosts import Hosts
+from isograd.report.console import say
 from isograd.run.experiment import prepare
 from isograd.run.folder import check_writable
 from isograd.run.folder import choose as choose_folder
@@ -40,7 +41,7 @@ def rerun(text: str, overrides: Sequence[str], console: Console) -> int:
             result = train(prepare(config), console, hosts.open)
             found |= {(config.seed, row["epoch"]): row["module_test_errors"][-1] for row in result.history}
     differing = [key for key, error in chosen.test_errors.items() if found.get(key) != error]
-    console.print(f"\n{_said(chosen, found, differing)}", markup=False, soft_wrap=True)
+    say(console, f"\n{_said(chosen, found, differing)}")
     return int(bool(differing))
 
 

@@ -15,6 +15,7 @@ from rich.console import Console
 from isograd.config.schema import RunConfig
 from isograd.errors import ConfigError
 from isograd.executor.loopback import prefer_loopback
+from isograd.report.console import say
 from isograd.run.lock import held
 from isograd.run.provenance import provenance
 from isograd.trouble import trouble_of
@@ -108,14 +109,14 @@ def _sweep(request: Request, opening: Callable[[Request, Admit], Study], console
         room, admit = _capacity(request.base)
         study = opening(request, admit)
         for line in (_heading(study), *study.notes, *remarks(request)):
-            console.print(line, markup=False, soft_wrap=True)
+            say(console, line)
         stack.callback(_write_table, study, console)
         started_s, started_work_s = time.perf_counter(), time.thread_time()
         if study.num_left:
             with _resumable(study, console):
                 _fit(study, room, console)
         if study.is_exhausted:
-            console.print(f"all that the space has was tried: {study.num_left} trials fewer than asked for")
+            say(console, f"all that the space has was tried: {study.num_left} trials fewer than asked for")
         return Sweep(study, time.perf_counter() - started_s, time.thread_time() - started_work_s)
 
 
@@ -127,7 +128,7 @@ def _write_table(study: Study, console: Console) -> None:
         trouble = trouble_of(error)
         if trouble is None:
             raise
-        console.print(f"the table of trials could not be written: {trouble.what}", markup=False, soft_wrap=True)
+        say(console, f"the table of trials could not be written: {trouble.what}")
 
 
 @contextmanager
@@ -147,8 +148,8 @@ def _resumable(study: Study, console: Console) -> Iterator[None]:
             "trials that were under way.",
         ) from error
     except KeyboardInterrupt:
-        console.print(f"`isograd resume {folder}` goes on with it", markup=False, soft_wrap=True)
-        console.print(f"`isograd report {folder}` shows what it has found until now", markup=False, soft_wrap=True)
+        say(console, f"`isograd resume {folder}` goes on with it")
+        say(console, f"`isograd report {folder}` shows what it has found until now")
         raise
 
 

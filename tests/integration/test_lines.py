@@ -1,0 +1,67 @@
+"""What is printed for people to copy: paths stay whole in logs, whatever the width and the characters."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import isograd
+import pytest
+from isograd.report.console import say, wide_console
+from rich.console import Console, Group
+from rich.table import Table
+
+ROOT = Path(isograd.__path__[0])
+QUICK = ("model.width=4", "train.max_steps=1", "executor.device=cpu", "executor=sequential")
+
+
+def printed(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    path = os.pathsep.join([str(ROOT.parent), os.environ.get("PYTHONPATH", "")])
+    variables = {**os.environ, "PYTHONPATH": path, "COLUMNS": "20"}
+    command = [sys.executable, "-m", "isograd", *arguments]
+    return subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True)
+
+
+def test_paths_are_whole_in_a_narrow_log(tmp_path: Path) -> None:
+    folder = tmp_path / f"{'long ' * 20}[bold] :smile: é"
+    name = f"2026_11_28 {'x' * 60}"
+    done = printed(tmp_path, "train", *QUICK, f"folder={folder}", f"run_name={name}")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert f"run folder         {folder / name}" in lines
+    assert f"result             {folder / name / 'result.json'}" in lines
+    again = printed(tmp_path, "train", *QUICK, f"folder={folder}", f"run_name={name}")
+    assert again.returncode == 2
+    assert f"the run folder {folder / name} exists already. " in again.stderr and again.stderr.count("\n") == 1
+    output = folder / "compared [i]"
+    compared = printed(tmp_path, "compare", str(folder / name), "--output", str(output))
+    assert compared.returncode == 0 and (output / "table.md").is_file(), compared.stderr
+
+
+def test_what_is_printed_is_what_was_meant() -> None:
+    console = Console(width=20, record=True)
+    line = f"[red]{'x ' * 50}:smile:"
+    say(console, line)
+    say(console, Group(line, "", line))
+    assert console.export_text() == f"{line}\n{line}\n\n{line}\n"
+
+
+def test_tables_are_whole_in_a_narrow_window(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "20")
+    table = Table(box=None, pad_edge=False)
+    table.add_column("path", no_wrap=True)
+    table.add_row(f"/a/[b]/:smile:/{'y' * 90}")
+    say(wide_console(), table)
+    assert f"/a/[b]/:smile:/{'y' * 90}\n" in capsys.readouterr().out
+
+
+def test_all_lines_go_through_one_function() -> None:
+    found = [
+        str(path.relative_to(ROOT))
+        for path in ROOT.rglob("*.py")
+        if re.search(r"console(\(.*\))?\.print\(", path.read_text(encoding="utf-8"))
+    ]
+    assert found == ["report/console.py"]
