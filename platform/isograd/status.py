@@ -19,9 +19,11 @@ def status_of(command: Callable[[], int]) -> int:
     """
     previous = signal.signal(signal.SIGTERM, interrupt)
     try:
-        return command()
+        status = command()
+        sys.stdout.flush()
+        return status
     except IsogradError as error:
-        return _say(error)
+        return _explain(error)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
@@ -32,13 +34,13 @@ def status_of(command: Callable[[], int]) -> int:
         found = explained(error)
         if found is None:
             raise
-        return _say(found)
+        return _explain(found)
     finally:
         signal.signal(signal.SIGTERM, previous)
 
 
-def _say(error: IsogradError) -> int:
-    wide_console(stderr=True).print(f"error: {error}", markup=False, soft_wrap=True)
+def _explain(error: IsogradError) -> int:
+    say(wide_console(stderr=True), f"error: {error}")
     return 2
 
 

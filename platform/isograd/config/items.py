@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from isograd.errors import ConfigError
+from isograd.registry import suggestion
 
 _SEVERAL = "isograd compare METHOD --seeds 0,1,2 --output DIR for several seeds, and isograd tune SPACE for a search"
 _OTHERWISE = {  # of Hydra's own options
@@ -108,8 +109,13 @@ def split(item: str, following: str = "VALUE") -> Item:
     return Item(option, text)
 
 
-def refuse_flag(flag: str) -> None:
-    """Raises ConfigError for a flag that no verb has, where it can be said what was meant by it."""
+def refuse_flag(flag: str, known: Sequence[str] = ()) -> None:
+    """Raises ConfigError for a flag that a verb does not have, and says what may have been meant.
+
+    Args:
+        flag: As it was typed, with its value.
+        known: The verb's flags.
+    """
     name, _, text = flag.partition("=")
     if name in _FLAGS:
         raise ConfigError(
@@ -120,9 +126,9 @@ def refuse_flag(flag: str) -> None:
     bare = name.lstrip("-").replace("-", "_")
     if bare:
         raise ConfigError(
-            f"there is no flag {name} here",
-            "Options of a run are given without dashes, as OPTION=VALUE, and flags are those of the verb's --help",
-            f"Use {bare}={text or 'VALUE'}, if an option of the run is meant.",
+            f"there is no flag {name} here.{suggestion(name, list(known))}",
+            f"The verb has the flags {', '.join(known) or 'that its --help shows'}; options of a run have no dashes",
+            f"Use {bare}={text or 'VALUE'} if an option of the run is meant, or one of the flags.",
         )
 
 

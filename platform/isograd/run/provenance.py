@@ -31,7 +31,7 @@ def provenance(seed: int) -> dict[str, Any]:
     return {
         "commit": _git("rev-parse", "HEAD"),
         "uncommitted_changes": bool(_git("status", "--porcelain")),
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "command": [_program(Path(sys.argv[0])), *sys.argv[1:]],
         "seed": seed,
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in _PACKAGES},
@@ -67,6 +67,11 @@ def _version(package: str) -> str | None:
 
 
 @lru_cache  # of a process that makes many runs, what it has imported
+def _program(path: Path) -> str:
+    """Returns what was called: a file of ours, called by its module, is the command line."""
+    return "isograd" if path.resolve().parent == Path(__file__).resolve().parents[1] else path.name
+
+
 def _git(*arguments: str) -> str | None:
     """Asks git about the checkout that this file is in; None where it is in none."""
     command = ["git", "-C", str(Path(__file__).parent), *arguments]
