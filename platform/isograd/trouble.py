@@ -8,6 +8,7 @@ import errno
 import os
 import re
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -80,6 +81,13 @@ def explained(error: BaseException) -> IsogradError | None:
                 f"there is no home that ~ could stand for ({each})",
                 "This user has none, and HOME is not set",
                 "Use paths that do not begin with ~, or set HOME.",
+            )
+        if isinstance(each, OSError) and "AF_UNIX path too long" in str(each):
+            folder = tempfile.gettempdir()
+            return MachineError(
+                f"TMPDIR={folder} is {len(os.fsencode(folder))} bytes long; a socket below it would have more than 107",
+                "Processes that work together reach each other through sockets there",
+                "Use TMPDIR=/tmp, or another folder with a short path.",
             )
         if isinstance(each, OSError):
             return _of_system(each, each.errno or 0)

@@ -35,9 +35,11 @@ def own_token() -> Iterator[None]:
 
 def _forget_known() -> None:
     """Lets Ray look for the token again: it keeps the first one that it found."""
-    from ray._raylet import AuthenticationTokenLoader
+    from ray import _raylet
 
-    AuthenticationTokenLoader.instance().reset_cache()
+    loader = getattr(_raylet, "AuthenticationTokenLoader", None)  # earlier versions of Ray have no tokens
+    if loader is not None:
+        loader.instance().reset_cache()
 
 
 def check_folder() -> None:

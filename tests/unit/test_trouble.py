@@ -1,0 +1,86 @@
+"""What the machine brings about, told from what was asked for, whoever raised it."""
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+from isograd.errors import ConfigError, IsogradError, MachineError, MemoryShortError, RunFolderError
+from isograd.status import status_of
+from isograd.trouble import explained, trouble_of
+
+MACHINE = [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE, errno.EACCES, errno.EFBIG]
+
+
+@pytest.mark.parametrize("number", MACHINE, ids=errno.errorcode.get)
+def test_the_systems_errors_are_the_machines(number: int, tmp_path: Path) -> None:
+    found = trouble_of(OSError(number, os.strerror(number), str(tmp_path / "file")))
+    assert isinstance(found, MachineError) and str(tmp_path) in found.what and os.strerror(number) in found.what
+    assert found.why and found.mend
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Error while serializing: I/O error: No space left on device (os error 28)",
+        "(sqlite3.OperationalError) database or disk is full",
+        "attempt to write a readonly database",
+    ],
+)
+def test_other_libraries_words_are_known(text: str) -> None:
+    assert isinstance(trouble_of(RuntimeError(text)), MachineError)
+
+
+def test_memory_is_told_from_the_disk() -> None:
+    for error in (MemoryError(), OSError(errno.ENOMEM, "Cannot allocate memory")):
+        assert isinstance(trouble_of(error), MemoryShortError)
+    allocator = (
+        "[enforce fail at alloc_cpu.cpp:124] . DefaultCPUAllocator: not enough memory: you tried to allocate 4 bytes"
+    )
+    assert isinstance(trouble_of(RuntimeError(allocator)), MemoryShortError)
+
+
+def test_causes_count_and_our_words_stay() -> None:
+    def failing() -> None:
+        try:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        except OSError as error:
+            raise RunFolderError("what", "why", "mend") from error
+
+    with pytest.raises(IsogradError) as failure:
+        failing()
+    found = trouble_of(failure.value)
+    assert found is not None and found.args == ("what", "why", "mend")
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("invalid"), ConfigError("a", "b", "c"), FileNotFoundError(2, "No such file"), KeyError("x")]
+)
+def test_the_rest_is_not_the_machines(error: Exception) -> None:
+    assert trouble_of(error) is None
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENAMETOOLONG, "File name too long", "x" * 300),
+        OSError("AF_UNIX path too long"),
+        RuntimeError("Could not determine home directory."),
+        NotADirectoryError(errno.ENOTDIR, "Not a directory", "/etc/passwd/x"),
+        UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"),
+    ],
+)
+def test_a_command_ends_in_three_parts(error: Exception, capsys: pytest.CaptureFixture[str]) -> None:
+    def command() -> int:
+        raise error
+
+    assert explained(error) is not None
+    assert status_of(command) == 2 and capsys.readouterr().err.startswith("error: ")
+
+
+def test_an_error_of_ours_in_the_code_is_not_hidden() -> None:
+    def command() -> int:
+        raise KeyError("x")
+
+    with pytest.raises(KeyError):
+        status_of(command)
