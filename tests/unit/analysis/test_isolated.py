@@ -1,5 +1,6 @@
 """Work in a process of its own: its value, its errors, its death."""
 
+import ctypes
 import os
 import signal
 
@@ -23,5 +24,7 @@ def test_errors_come_back() -> None:
 def test_a_death_is_explained() -> None:
     with pytest.raises(StageFailedError, match="the process of the run ended by signal SIGKILL"):
         apart(signal.raise_signal, signal.SIGKILL)
+    with pytest.raises(StageFailedError, match=r"by signal SIGSEGV, in native code: File .*, line \d+ in "):
+        apart(ctypes.string_at, 0)
     with pytest.raises(StageFailedError, match="with status 3"):
         apart(os._exit, 3)
