@@ -7,7 +7,7 @@ from typing import Any
 
 from ray import cloudpickle, tune
 from ray.air.execution._internal.actor_manager import RayActorManager
-from ray.exceptions import RayActorError, RayError, RayTaskError
+from ray.exceptions import RayError, RayTaskError
 from ray.tune.experiment import Trial as TuneTrial
 
 from isograd.executor.death import as_actors, death_of
@@ -72,8 +72,9 @@ def told_as_actors() -> Iterator[None]:
     failed = RayActorManager._actor_task_failed
 
     def take(self: RayActorManager, tracked_actor_task: Any, exception: Exception) -> None:
-        is_other = isinstance(exception, RayError) and not isinstance(exception, RayActorError | RayTaskError)
-        failed(self, tracked_actor_task, as_actors(exception) if is_other else exception)
+        if isinstance(exception, RayError) and not isinstance(exception, RayTaskError):
+            exception = as_actors(exception)
+        failed(self, tracked_actor_task, exception)
 
     RayActorManager._actor_task_failed = take
     try:

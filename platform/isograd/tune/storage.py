@@ -14,6 +14,7 @@ from sqlalchemy.pool import QueuePool
 
 from isograd.errors import ConfigError, StudyError
 from isograd.paths import user_path
+from isograd.trouble import trouble_of
 
 _SQLITE = "sqlite:///"
 _DRIVER = "sqlite+pysqlite"  # the only one of SQLite's that Optuna can use
@@ -134,6 +135,9 @@ def storage_errors(url: str) -> Iterator[None]:
 def _mend(cause: BaseException) -> str:
     if isinstance(cause, ModuleNotFoundError):
         return f"Install the database's driver, the package `{cause.name}`, where the sweep runs"
+    trouble = trouble_of(cause)
+    if trouble is not None:
+        return trouble.mend.partition(":")[0]
     if isinstance(cause, FileNotFoundError):
         return "Make the folder that it is to lie in"
     return "Use tune.storage with a database that can be reached"

@@ -5,6 +5,7 @@ extended with all that its searcher knew. Everything here runs in the driver and
 """
 
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
@@ -217,6 +218,16 @@ def create_study(request: Request, admit: Admit = anything) -> Study:
     Raises:
         StudyError: There is one of that name, or the storage cannot be used.
     """
+    is_new = not request.folder.exists()
+    try:
+        return _created(request, admit)
+    except BaseException:
+        if is_new:  # half a study's folder is none
+            shutil.rmtree(request.folder, ignore_errors=True)
+        raise
+
+
+def _created(request: Request, admit: Admit) -> Study:
     url, identity = request.sweep.storage or default_url(request.folder), request.identity()
     storage = open_storage(url, new=True)
     directions = [StudyDirection.MINIMIZE] * len(request.sweep.objectives)
