@@ -7,7 +7,7 @@ from collections.abc import Callable
 from types import FrameType
 
 from isograd.errors import IsogradError
-from isograd.report.console import wide_console
+from isograd.report.console import say, wide_console
 from isograd.trouble import explained
 
 

@@ -5,7 +5,8 @@ import dataclasses
 import re
 from pathlib import Path
 
-from isograd.config.load import groups, option_names
+from isograd.config.load import groups
+from isograd.config.override import option_names
 from isograd.tune.sweep_config import SweepConfig
 
 ROOT = Path(__file__).parents[2]

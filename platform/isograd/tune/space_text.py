@@ -1,6 +1,6 @@
 """What is written in a search space: its texts as they are, and what a command line changes in it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -85,7 +85,7 @@ def _has(space: Any, path: tuple[str, ...]) -> bool:
     return isinstance(inner, Mapping | DictConfig) and path[-1] in inner
 
 
-def _select(tree: Any, path: "tuple[str, ...] | list[str]") -> Any:
+def _select(tree: Any, path: Sequence[str]) -> Any:
     for key in path:
         tree = tree.get(key, {}) if isinstance(tree, Mapping | DictConfig) else {}
     return tree
