@@ -15,15 +15,20 @@ def is_running(process_id: int) -> bool:
 
 
 def trial_processes() -> list[int]:
-    """Processes in which a trial trains now, of this session's cluster."""
+    """Processes in which a trial trains now, of this process's own cluster: others may run on this machine."""
+    from ray._private import worker
+
+    session = worker._global_node.get_session_dir_path()
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdecimal():
             try:
                 name = (entry / "cmdline").read_text()
+                parent = (entry / "stat").read_text().rpartition(")")[2].split()[1]
+                raylet = Path(f"/proc/{parent}/cmdline").read_text()
             except (FileNotFoundError, ProcessLookupError):
                 continue
-            if name.startswith("ray::ResourceTrainable.train"):
+            if name.startswith("ray::ResourceTrainable.train") and session in raylet:
                 found.append(int(entry.name))
     return found
 

@@ -48,7 +48,7 @@ class SweepConfig:
             folder.
         max_concurrent: Trials at once; null: as many as the cluster has room for.
         num_retries: Of a trial that fails, from its last checkpoint.
-        num_lost_retries: Of a trial whose process or node is lost.
+        num_lost_retries: Of a trial whose process or node is lost; a node's death counts once, whatever fails on it.
         reuse_actors: Whether a trial takes over the processes of one before it. Not where memory is an objective: a
             process remembers its largest.
         keep_checkpoints: Whether those of trials that have ended stay.
