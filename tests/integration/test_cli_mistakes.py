@@ -127,16 +127,15 @@ def test_a_missing_argument_is_shown_with_the_usage(
 
 
 def test_help_lists_what_the_registries_have(capsys: pytest.CaptureFixture[str]) -> None:
-    known = {"prepare": SOURCES, "bench": BENCHES, "tune": known_spaces(), "train": experiments()}
-    for verb, names in known.items():
+    shown = {}
+    for verb in ("prepare", "bench", "tune", "train", "plan"):
         with pytest.raises(SystemExit, match="0"):
             main([verb, "--help"])
-        assert f": {', '.join(names)}\n" in capsys.readouterr().out
-    with pytest.raises(SystemExit, match="0"):
-        main(["train", "--help"])
-    shown = capsys.readouterr().out
+        shown[verb] = capsys.readouterr().out
+    for verb, names in (("prepare", SOURCES), ("bench", BENCHES), ("tune", known_spaces()), ("train", experiments())):
+        assert f": {', '.join(names)}\n" in shown[verb]
     for group, choices in groups().items():
-        assert f"  {group}: {', '.join(choices)}\n" in shown
+        assert f"  {group}: {', '.join(choices)}\n" in shown["train"] and f"  {group}: " in shown["plan"]
 
 
 @pytest.mark.parametrize("verb", ["train", "resume", "tune", "report", "plan", "prepare", "bench", "compare"])
@@ -144,6 +143,12 @@ def test_every_verb_has_a_help(verb: str, capsys: pytest.CaptureFixture[str]) ->
     with pytest.raises(SystemExit, match="0"):
         main([verb, "--help"])
     assert capsys.readouterr().out.startswith(f"usage: isograd {verb}")
+
+
+def test_no_preset_is_the_default(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--config", "experiment=null"]) == main(["train", "--config"]) == 0
+    first, second = capsys.readouterr().out.split("seed: 0\n")[1:]
+    assert first == second
 
 
 def test_the_last_of_several_values_counts(capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,7 +19,7 @@ from isograd.registry import suggestion
 Rule = Literal["epochs", "device-seconds"]
 
 DEFAULT_SEEDS = "0,1,2"
-_SLUG_LENGTH = 100  # with seed and checkpoints' files, well within what file systems take
+_SLUG_LENGTH = 100  # bytes; with seed and checkpoints' files, well within what file systems take
 _SET_HERE = {"seed": "--seeds 0,1,2", "folder": "--output DIR", "run_name": "--output DIR"}
 
 
@@ -38,7 +38,8 @@ class Asked:
     @property
     def slug(self) -> str:
         """The label as part of a folder's name."""
-        return re.sub(r"[^a-z0-9._]+", "-", self.label.lower()).strip("-.")[:_SLUG_LENGTH]
+        text = re.sub(r"[^\w.]+", "-", self.label.lower()).strip("-.")
+        return text.encode()[:_SLUG_LENGTH].decode(errors="ignore")
 
 
 @dataclass(frozen=True)

@@ -87,7 +87,10 @@ def load(overrides: Iterable[str] = (), settings: Mapping[str, Any] = types.Mapp
     known = groups()
     choices, items = chosen(split_all(overrides), known)
     asked, values = chosen([Item(option, str(value)) for option, value in settings.items()], known)
-    config = _composed(asked | choices, known)
+    named = asked | choices
+    if named.get("experiment") == "null":
+        del named["experiment"]  # no preset, as by default
+    config = _composed(named, known)
     for item in values:
         config = set_value(config, item.option, settings.get(item.option, item.text), known)
     return override(config, items, known)

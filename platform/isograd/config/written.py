@@ -162,6 +162,8 @@ def example(hint: Any, text: str) -> str:
     bare, _ = _bare(hint)
     if _items(bare) is not None:
         return f"[{text.strip('[](){} ')}]" if "," in text else {str: "[A,B]"}.get(_items(bare), "[1,2]")
+    if bare is Any:
+        return f"'{text}'"
     return {int: "8", float: "0.1", bool: _TRUE}.get(bare, "{KEY: VALUE}" if _inner(bare) else "VALUE")
 
 

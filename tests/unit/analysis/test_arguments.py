@@ -55,6 +55,11 @@ def test_a_long_label_names_a_folder(tmp_path: Path) -> None:
     assert len(asked.label) == 300 and len(asked.slug) == 100
 
 
+def test_a_label_may_be_of_any_alphabet(tmp_path: Path) -> None:
+    asked = parse(["é: method=dgl", "日本: method=e2e", f"{'é' * 90}: method=dgl"], output=tmp_path).asked
+    assert [entry.slug for entry in asked] == ["é", "日本", "é" * 50]
+
+
 def test_seeds_are_whole_numbers_each_once() -> None:
     assert parse_seeds("0, 12,5") == (0, 12, 5)
 
