@@ -75,8 +75,9 @@ class MLAAN(Method):
 
         Blocks are copies of the backbone's initial weights (``init=copy``), as released. Where no block follows a
         module, the base loss stands on h_k. We run each module once where the released code runs it up to three times;
-        see :class:`methods.hpff.HPFF`. An EMA absorbs weights from the beginning of the step before, so it waits for
-        the module that owns them to have begun that step; ``lag`` lets it use older ones, in both executors alike.
+        see :class:`isograd.methods.hpff.HPFF`. An EMA absorbs weights from the beginning of the step before, so it
+        waits for the module that owns them to have begun that step; ``lag`` lets it use older ones, in both executors
+        alike.
 
         The released InfoPro file interpolates coefficients by stage number: ``coefficients=stage``. It and the ImageNet
         files, which also differ in windows, are not reproduced beyond these options.

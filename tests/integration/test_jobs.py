@@ -25,23 +25,23 @@ Answers = Mapping[str, Done]
 
 EXAMPLE = ("python", "examples/train_from_python.py", "train.epochs=1", "model.width=4", "executor.device=cpu")
 SEARCH = ("python", "examples/tune_mlaan.py", "tune.num_trials=3", "train.epochs=2", "executor.device=cpu")
-MODULES = json.dumps({"py_modules": ["platform/isograd", "methods"]})
+MODULES = json.dumps({"py_modules": ["platform/isograd"]})
 
 FAILS = """
-import json, os, isograd, methods
+import json, os, isograd, isograd.methods as methods
 print("found", json.dumps({"address": os.environ["RAY_ADDRESS"], "files": [isograd.__file__, methods.__file__]}))
 raise SystemExit(3)
 """
 
 # Says where the driver and a worker, connected as isograd connects, import from.
 WHERE = """
-import json, os, ray, isograd, methods
+import json, os, ray, isograd, isograd.methods as methods
 from isograd.config.schema import ClusterConfig
 from isograd.executor.cluster import connected
 
 @ray.remote
 def files():
-    import isograd, methods
+    import isograd, isograd.methods as methods
     return [isograd.__file__, methods.__file__]
 
 with connected(ClusterConfig(address="auto")):
@@ -143,7 +143,8 @@ def test_an_example_trains_where_the_head_was_started_in_the_repository(answers_
 def test_without_a_working_directory_the_heads_folder_is_imported(here: RunningCluster, answers_here: Answers) -> None:
     where = found(answers_here["fails"])
     assert where["address"] == here.address
-    assert where["files"] == [str(ROOT / "platform/isograd/__init__.py"), str(ROOT / "methods/__init__.py")]
+    package = ROOT / "platform/isograd"
+    assert where["files"] == [str(package / "__init__.py"), str(package / "methods/__init__.py")]
 
 
 def test_a_failing_job_says_how(answers_here: Answers) -> None:

@@ -1,10 +1,15 @@
 """The top level is fixed, and `platform/` must never become a package."""
 
+import os
+import shutil
+import stat
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import isograd
+import pytest
 
 ROOT = Path(__file__).parents[2]
 
@@ -14,6 +19,35 @@ def test_platform_is_a_source_root_and_not_a_package() -> None:
     assert not (ROOT / "platform" / "__init__.py").exists()
     command = "import platform, uuid; assert platform.system()"
     assert subprocess.run([sys.executable, "-c", command], cwd=ROOT).returncode == 0
+
+
+@pytest.mark.parametrize("name", ["methods", "search_spaces"])
+def test_folders_at_the_top_are_parts_of_the_package(name: str) -> None:
+    """By relative links, so that a checkout may lie anywhere, and what is installed has one name."""
+    link = ROOT / "platform" / "isograd" / name
+    assert link.is_symlink() and os.readlink(link) == f"../../{name}" and (ROOT / name).is_dir()
+
+
+def test_what_is_built_has_files_in_the_place_of_links(tmp_path: Path) -> None:
+    """A wheel of the files that are versioned or new, as they are now."""
+    pytest.importorskip("setuptools", minversion="77")  # what pyproject.toml builds with
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True
+    )
+    if listed.returncode:
+        pytest.skip("no checkout")
+    for name in filter(os.path.lexists, listed.stdout.splitlines()):
+        (tmp_path / "source" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / name, tmp_path / "source" / name, follow_symlinks=False)
+    build = "from setuptools import build_meta; build_meta.build_wheel('..')"
+    subprocess.run([sys.executable, "-c", build], cwd=tmp_path / "source", check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+        assert not any(stat.S_ISLNK(info.external_attr >> 16) for info in archive.infolist())
+    for folder, pattern in (("methods", "*.py"), ("search_spaces", "*.yaml")):
+        assert {f"isograd/{folder}/{path.name}" for path in (ROOT / folder).glob(pattern)} <= names
+    assert {name.partition("/")[0].partition("-")[0] for name in names} == {"isograd"}
 
 
 def test_importing_the_platform_and_training_sequentially_need_no_ray() -> None:

@@ -138,12 +138,11 @@ def _runtime_env() -> dict[str, Any]:
     job = json.loads(os.environ.get(_JOB, "{}"))
     if "py_modules" in job.get("runtime_env", {}):
         return {}
-    return {"py_modules": [str(folder) for folder in _packages()]}
+    return {"py_modules": [str(_package())]}
 
 
-def _packages() -> list[Path]:
-    """The packages that workers on other nodes may lack: this platform and the methods."""
+def _package() -> Path:
+    """The package that workers on other nodes may lack: this platform, with the methods."""
     import isograd
-    import methods
 
-    return [Path(package.__path__[0]).resolve() for package in (isograd, methods)]
+    return Path(isograd.__path__[0]).resolve()

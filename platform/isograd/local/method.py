@@ -135,11 +135,11 @@ class Method(ABC):
 
 
 def _discover() -> None:
-    """Imports every file of the package ``methods``, and the entry points ``isograd.methods`` of other packages."""
-    import methods
+    """Imports every file of ``isograd.methods``, and the entry points ``isograd.methods`` of other packages."""
+    from isograd import methods
 
     for module in pkgutil.iter_modules(methods.__path__):
-        importlib.import_module(f"methods.{module.name}")
+        importlib.import_module(f"{methods.__name__}.{module.name}")
     for entry_point in entry_points(group="isograd.methods"):
         METHODS.add(entry_point.name, entry_point.load())
 

@@ -15,7 +15,6 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-import methods
 from isograd.config.written import written_in
 from isograd.errors import SpaceError
 from isograd.paths import user_path
@@ -25,7 +24,7 @@ from isograd.tune.parameters import COMMAND_LINE, parameters
 from isograd.tune.space import SearchSpace
 from isograd.tune.space_text import as_written, change
 
-SPACES = Path(methods.__path__[0]).resolve().parent / "search_spaces"
+SPACES = (Path(__file__).parents[1] / "search_spaces").resolve()
 
 _SECTIONS = ("options", "parameters")
 _SELF = "_self_"  # a file's own place among its defaults

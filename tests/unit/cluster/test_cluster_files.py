@@ -225,7 +225,7 @@ def test_the_runtime_environment_is_rays_and_names_folders_of_packages() -> None
     environment = read("runtime_env")[0]
     RuntimeEnv(**environment)
     roots = environment["env_vars"]["PYTHONPATH"].split(":")
-    assert all(any((ROOT / root / package).is_dir() for root in roots) for package in ("isograd", "methods"))
+    assert any((ROOT / root / "isograd" / "methods").is_dir() for root in roots)
 
 
 def test_commands_in_the_readme_are_rays() -> None:

@@ -23,7 +23,7 @@ def test_clusters_on_the_loopback_interface_are_started_and_found(
 def test_workers_get_the_drivers_packages(job: dict[str, object], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(JOB, json.dumps({"runtime_env": job, "metadata": {}}))
     folders = cluster._runtime_env()["py_modules"]
-    assert [folder.rpartition("/")[2] for folder in folders] == ["isograd", "methods"]
+    assert [folder.rpartition("/")[2] for folder in folders] == ["isograd"]
 
 
 def test_no_second_list_of_modules_beside_a_jobs_own(monkeypatch: pytest.MonkeyPatch) -> None:

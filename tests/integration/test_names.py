@@ -1,0 +1,60 @@
+"""A user's own files beside a script and on PYTHONPATH, called like parts of ours, are in nobody's way."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import isograd
+import pytest
+
+# Each would end the process that imports it in place of ours; `dgl` and `torchvision.py`-like names stand for plug-ins.
+NAMES = ("methods", "search_spaces", "tests", "examples", "config", "data", "models", "tasks", "local", "bench", "tune")
+PLUG_INS = ("dgl", "man", "e2e", "repl", "resnet_cifar", "classification", "cluster", "executor", "report", "run")
+
+SCRIPT = """
+import sys
+import methods_of_mine
+from isograd.config.load import load
+from isograd.local.method import METHODS
+from isograd.run.experiment import run
+
+if __name__ == "__main__":
+    common = ["model.width=4", "train.max_steps=2", "executor.device=cpu", "executor.channel=store", *sys.argv[1:]]
+    found = [run(load([f"executor={name}", f"run_name={name}", *common])) for name in ("sequential", "pipelined")]
+    assert found[0].module_test_errors == found[1].module_test_errors
+    assert "dgl" in METHODS and METHODS.get("dgl").__module__ == "isograd.methods.dgl"
+    print("same")
+"""
+
+
+@pytest.fixture(params=["files", "packages"])
+def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    for name in (*NAMES, *PLUG_INS):
+        path = tmp_path / f"{name}.py" if request.param == "files" else tmp_path / name / "__init__.py"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"raise SystemExit('imported the {name} of the user')\n")
+    (tmp_path / "search_spaces").mkdir(exist_ok=True)
+    (tmp_path / "search_spaces" / "dgl.yaml").write_text("parameters: {}\n")
+    (tmp_path / "methods_of_mine.py").write_text("")
+    (tmp_path / "mine.py").write_text(SCRIPT)
+    return tmp_path
+
+
+def called(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    paths = os.pathsep.join([str(folder), str(Path(isograd.__path__[0]).parent)])
+    environment = {**os.environ, "PYTHONPATH": paths}
+    return subprocess.run([sys.executable, *arguments], cwd=folder, env=environment, capture_output=True, text=True)
+
+
+def test_a_script_trains_and_pipelines_beside_them(folder: Path) -> None:
+    done = called(folder, "mine.py")
+    assert done.returncode == 0 and done.stdout.endswith("same\n"), done.stderr
+
+
+def test_the_commands_run_beside_them(folder: Path) -> None:
+    done = called(folder, "-m", "isograd", "tune", "dgl", "--config")
+    assert done.returncode == 0 and "auxiliary" in done.stdout, done.stderr
+    options = ("model.width=4", "train.max_steps=1", "executor=sequential", "executor.device=cpu")
+    done = called(folder, "-m", "isograd", "train", *options)
+    assert done.returncode == 0, done.stderr
