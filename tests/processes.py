@@ -18,7 +18,9 @@ def trial_processes() -> list[int]:
     """Processes in which a trial trains now, of this process's own cluster: others may run on this machine."""
     from ray._private import worker
 
-    session = worker._global_node.get_session_dir_path()
+    node = worker._global_node
+    assert node is not None, "this process is connected to a cluster of its own"
+    session = node.get_session_dir_path()
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdecimal():
