@@ -78,7 +78,7 @@ EXPLAINED = {
     ("train", "train.epochs=é"): "train.epochs=é is not a whole number",
     ("train", "train.epochs=[1"): "train.epochs=[1 is not a whole number",
     ("train", "seed=1e3"): "seed=1e3 is not a whole number",
-    ("train", "run_name=\udcff"): "a character that is no text",
+    ("train", "run_name=\udcff"): "bytes that are no UTF-8",
     ("train", "run_name=a\x00b"): "a character that is no text",
     ("train", "experiment=dgl_cifar"): "Did you mean 'dgl_cifar10'",
     ("prepare", "cifra10", "--root", "x", "--output", "y"): "Did you mean 'cifar10'",

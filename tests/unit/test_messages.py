@@ -33,7 +33,7 @@ def mends() -> list[tuple[str, str]]:
 
 
 def test_every_option_that_a_mend_names_exists() -> None:
-    known = {*option_names(groups()), *groups(), *ELSEWHERE}
+    known = {*option_names(groups()), *groups(), "experiment", *ELSEWHERE}
     known |= {f"tune.{item.name}" for item in dataclasses.fields(SweepConfig)}
     named = [(place, name) for place, text in mends() for name in OPTION.findall(text)]
     assert len(named) > 40
