@@ -38,9 +38,10 @@ class _Subsampling(_ConvNd):
         if self.padding_mode != "zeros":
             input = F.pad(input, self._reversed_padding_repeated_twice, mode=self.padding_mode)
         padding = self.padding if self.padding_mode == "zeros" else 0
-        return _without_stride(
-            _CONVOLUTIONS[len(self.kernel_size)], input, weight, bias, self.stride, padding, 1, self.groups
-        )
+        convolution = _CONVOLUTIONS[len(self.kernel_size)]
+        found = _without_stride(convolution, input, weight, bias, self.stride, padding, 1, self.groups)
+        assert found is not None, "a convolution has this class because it would overrun"
+        return found
 
 
 class SubsamplingConv1d(_Subsampling, nn.Conv1d):
@@ -99,23 +100,11 @@ class Subsampled(TorchFunctionMode):
     ) -> Any:
         """Runs a function of torch."""
         kwargs = kwargs or {}
-        if func in _NUM_AXES and _call_overruns(*args, **kwargs):
-            self.num_replaced += 1
-            return _without_stride(func, *args, **kwargs)
-        return func(*args, **kwargs)
-
-
-def _call_overruns(
-    input: Tensor,
-    weight: Tensor,
-    bias: Tensor | None = None,
-    stride: int | Sequence[int] = 1,
-    padding: str | int | Sequence[int] = 0,
-    dilation: int | Sequence[int] = 1,
-    groups: int = 1,
-) -> bool:
-    strides = [stride] if isinstance(stride, int) else stride
-    return input.device.type == "cpu" and overruns(weight.shape[2:], strides, weight.shape[1])
+        found = _without_stride(func, *args, **kwargs) if func in _NUM_AXES else None
+        if found is None:
+            return func(*args, **kwargs)
+        self.num_replaced += 1
+        return found
 
 
 def _without_stride(
@@ -127,13 +116,15 @@ def _without_stride(
     padding: str | int | Sequence[int] = 0,
     dilation: int | Sequence[int] = 1,
     groups: int = 1,
-) -> Tensor:
-    """Returns a strided convolution with a kernel of 1; ``dilation`` has nothing to say of one."""
+) -> Tensor | None:
+    """Returns a strided convolution with a kernel of 1, which dilation cannot change; None where none would overrun."""
+    strides = (stride,) if isinstance(stride, int) else tuple(stride)
+    if not overruns(weight.shape[2:], strides, weight.shape[1]):
+        return None
     num_axes = _NUM_AXES[convolution]
     if not isinstance(padding, str):  # "valid" is none, and torch refuses "same" with a stride
         padding = [padding] * num_axes if isinstance(padding, int) else list(padding) * (num_axes // len(padding))
         if any(padding):
             input = F.pad(input, [size for axis in reversed(padding) for size in (axis, axis)])
-    stride = tuple(stride) if not isinstance(stride, int) else stride
     # a pooling, since it keeps the memory order, backward too, which indexing does not
-    return convolution(_POOLINGS[num_axes](input, 1, stride), weight, bias, groups=groups)
+    return convolution(_POOLINGS[num_axes](input, 1, strides), weight, bias, groups=groups)
