@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.keeper import descendants
+from tests.processes import HUNG_S
 
 ROOT = Path(__file__).parents[1]
 LOOPBACK = "127.0.0.1"
@@ -45,7 +46,7 @@ class RunningCluster:
     keeper: int
     python: str = sys.executable
 
-    def run(self, *command: str, cwd: Path, timeout_s: float = 60.0) -> subprocess.CompletedProcess[str]:
+    def run(self, *command: str, cwd: Path, timeout_s: float = HUNG_S) -> subprocess.CompletedProcess[str]:
         """Runs a command that finds this cluster."""
         return subprocess.run(command, cwd=cwd, env=self.environment, capture_output=True, text=True, timeout=timeout_s)
 

@@ -17,6 +17,7 @@ from isograd.local.message import Kind, Message, Upward
 from isograd.local.method import METHODS
 from isograd.report.events import StageTimeline
 
+from tests.processes import HUNG_S
 from tests.runs import config, program
 
 NUM_STEPS, NUM_MODULES = 3, 5
@@ -87,7 +88,7 @@ def recorded(blueprint: Blueprint, stages: list[range]) -> list[list[Action]]:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(timeout=60)
+        thread.join(timeout=HUNG_S)
     return found
 
 

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.processes import HUNG_S
+
 pytestmark = pytest.mark.cluster
 
 NODES = """
@@ -51,7 +53,7 @@ finally:
 def test_stages_on_two_nodes_equal_one_process(tmp_path: Path) -> None:
     environment = {**os.environ, "RAY_ADDRESS": ""}
     done = subprocess.run(
-        [sys.executable, "-c", NODES], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=150
+        [sys.executable, "-c", NODES], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=HUNG_S
     )
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.strip().splitlines()[-1])

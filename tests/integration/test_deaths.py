@@ -136,7 +136,6 @@ def crashing() -> Iterator[list[int]]:
     thread.join()
 
 
-@pytest.mark.timeout(400)
 def test_a_sweep_says_once_how_its_processes_died(
     ray_session: None, tmp_path: Path, crashing: list[int], capfd: pytest.CaptureFixture[str]
 ) -> None:

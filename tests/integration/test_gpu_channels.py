@@ -7,6 +7,8 @@ import sys
 import pytest
 import torch
 
+from tests.processes import HUNG_S
+
 CASES = {
     "store": ("store", 0.5, 1),
     "direct, one GPU": ("direct", 0.5, 1),
@@ -44,7 +46,7 @@ def test_stages_on_gpus_equal_one_process_by_every_channel(case: str) -> None:
         pytest.skip(f"there are not {num_gpus} GPUs")
     command = [sys.executable, "-c", PROGRAM, channel, str(share)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=150, check=False)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=HUNG_S, check=False)
     if "refused: " in done.stderr:
         pytest.skip(done.stderr.partition("refused: ")[2].strip())
     assert done.returncode == 0, done.stderr[-2000:]

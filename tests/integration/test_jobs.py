@@ -158,7 +158,7 @@ def test_nothing_listens_beyond_loopback_and_a_job_can_be_stopped(
     folder = Path("/")
     submitted = here.job("submit", "--no-wait", "--submission-id=waits", "--", "python", "-c", WAITS, cwd=folder)
     assert submitted.returncode == 0, told(submitted)
-    assert wait_until(lambda: "ready: True" in asked(here, "waits/logs")["logs"], timeout_s=30)
+    assert wait_until(lambda: "ready: True" in asked(here, "waits/logs")["logs"])
     assert waiting(here)
     for cluster in (here, elsewhere):
         listening = cluster.listening()

@@ -9,6 +9,7 @@ import pytest
 from isograd.analysis.study import load_study
 from nbclient import NotebookClient
 
+from tests.processes import HUNG_S
 from tests.unit.analysis.studies import trial, write
 
 ROOT = Path(__file__).parents[2]
@@ -27,7 +28,9 @@ def _paths(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def executed(name: str) -> nbformat.NotebookNode:
     notebook = nbformat.read(FOLDER / name, as_version=4)
-    client = NotebookClient(notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": str(FOLDER)}})
+    client = NotebookClient(
+        notebook, timeout=int(HUNG_S), kernel_name="python3", resources={"metadata": {"path": str(FOLDER)}}
+    )
     return client.execute()
 
 

@@ -146,7 +146,7 @@ def killer(tmp_path: Path) -> Iterator[list[int]]:
     killed: list[int] = []
 
     def kill() -> None:
-        if wait_until(lambda: any(tmp_path.glob("mine/trials/*/seed-*/checkpoints/step-*")), timeout_s=60):
+        if wait_until(lambda: any(tmp_path.glob("mine/trials/*/seed-*/checkpoints/step-*"))):
             for process_id in trial_processes():
                 os.kill(process_id, signal.SIGKILL)
                 killed.append(process_id)
@@ -174,7 +174,7 @@ def test_a_lost_trial_goes_on_from_its_checkpoint(
 
 
 def killed_once(killed: list[int]) -> bool:
-    return wait_until(lambda: len(killed) == 1, timeout_s=5)
+    return wait_until(lambda: len(killed) == 1)
 
 
 @pytest.mark.long

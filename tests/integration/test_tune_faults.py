@@ -47,7 +47,7 @@ def broken_off(command, name, how):
     driver = started(command, path)
     wait_for(lambda: ended(path))
     driver.send_signal(how)
-    return driver.wait(timeout=120), path.read_text()
+    return driver.wait(timeout=300), path.read_text()
 
 found = {}
 try:
@@ -61,7 +61,7 @@ try:
     found["finished"] = driver.wait(timeout=600), again.read_text()
     ray.init(address=cluster.address, log_to_driver=False)
     groups = lambda: [group["state"] for group in ray.util.placement_group_table().values()]
-    found["released"] = wait_for(lambda: all(state == "REMOVED" for state in groups()), 10)
+    found["released"] = wait_for(lambda: all(state == "REMOVED" for state in groups()))
     ray.shutdown()
     print("found", json.dumps(found))
 finally:

@@ -23,6 +23,8 @@ from isograd.data.transforms import Augmentation
 from isograd.errors import ContractError, DataError
 from PIL import Image
 
+from tests.processes import HUNG_S
+
 CIFAR10 = Path(__file__).parents[4] / "shared" / "data" / "cifar10"
 NUM_TRAIN, NUM_TEST, BATCH = 230, 70, 16
 EXACT = Exact((3, 8, 8))
@@ -93,7 +95,7 @@ def refusal(*parts: str):
 def wait_for_cpus(number: float) -> None:
     import ray
 
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + HUNG_S
     while ray.available_resources().get("CPU", 0) != number:
         assert time.monotonic() < deadline, f"{ray.available_resources().get('CPU', 0)} CPUs free, not {number}"
         time.sleep(0.05)

@@ -9,6 +9,8 @@ from isograd.executor.channels.store import open_envelope, pack, seal, unpack
 from isograd.local.message import Kind, Message
 from torch import Tensor
 
+from tests.processes import HUNG_S
+
 TENSORS = {
     "float32": torch.randn(2, 3, 4, 5),
     "bfloat16": torch.randn(2, 3, 4, 5).bfloat16(),
@@ -64,7 +66,7 @@ def test_an_inbox_restores_the_order_of_deliveries() -> None:
         thread.start()
     assert [inbox.take().step for _ in range(3)] == [0, 1, 2]
     for thread in threads:
-        thread.join(timeout=5)
+        thread.join(timeout=HUNG_S)
         assert not thread.is_alive()
 
 
