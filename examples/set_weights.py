@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 
 import torch
+
 from isograd.config.load import load
 from isograd.data.batch import Batch
 from isograd.executor.blueprint import Blueprint

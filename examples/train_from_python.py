@@ -5,9 +5,10 @@ Run it with ``python examples/train_from_python.py [OPTION=VALUE ...]``.
 
 import sys
 
+from rich.console import Console
+
 from isograd.config.load import load
 from isograd.run.experiment import run
-from rich.console import Console
 
 
 def main(overrides: list[str]) -> None:

@@ -7,12 +7,13 @@ import sys
 from pathlib import Path
 
 import torch
+from torch import nn
+
 from isograd.config.load import load
 from isograd.data.datasets import open_source
 from isograd.data.transforms import Normalize
 from isograd.run.experiment import run
 from isograd.run.trained import trained_network
-from torch import nn
 
 
 def main(overrides: list[str]) -> None:

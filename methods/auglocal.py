@@ -7,6 +7,8 @@ towards the output (pyramid), as the rest of the network does.
 
 from dataclasses import dataclass
 
+from torch import nn
+
 from isograd.errors import ConfigError
 from isograd.local.auxiliary import AsMap, GlobalPool, TokenPool
 from isograd.local.blocks import fitted
@@ -15,7 +17,6 @@ from isograd.local.module import Objective, TaskObjective
 from isograd.models.backbone import Feature
 from isograd.options import number
 from isograd.partition.partition import Partition
-from torch import nn
 
 
 @METHODS.register("auglocal")

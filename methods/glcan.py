@@ -11,6 +11,8 @@ L, the local branch, keeps the resolution of h_k; G, the global branch, is a thu
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor, nn
+
 from isograd.local.auxiliary import AUXILIARY, AsMap
 from isograd.local.blocks import Projection, fitted, repeatable
 from isograd.local.leaps import chosen
@@ -19,7 +21,6 @@ from isograd.local.module import Objective, TaskObjective
 from isograd.models.backbone import Feature, Unit
 from isograd.options import choice, number
 from isograd.partition.partition import Partition
-from torch import Tensor, nn
 
 
 class Gated(nn.Module):

@@ -14,6 +14,8 @@ The local loss, DGL's or InfoPro's, is that of y.
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor, nn
+
 from isograd.errors import ConfigError
 from isograd.local.base import BASES, BaseLoss, RuleConfig, Site, depth_ratio, loss_ratio
 from isograd.local.blocks import copy_weights, fitted, fresh, repeatable
@@ -25,7 +27,6 @@ from isograd.local.module import Objective, Through
 from isograd.models.backbone import Unit
 from isograd.options import choice, number
 from isograd.partition.partition import Partition
-from torch import Tensor, nn
 
 
 class MomentumBlocks(nn.Module):

@@ -11,6 +11,8 @@ network, copies of a few later blocks; beside the first copy stands the exponent
 from dataclasses import dataclass, field
 
 import torch
+from torch import Tensor, nn
+
 from isograd.local.base import BASES, BaseLoss, RuleConfig, Site, loss_ratio
 from isograd.local.blocks import copy_weights, fresh
 from isograd.local.ema import EMA, Frozen
@@ -23,7 +25,6 @@ from isograd.local.window import check_level_weights, check_window, num_passes
 from isograd.models.backbone import Unit
 from isograd.options import choice, number
 from isograd.partition.partition import Partition
-from torch import Tensor, nn
 
 
 class LeapNetwork(nn.Module):

@@ -15,6 +15,8 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
+from torch import nn
+
 from isograd.errors import ConfigError, PartitionError
 from isograd.local.blocks import blocks_of
 from isograd.local.method import METHODS
@@ -25,7 +27,6 @@ from isograd.replacement.sites import Gap, gaps
 from isograd.replacement.surrogate import SurrogateConfig, surrogate
 from isograd.replacement.synthesis import Blend, ScaleConfig, Sharing
 from isograd.replacement.wrapping import Wrapping
-from torch import nn
 
 
 @METHODS.register("repl")

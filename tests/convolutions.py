@@ -10,15 +10,16 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
+
 from isograd.local.learner import Learner, Precision, make_learner
 from isograd.local.message import Kind, Message
 from isograd.local.module import LocalModule, Silent
 from isograd.local.optimizer import SGD, Constant
 from isograd.models.backbone import Feature, Unit
 from isograd.tasks.classification import Classification
-from torch import Tensor, nn
-from torch.nn import functional as F
-from torch.utils._python_dispatch import TorchDispatchMode
 
 NUM_CHANNELS = (*range(1, 18), 24, 32, 33)
 TOLERANCE = 1e-5  # of the sum of absolute products: float32 rounds to 6e-8, over at most some thousand summands

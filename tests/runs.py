@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
+
 from isograd.config.load import load
 from isograd.config.schema import RunConfig
 from isograd.data.memory import Images, MemorySource
@@ -16,7 +18,6 @@ from isograd.executor.executor import Executor, make_executor
 from isograd.executor.hosts import Hosts
 from isograd.executor.program import Program
 from isograd.report.events import Event
-from torch import Tensor
 
 CIFAR_LIKE = ("data=parquet", "data.image_shape=[3,32,32]", "data.num_classes=10", "executor.device=cpu")
 

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
+
 from isograd.executor.channel import flatten
 from isograd.executor.outbox import Nowhere
 from isograd.executor.stage import Stage
 from isograd.executor.upward import Routes, UpwardExchange
 from isograd.local.message import Kind, Message, Upward, gradient_key
-from torch import Tensor
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,14 @@ import pytest
 import timm as timm_library
 import torch
 import torchvision as torchvision_library
+from torch import Tensor, nn
+from torchvision.ops import StochasticDepth
+
 from isograd.errors import BackboneError, ConfigError, IsogradError, UnknownNameError
 from isograd.models import timm, torchvision
 from isograd.models.backbone import MODELS, Backbone, Feature, Unit, token_grid
 from isograd.models.timm import TimmConfig
 from isograd.models.torchvision import TorchvisionConfig
-from torch import Tensor, nn
-from torchvision.ops import StochasticDepth
 
 NUM_CLASSES = 10
 SEED = 7

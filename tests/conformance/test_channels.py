@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
+
 from isograd.config.check import CHOICES
 from isograd.config.schema import ClusterConfig, ExecutorConfig
 from isograd.errors import ChannelError, StageFailedError
 from isograd.executor.channels.contract import AUTO, CHANNELS
 from isograd.executor.pipelined import Pipeline
 from isograd.local.message import Kind, Message
-from torch import Tensor
-
 from tests.processes import have_ended, wait_until
 from tests.scripted import Arrived, Script, ScriptedBuilder, Sent, described
 

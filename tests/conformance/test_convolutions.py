@@ -14,14 +14,14 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
 from isograd.executor.blueprint import Blueprint
 from isograd.local.convolution import Subsampled, SubsamplingConv2d
 from isograd.local.learner import Precision
 from isograd.local.message import Kind, Message
 from isograd.local.method import METHODS
-from torch import Tensor, nn
-from torch.nn import functional as F
-
 from tests.convolutions import END, Spy, learner_of, shapes
 from tests.runs import config, opened, program
 

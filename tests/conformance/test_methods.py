@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+
 from isograd.config.load import from_dict, to_dict
 from isograd.executor.blueprint import Blueprint
 from isograd.executor.hosts import Hosts
@@ -18,7 +19,6 @@ from isograd.local.method import METHODS
 from isograd.local.module import LocalModule
 from isograd.models.backbone import Feature
 from isograd.report.events import ModuleMetrics
-
 from tests.runs import config, differences, trained
 
 BACKBONES = {

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+
 from isograd.executor.blueprint import Blueprint, spread
 from isograd.executor.channel import Inbox, OnHost, SendingOutbox
 from isograd.executor.local_schedule import couplings, local_learning
@@ -16,7 +17,6 @@ from isograd.local.action import Action, Recorder
 from isograd.local.message import Kind, Message, Upward
 from isograd.local.method import METHODS
 from isograd.report.events import StageTimeline
-
 from tests.processes import HUNG_S
 from tests.runs import config, program
 

@@ -4,6 +4,7 @@ from collections import Counter
 
 import optuna
 import pytest
+
 from isograd.errors import IsogradError
 from isograd.executor.blueprint import Blueprint
 from isograd.local.method import METHODS

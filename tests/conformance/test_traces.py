@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
+
 from isograd.data.batch import Batch
 from isograd.executor.blueprint import Blueprint
 from isograd.executor.hosts import Hosts
 from isograd.executor.program import Program
 from isograd.partition.partition import Partition
 from isograd.report.events import ModuleMetrics
-from torch import Tensor
-
 from tests.runs import config, opened
 
 TRACES = Path(__file__).parents[1] / "data" / "traces"

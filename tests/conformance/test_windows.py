@@ -5,13 +5,13 @@ The plain way runs every window of modules anew, with autograd through it, as th
 
 import pytest
 import torch
+from torch import Tensor
+
 from isograd.executor.blueprint import Blueprint
 from isograd.executor.outbox import Nowhere
 from isograd.executor.stage import Stage
 from isograd.local.message import Kind, Message
 from isograd.local.module import LocalModule, Objective
-from torch import Tensor
-
 from tests.runs import config
 
 CASES = {

@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import pytest
+from torch import Tensor
+
 from isograd.config.load import load
 from isograd.data.batch import Source
 from isograd.data.datasets import open_source
@@ -10,8 +12,6 @@ from isograd.executor.blueprint import Blueprint
 from isograd.executor.executor import Opener, make_executor
 from isograd.executor.hosts import Hosts
 from isograd.executor.program import Program
-from torch import Tensor
-
 from tests.runs import differences
 
 CIFAR10 = Path(__file__).parents[3] / "shared" / "data" / "cifar10"

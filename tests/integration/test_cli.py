@@ -11,9 +11,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+
 from isograd.cli import main
 from isograd.run import checkpoint
-
 from tests.processes import HUNG_S
 
 QUICK = ("model.width=8", "train.epochs=2", "executor.device=cpu")

@@ -6,8 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import isograd
 import pytest
+
+import isograd
 from isograd.bench.bench import BENCHES
 from isograd.cli import main
 from isograd.config.load import experiments, groups

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from isograd.cli import main
 from omegaconf import OmegaConf
 
+from isograd.cli import main
 from tests.unit.analysis.studies import trial, write
 
 QUICK = ("data=digits", "model=resnet20", "model.width=4", "executor=sequential", "executor.device=cpu")

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+
 from isograd.cli import main
 from isograd.config.schema import ClusterConfig, ExecutorConfig
 from isograd.data.synthetic import source
@@ -25,7 +26,6 @@ from isograd.executor.stage import Stage
 from isograd.report.events import Progress
 from isograd.tune.request import kept
 from isograd.tune.study import open_study, outcome_of
-
 from tests.processes import nothing_left, trial_processes, wait_until
 
 NATIVE = r"was ended by signal {name} \([\w -]+\), in native code: File \".+\", line \d+ in \w+ \| File .+ "

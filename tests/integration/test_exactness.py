@@ -8,12 +8,12 @@ from importlib.util import find_spec
 from typing import Any
 
 import pytest
+from torch import Tensor
+
 from isograd.executor.blueprint import Blueprint
 from isograd.executor.channels.contract import CHANNELS
 from isograd.executor.hosts import Hosts
 from isograd.report.events import ModuleMetrics
-from torch import Tensor
-
 from tests.runs import config, differences, opened, program, trained
 
 RESNET = ("model=resnet32", "model.drop_rate=0.1", "data.image_shape=[3,16,16]")

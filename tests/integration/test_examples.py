@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from isograd.config.load import load
 from isograd.local.method import METHODS
 from isograd.run.experiment import run

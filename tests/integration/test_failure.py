@@ -4,6 +4,7 @@ import os
 import signal
 
 import pytest
+
 from isograd.config.schema import ClusterConfig, ExecutorConfig
 from isograd.data.synthetic import source
 from isograd.errors import NonFiniteLossError, PlacementError, StageFailedError
@@ -13,7 +14,6 @@ from isograd.executor.emulated import EmulatedBuilder
 from isograd.executor.pipelined import Pipeline
 from isograd.executor.program import Program
 from isograd.report.events import Progress, StageReport
-
 from tests.processes import nothing_left, wait_until
 from tests.runs import config, program
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from isograd.cli import main
 from isograd.tune.request import kept
 from isograd.tune.study import open_study, outcome_of

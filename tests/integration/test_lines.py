@@ -6,11 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-import isograd
 import pytest
-from isograd.report.console import say, wide_console
 from rich.console import Console, Group
 from rich.table import Table
+
+import isograd
+from isograd.report.console import say, wide_console
 
 ROOT = Path(isograd.__path__[0])
 QUICK = ("model.width=4", "train.max_steps=1", "executor.device=cpu", "executor=sequential")

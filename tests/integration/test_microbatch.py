@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
 from isograd.config.load import load
 from isograd.config.schema import ClusterConfig, ExecutorConfig
 from isograd.data.synthetic import source
@@ -23,9 +26,6 @@ from isograd.local.learner import Learner
 from isograd.report.events import ModuleMetrics, Progress, StageReport
 from isograd.run import checkpoint
 from isograd.run.experiment import execute, prepare, prepare_resumed, run
-from safetensors.torch import load_file
-from torch import Tensor, nn
-
 from tests.processes import is_running, wait_until
 from tests.runs import config, differences, program
 

@@ -5,8 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import isograd
 import pytest
+
+import isograd
 
 # Each would end the process that imports it in place of ours; `dgl` and `torchvision.py`-like names stand for plug-ins.
 NAMES = ("methods", "search_spaces", "tests", "examples", "config", "data", "models", "tasks", "local", "bench", "tune")

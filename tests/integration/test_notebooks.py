@@ -6,9 +6,9 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from isograd.analysis.study import load_study
 from nbclient import NotebookClient
 
+from isograd.analysis.study import load_study
 from tests.processes import HUNG_S
 from tests.unit.analysis.studies import trial, write
 

@@ -2,12 +2,12 @@
 
 import pytest
 import torch
+
 from isograd.executor.blueprint import Blueprint
 from isograd.executor.executor import make_executor
 from isograd.executor.program import Program
 from isograd.report.events import Event, ModuleMetrics, Position, Rebalanced, StageReport
 from isograd.run.result import Tally
-
 from tests.runs import config, differences, program, source, trained
 
 pytestmark = pytest.mark.usefixtures("ray_session")

@@ -6,15 +6,15 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file
+from torch import Tensor
+
 from isograd.config.load import load
 from isograd.errors import CheckpointError, ConfigError
 from isograd.executor.executor import Opener, make_executor
 from isograd.executor.hosts import Hosts
 from isograd.run import checkpoint
 from isograd.run.experiment import execute, prepare, prepare_resumed, run
-from safetensors.torch import load_file
-from torch import Tensor
-
 from tests.runs import differences
 
 SMALL = ("model.width=8", "train.epochs=2", "executor.device=cpu", "model.drop_rate=0.1")

@@ -10,6 +10,8 @@ from statistics import fmean
 
 import pyarrow.parquet as parquet
 import pytest
+from optuna.trial import TrialState
+
 from isograd.cli import main
 from isograd.errors import ConfigError, PlacementError, RunFolderError, StudyError
 from isograd.report.console import wide_console
@@ -20,8 +22,6 @@ from isograd.tune.rerun import rerun
 from isograd.tune.study import Study, open_study, outcome_of
 from isograd.tune.sweep import begin, resume
 from isograd.tune.table import METADATA, TABLE
-from optuna.trial import TrialState
-
 from tests.processes import trial_processes, wait_until
 
 SMALL = (

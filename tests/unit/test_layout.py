@@ -8,8 +8,9 @@ import sys
 import zipfile
 from pathlib import Path
 
-import isograd
 import pytest
+
+import isograd
 
 ROOT = Path(__file__).parents[2]
 

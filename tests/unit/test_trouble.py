@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from isograd.errors import ConfigError, IsogradError, MachineError, MemoryShortError, RunFolderError
 from isograd.status import status_of
 from isograd.trouble import explained, trouble_of

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+from pyarrow import parquet
+
 from isograd.analysis.study import load_study
 from isograd.analysis.study_table import StudyTable
 from isograd.config.load import fingerprint, to_dict
 from isograd.tune.distributions import Categorical, Cuts, Number
 from isograd.tune.table import _FIXED, METADATA, METRICS, TABLE
-from pyarrow import parquet
-
 from tests.unit.analysis.records import composed
 
 UNITS = ("stem", "a", "b", "c", "d", "head")

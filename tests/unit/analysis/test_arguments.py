@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from isograd.analysis.arguments import Asked, parse, parse_seeds
 from isograd.errors import IsogradError
 

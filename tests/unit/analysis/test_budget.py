@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from isograd.analysis import budget
 from isograd.analysis.arguments import parse
 from isograd.analysis.budget import Speed, affordable, budgeted
@@ -11,7 +12,6 @@ from isograd.analysis.comparison import AuxiliaryParameters
 from isograd.analysis.planning import Planned
 from isograd.config.schema import RunConfig
 from isograd.errors import NonFiniteLossError
-
 from tests.unit.analysis.records import config
 
 SPEEDS = {"e2e": Speed(100.0, 1000, 1), "dgl": Speed(300.0, 1000, 2), "infopro": Speed(1.0, 1000, 1)}

@@ -3,10 +3,10 @@
 import json
 
 import pytest
+
 from isograd.analysis.comparison import Failure
 from isograd.analysis.notes import notes
 from isograd.analysis.statistics import Spread, differences, ratios, spread
-
 from tests.unit.analysis.records import comparison, config, entry, record
 
 

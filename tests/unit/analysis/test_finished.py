@@ -3,12 +3,12 @@
 from pathlib import Path
 
 import pytest
+
 from isograd.analysis.arguments import parse
 from isograd.analysis.finished import finished
 from isograd.analysis.study_records import find_trial, is_trial
 from isograd.errors import ConfigError, IsogradError, StudyError
 from isograd.tune.table import TABLE
-
 from tests.unit.analysis.studies import trial, write
 
 

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from isograd.analysis.importance import importances
 from isograd.analysis.study_table import StudyTable
 from isograd.errors import StudyError
-
 from tests.unit.analysis.studies import UNITS, study, trial
 
 

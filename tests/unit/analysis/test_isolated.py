@@ -5,6 +5,7 @@ import os
 import signal
 
 import pytest
+
 from isograd.analysis.isolated import apart
 from isograd.config.load import load
 from isograd.errors import StageFailedError, UnknownNameError

@@ -4,9 +4,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
 from isograd.analysis.load import differing, grouped, read
 from isograd.errors import ConfigError, RunFolderError
-
 from tests.unit.analysis.records import config, record
 
 

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from isograd.analysis.arguments import parse
 from isograd.analysis.planning import check_folders, plan
 from isograd.config.load import fingerprint

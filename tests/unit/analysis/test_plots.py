@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytest
+
 from isograd.analysis.comparison import Failure
 from isograd.analysis.plots import Curve, band, draw, picture
 from isograd.analysis.statistics import Spread
-
 from tests.unit.analysis.records import comparison, config, entry, record
 
 

@@ -7,13 +7,13 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from pyarrow import parquet
+
 from isograd.analysis.study import load_study
 from isograd.errors import StudyError
 from isograd.tune.request import keep, parse
 from isograd.tune.study import Assignment, Outcome, Study, create_study
 from isograd.tune.table import TABLE, write_table
-from pyarrow import parquet
-
 from tests.unit.analysis.studies import study, trial, write
 
 FIRST = {"optimizer.lr": 0.5, "kind": "ema", "1 - method.decay": 0.25}

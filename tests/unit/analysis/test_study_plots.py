@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from isograd.analysis.canvas import png, save
 from isograd.analysis.parallel import _columns, parallel_coordinates, ticks
 from isograd.analysis.study_pictures import PICTURES
@@ -11,7 +12,6 @@ from isograd.analysis.study_table import StudyTable
 from isograd.errors import StudyError
 from isograd.tune.distributions import Categorical, Number
 from isograd.tune.space import Parameter
-
 from tests.unit.analysis.studies import study, trial
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+
 from isograd.analysis import study_report
 from isograd.analysis.study_pictures import PICTURES, StudyPicture
 from isograd.analysis.study_report import write_report
@@ -15,7 +16,6 @@ from isograd.cli import main
 from isograd.errors import RunFolderError, StudyError
 from isograd.report.console import wide_console
 from isograd.tune import command
-
 from tests.unit.analysis.studies import trial, write
 
 EVIL = "<script>alert(1)</script>"

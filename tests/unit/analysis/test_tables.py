@@ -2,7 +2,6 @@
 
 from isograd.analysis.comparison import AuxiliaryParameters, Entry, Failure
 from isograd.analysis.tables import escape_latex, escape_markdown, latex, markdown, table
-
 from tests.unit.analysis.records import comparison, config, entry, record
 
 BASELINE = entry(

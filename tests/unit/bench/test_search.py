@@ -3,6 +3,7 @@
 from statistics import median
 
 import pytest
+
 from isograd.bench.replay import NUM_IMAGES, grid, key, num_wrong, recorded, replay_request
 from isograd.bench.search import num_trials
 

@@ -3,11 +3,12 @@
 import dataclasses
 
 import pytest
+from omegaconf.errors import OmegaConfBaseException
+
 from isograd.config.load import experiments, fingerprint, from_dict, load, to_dict
 from isograd.config.typed import typed
 from isograd.errors import ConfigError, UnknownNameError
 from isograd.local.optimizer import OPTIMIZERS
-from omegaconf.errors import OmegaConfBaseException
 
 
 @pytest.mark.parametrize("name", experiments())

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import optuna
 import pytest
+
 from isograd.analysis.arguments import parse as parse_comparison
 from isograd.config.load import fingerprint, load, overridden, read_config
 from isograd.config.written import from_command_line

@@ -9,6 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
+
 from isograd.data.crops import Exact
 from isograd.data.images import decode, open_image, to_pixels
 from isograd.data.originals import FileImages
@@ -17,7 +19,6 @@ from isograd.data.prepare import Statistics
 from isograd.data.stream import WindowDecoder
 from isograd.data.windows import cut_windows
 from isograd.errors import DataError
-from PIL import Image
 
 WIDE = np.array([[0, 128, 129, 257], [32896, 40000, 65406, 65535]], np.uint16)
 SCALED = [[0, 0, 1, 1], [128, 156, 254, 255]]

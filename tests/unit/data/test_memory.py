@@ -1,9 +1,9 @@
 """The in-memory source: each image once an epoch, an order of its own in each, the same wherever one starts."""
 
 import torch
+
 from isograd.data.datasets import DATASETS, open_source
 from isograd.data.transforms import Augmentation, Normalize
-
 from tests.runs import source
 
 

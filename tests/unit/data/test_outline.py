@@ -3,10 +3,10 @@
 from dataclasses import replace
 
 import torch
+
 from isograd.data.outline import Outline
 from isograd.executor.program import Program
 from isograd.report.events import Position
-
 from tests.runs import source
 
 

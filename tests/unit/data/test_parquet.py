@@ -9,11 +9,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from PIL import Image
+
 from isograd.data.images import decode
 from isograd.data.parquet import ParquetSplit, check_labels, find_split, load_images
 from isograd.data.windows import RowGroup, Window, cut_windows, skip_rows
 from isograd.errors import DataError
-from PIL import Image
 
 CIFAR10 = Path(__file__).parents[4] / "shared" / "data" / "cifar10"
 needs_cifar10 = pytest.mark.skipif(not CIFAR10.is_dir(), reason=f"no CIFAR-10 in {CIFAR10}")

@@ -14,12 +14,13 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from PIL import Image
+
 from isograd.data import prepare as preparation
 from isograd.data.originals import SOURCES, ArrayImages, PreparedSource
 from isograd.data.parquet import find_split, load_images
 from isograd.data.prepare import prepare
 from isograd.errors import ConfigError, DataError, UnknownNameError
-from PIL import Image
 
 NUM_TRAIN, NUM_TEST = 57, 20
 CLASSES = ["cat", "dog", "frog"]

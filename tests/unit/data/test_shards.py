@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from isograd.data.shards import find_shards
 from isograd.errors import DataError
 

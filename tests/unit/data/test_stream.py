@@ -15,14 +15,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from PIL import Image
+
 from isograd.data.batch import Batch, Source
 from isograd.data.crops import Exact, RandomResizedCrop, ResizeCenterCrop
 from isograd.data.parquet import find_split, load_images
 from isograd.data.stream import StreamSource
 from isograd.data.transforms import Augmentation
 from isograd.errors import ContractError, DataError
-from PIL import Image
-
 from tests.processes import HUNG_S
 
 CIFAR10 = Path(__file__).parents[4] / "shared" / "data" / "cifar10"

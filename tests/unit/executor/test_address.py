@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
 from isograd.errors import PlacementError
 from isograd.executor.address import check_address
 

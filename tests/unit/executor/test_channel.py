@@ -4,11 +4,11 @@ import threading
 
 import pytest
 import torch
+from torch import Tensor
+
 from isograd.executor.channel import Inbox, OnHost, SendingOutbox
 from isograd.executor.channels.store import open_envelope, pack, seal, unpack
 from isograd.local.message import Kind, Message
-from torch import Tensor
-
 from tests.processes import HUNG_S
 
 TENSORS = {

@@ -1,6 +1,7 @@
 """Which channel a run gets, by where its stages are. No cluster is needed to decide."""
 
 import pytest
+
 from isograd.errors import ChannelError, UnknownNameError
 from isograd.executor.channels import collective, direct
 from isograd.executor.channels.contract import AUTO, Place, choose

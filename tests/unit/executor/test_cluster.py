@@ -1,6 +1,7 @@
 import json
 
 import pytest
+
 from isograd.config.load import load
 from isograd.executor import cluster, executor
 from isograd.executor.blueprint import Blueprint

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from isograd.executor.emulated import EmulatedPieces
 from isograd.local.module import LocalModule
 

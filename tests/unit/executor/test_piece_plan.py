@@ -1,10 +1,11 @@
 """Which stage hosts which units, and which numbers a schedule can have."""
 
 import pytest
+from torch.distributed.pipelining._utils import generate_stage_to_rank_mapping
+
 from isograd.config.schema import ExecutorConfig
 from isograd.errors import ConfigError, PartitionError
 from isograd.executor.piece_plan import PIPELINE_SCHEDULES, PiecePlan, plan_pieces
-from torch.distributed.pipelining._utils import generate_stage_to_rank_mapping
 
 
 def plan(schedule: str, num_stages: int = 2, num_microbatches: int = 8, num_units: int = 16, **options) -> PiecePlan:

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from isograd.errors import MachineError
 from isograd.executor.private import check_folder, own_token
 

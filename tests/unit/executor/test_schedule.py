@@ -1,6 +1,7 @@
 """Schedules take the time that the literature says, in any size, and refuse what cannot run."""
 
 import pytest
+
 from isograd.errors import ConfigError, ContractError
 from isograd.executor.local_schedule import Coupling, local_learning
 from isograd.executor.microbatch_schedule import MICROBATCH_SCHEDULES, Grid, microbatched

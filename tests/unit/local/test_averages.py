@@ -1,9 +1,9 @@
 """Which of MLAAN's averages move, and how fast."""
 
 import pytest
+
 from isograd.executor.blueprint import Blueprint
 from isograd.local.ema import EMA, Frozen
-
 from tests.runs import config
 
 

@@ -2,11 +2,11 @@
 
 import pytest
 import torch
+
 from isograd.executor.blueprint import Blueprint
 from isograd.local.blocks import fresh, repeatable
 from isograd.local.module import Through
 from isograd.models.resnet_cifar import draw_convolutions
-
 from tests.runs import config, trained
 
 SMALL = ("model=resnet20", "model.width=4", "executor=sequential")

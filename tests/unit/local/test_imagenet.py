@@ -4,11 +4,12 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from torch import nn
+
 from isograd.local import imagenet
 from isograd.local.auxiliary import GlobalPool
 from isograd.local.resize import Resize
 from isograd.models.backbone import Feature
-from torch import nn
 
 IMAGE = (3, 224, 224)
 

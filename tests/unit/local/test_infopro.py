@@ -2,12 +2,12 @@
 
 import pytest
 import torch
+from torch import nn
+
 from isograd.errors import ConfigError
 from isograd.executor.blueprint import Blueprint
 from isograd.local.infopro import head, image_decoder
 from isograd.models.backbone import Feature
-from torch import nn
-
 from tests.runs import config
 
 

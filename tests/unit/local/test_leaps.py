@@ -1,10 +1,10 @@
 """Which blocks MLAAN and AugLocal build their auxiliary networks from."""
 
 import pytest
+
 from isograd.errors import BackboneError, ConfigError, IsogradError
 from isograd.executor.blueprint import Blueprint
 from isograd.local.leaps import leaps
-
 from tests.runs import config
 
 

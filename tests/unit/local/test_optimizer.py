@@ -3,6 +3,7 @@
 import math
 
 import pytest
+
 from isograd.local.optimizer import Cosine, Steps, WarmupCosine
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from isograd.errors import ConfigError
 from isograd.local.infopro import image_decoder
 from isograd.local.patches import Patching, split

@@ -2,10 +2,11 @@
 
 import pytest
 import torch
-from isograd.local.infopro import pixel_loss
-from isograd.local.resize import Resize, ResizedConv2d
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from isograd.local.infopro import pixel_loss
+from isograd.local.resize import Resize, ResizedConv2d
 
 
 def plain(layer: ResizedConv2d, value: Tensor) -> Tensor:

@@ -1,10 +1,10 @@
 """What is built without weights is what is built with them, and costs no random numbers."""
 
 import torch
-from isograd.executor.blueprint import Blueprint
-from isograd.local.weightless import weightless
 from torch import nn
 
+from isograd.executor.blueprint import Blueprint
+from isograd.local.weightless import weightless
 from tests.runs import config
 
 

@@ -2,11 +2,12 @@
 
 import pytest
 import torch
+from torch import nn
+from torch.nn import functional as F
+
 from isograd.errors import BackboneError
 from isograd.models.patches import whole_patches
 from isograd.models.timm import TimmConfig, build
-from torch import nn
-from torch.nn import functional as F
 
 
 class Padding(nn.Conv2d):

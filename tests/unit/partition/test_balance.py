@@ -5,6 +5,7 @@ import random
 from collections.abc import Iterator, Sequence
 
 import pytest
+
 from isograd.errors import PartitionError
 from isograd.partition.balance import Limits, Piece, balanced
 

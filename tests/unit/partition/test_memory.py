@@ -1,9 +1,10 @@
 """Memory that autograd keeps is counted once, and no longer than it is kept."""
 
 import torch
+from torch import nn
+
 from isograd.bench.methods import Case, Contender, _speed, configured
 from isograd.partition.memory import SavedBytes
-from torch import nn
 
 SMALL = ("model=resnet20", "model.width=4", "data.batch_size=8")
 

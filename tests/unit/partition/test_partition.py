@@ -1,12 +1,12 @@
 """Cuts: the rules, the published tables, and what is refused."""
 
 import pytest
+
 from isograd.errors import BackboneError, PartitionError
 from isograd.executor.blueprint import Blueprint, spread
 from isograd.models.backbone import MODELS, Backbone
 from isograd.partition import published
 from isograd.partition.partition import Even, Explicit, Published
-
 from tests.runs import config
 
 

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from isograd.planning import cache
 from isograd.planning.cache import busy_cores, forget, kept
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
 from isograd.errors import PartitionError
 from isograd.executor.blueprint import Blueprint
 from isograd.executor.simulate import Link
@@ -13,7 +14,6 @@ from isograd.partition.partition import Balanced
 from isograd.planning import choose
 from isograd.planning.choose import module_pieces, pieces_of_units, resolved, unit_piece, with_cuts
 from isograd.planning.profile import ModuleProfile, profile
-
 from tests.runs import config
 
 TINY = ("model=resnet20", "model.width=2", "data.batch_size=4")

@@ -3,10 +3,10 @@
 import functools
 
 import torch
-from isograd.executor.blueprint import Blueprint
-from isograd.replacement.replaced import Replaced
 from torch import Tensor
 
+from isograd.executor.blueprint import Blueprint
+from isograd.replacement.replaced import Replaced
 from tests.runs import config
 
 RESNET = ("model=resnet20", "model.width=4")

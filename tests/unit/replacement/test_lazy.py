@@ -5,10 +5,10 @@ from typing import Any, cast
 
 import pytest
 import torch
-from isograd.replacement.constant import constant_kernels
-from isograd.replacement.replaced import EveryNth, Replaced
 from torch import Tensor, nn
 
+from isograd.replacement.constant import constant_kernels
+from isograd.replacement.replaced import EveryNth, Replaced
 from tests.unit.replacement.replacements import RESNET, VIT, block, value
 
 

@@ -6,15 +6,15 @@ from typing import Any, cast
 
 import pytest
 import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn import functional as F
+
 from isograd.errors import BackboneError, ConfigError, IsogradError, PartitionError, UnknownNameError
 from isograd.executor.blueprint import Blueprint
 from isograd.local.method import METHODS
 from isograd.replacement.replaced import Replaced, fold
 from isograd.replacement.synthesis import ChannelMixing
-from torch import Tensor, nn
-from torch.func import functional_call
-from torch.nn import functional as F
-
 from tests.runs import trained
 from tests.unit.replacement.replacements import (
     BOTTLENECKS,

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from isograd.errors import RunFolderError
 from isograd.report.json_lines import AppendedLines, read_lines
 

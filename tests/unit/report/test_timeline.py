@@ -5,12 +5,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from PIL import Image
+
 from isograd.executor.local_schedule import Coupling, local_learning
 from isograd.executor.simulate import simulate
 from isograd.executor.timeline import Timeline
 from isograd.local.action import Action, Recorder, Span, Work, make_recorder
 from isograd.report.timeline import Beside, merged
-from PIL import Image
 
 SECONDS = {Work.FORWARD: 0.010, Work.LOSS: 0.002, Work.BACKWARD: 0.020, Work.UPDATE: 0.001, Work.INPUT: 0.001}
 

@@ -9,13 +9,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
+
 from isograd.config.load import load
 from isograd.errors import CheckpointError, StudyError
 from isograd.run.experiment import prepare_resumed, run
 from isograd.tune.request import elsewhere, kept, parse
 from isograd.tune.storage import quiet_optuna
 from isograd.tune.study import create_study, open_study
-from PIL import Image
 
 
 def write(folder: Path, seed: int, num_train: int = 24) -> Path:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TextIO
 
 import pytest
+
 from isograd.errors import RunFolderError
 from isograd.run.lock import held
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import optuna
 import pytest
+
 from isograd.errors import PartitionError
 from isograd.tune.distributions import Categorical, Cuts, Number, ends_of, shares_of
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import optuna
 import pytest
+
 from isograd.errors import ConfigError, IsogradError, SpaceError
 from isograd.tune.check import check_request
 from isograd.tune.ground import ground_of

@@ -7,6 +7,9 @@ from typing import Any
 import numpy as np
 import optuna
 import pytest
+from optuna.samplers import BaseSampler, RandomSampler
+from optuna.trial import TrialState
+
 from isograd.errors import PartitionError
 from isograd.tune.distributions import Categorical, Cuts, Number
 from isograd.tune.drawings import KnownDrawing, NearDrawing, RandomDrawing
@@ -14,8 +17,6 @@ from isograd.tune.space import Ground, Parameter, SearchSpace
 from isograd.tune.space_sampler import SpaceSampler, estimates
 from isograd.tune.surrogate import Surrogate
 from isograd.tune.untried import UntriedSampler
-from optuna.samplers import BaseSampler, RandomSampler
-from optuna.trial import TrialState
 
 UNITS = tuple(f"u{index}" for index in range(8))
 GROUND = Ground({}, lambda settings: settings.get("partition.num_modules", 3), lambda settings: UNITS)

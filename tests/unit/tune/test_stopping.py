@@ -4,9 +4,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ray.tune.schedulers import FIFOScheduler
+
 from isograd.tune.stopping import make_scheduler, stops
 from isograd.tune.sweep_config import SweepConfig
-from ray.tune.schedulers import FIFOScheduler
 
 
 @pytest.mark.parametrize(

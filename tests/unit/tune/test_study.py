@@ -6,13 +6,14 @@ import time
 from pathlib import Path
 
 import pytest
+from optuna.trial import TrialState
+
 from isograd.errors import ConfigError, PlacementError, StudyError
 from isograd.executor.blueprint import Blueprint
 from isograd.tune import storage
 from isograd.tune.progress import best_of
 from isograd.tune.request import Request, elsewhere, kept, parse
 from isograd.tune.study import Outcome, Study, create_study, open_study, outcome_of
-from optuna.trial import TrialState
 
 SMALL = ("model.width=4", "train.epochs=4", "tune.num_trials=6", "tune.num_startup=3")
 
