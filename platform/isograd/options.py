@@ -5,6 +5,7 @@ The declarations are data in the dataclass fields' metadata; `isograd.config.che
 
 import math
 import os
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields
 from typing import Any
@@ -90,17 +91,22 @@ def check_folder_name(option: str, name: str | None, where: str) -> None:
 
 
 def check_text(items: Sequence[str]) -> None:
-    """Raises ConfigError for arguments of a command line that hold bytes which are no UTF-8."""
+    """Raises ConfigError for items of a command line that hold what no text does: other bytes, control characters."""
     for item in items:
-        try:
-            item.encode()
-        except UnicodeEncodeError:
-            shown = item.encode(errors="backslashreplace").decode()
+        shown = item.encode(errors="backslashreplace").decode()
+        if any(unicodedata.category(char) == "Cs" for char in item):
             raise ConfigError(
                 f"the argument {shown} holds bytes that are no UTF-8",
                 "Options are kept in YAML and JSON, which are",
                 "Use names in UTF-8; `mv` or `convmv` renames a file, and a symbolic link gives it another name.",
-            ) from None
+            )
+        bad = [char for char in item if unicodedata.category(char) == "Cc" and char not in "\t\n"]
+        if bad:
+            raise ConfigError(
+                f"the argument {shown!r} has a character that is no text: {bad[0]!r}",
+                "It could be written to no file of a run, and read back from none",
+                "Use text without control characters.",
+            )
 
 
 def check_declared(section: str, config: Any) -> None:

@@ -4,12 +4,12 @@ isograd composes configurations with Hydra, but is no Hydra application: it has 
 What Hydra's own command line would take is named here with what stands for it.
 """
 
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
 from isograd.errors import ConfigError
+from isograd.options import check_text
 from isograd.registry import suggestion
 
 _SEVERAL = "isograd compare METHOD --seeds 0,1,2 --output DIR for several seeds, and isograd tune SPACE for a search"
@@ -84,7 +84,7 @@ def split(item: str, following: str = "VALUE") -> Item:
         ConfigError: It has no equals sign, no name or no value, or is in Hydra's syntax.
     """
     option, sign, text = item.partition("=")
-    _check_characters(item)
+    check_text([item])
     _check_hydra(item, option)
     if not sign:
         _refuse_word(item, following)
@@ -150,16 +150,6 @@ def refuse_several(option: str, text: str, values: Sequence[str]) -> NoReturn:
         "isograd does not make several runs of one command, as Hydra's --multirun would",
         f"Use isograd compare {entries} --output DIR to compare them, or isograd tune SPACE to search among them.",
     )
-
-
-def _check_characters(item: str) -> None:
-    bad = [char for char in item if unicodedata.category(char) in ("Cs", "Cc") and char not in "\t\n"]
-    if bad:
-        raise ConfigError(
-            f"{item.encode('utf-8', 'backslashreplace').decode()!r} has a character that is no text: {bad[0]!r}",
-            "It could be written to no file of a run, and read back from none",
-            "Use text in UTF-8 without control characters.",
-        )
 
 
 def _check_hydra(item: str, option: str) -> None:
