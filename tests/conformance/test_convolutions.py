@@ -29,11 +29,11 @@ ROOT = Path(__file__).parents[2]
 TIMEOUT_S = 60  # for the next shape
 
 
-def run_grid(first: int) -> tuple[int, list[str]]:
+def run_grid(first: int, instructions: str) -> tuple[int, list[str]]:
     """Runs shapes from one on; returns what is wrong, and the position to go on at (as many as there are: at none)."""
     paths = os.pathsep.join([str(ROOT / "platform"), str(ROOT), os.environ.get("PYTHONPATH", "")])
     command = [sys.executable, "-m", "tests.convolutions", str(first)]
-    environment = os.environ | {"PYTHONPATH": paths}
+    environment = os.environ | {"PYTHONPATH": paths, "ONEDNN_MAX_CPU_ISA": instructions}
     problems, position, name, line = [], first, "nothing", ""
     with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
@@ -52,10 +52,13 @@ def run_grid(first: int) -> tuple[int, list[str]]:
     return position + 1, [*problems, f"died of {ending}: {name}"]
 
 
-def test_every_shape_agrees_with_float64() -> None:
+@pytest.mark.parametrize("instructions", ["ALL", pytest.param("AVX2", marks=pytest.mark.long)])
+def test_every_shape_agrees_with_float64(instructions: str) -> None:
+    if instructions == "AVX2" and torch.backends.cpu.get_cpu_capability() != "AVX512":
+        pytest.skip("this CPU has no wider instructions than AVX2, with which the grid runs anyway")
     position, problems = 0, []
     while position < len(shapes()) and len(problems) < 50:
-        position, more = run_grid(position)
+        position, more = run_grid(position, instructions)
         problems += more
     assert not problems, "\n".join(problems)
 
