@@ -1,0 +1,124 @@
+"""A machine that gives little: no home, no cache, runs and studies that one may only read."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+import isograd
+from isograd.cli import main
+from isograd.run.lock import held
+from tests.processes import HUNG_S
+
+pytestmark = pytest.mark.long
+
+Done = subprocess.CompletedProcess[str]
+QUICK = ("model.width=4", "train.max_steps=2", "executor.device=cpu")
+ALONE = (*QUICK, "executor=sequential")
+SWEPT = ("model.width=4", "train.epochs=1", "executor=sequential", "executor.device=cpu", "tune.max_concurrent=1")
+# Root may write anywhere, unless it has lost these rights.
+AS_A_USER = ("setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-all")
+
+
+def prefix() -> tuple[str, ...]:
+    return AS_A_USER if os.getuid() == 0 else ()
+
+
+@pytest.fixture(scope="module")
+def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder with a run and a study, none of which may be written to."""
+    folder = tmp_path_factory.mktemp("locked")
+    assert main(["train", *ALONE, f"folder={folder}", "run_name=run"]) == 0
+    names = (f"tune.folder={folder}", "tune.name=study", "tune.num_trials=1", "tune.scheduler=none")
+    assert main(["tune", "dgl", *names, *SWEPT]) == 0
+    paths = [folder, *folder.rglob("*")]
+    for path in paths:
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    probe = subprocess.run([*prefix(), "touch", str(folder / "probe")], capture_output=True, text=True)
+    if probe.returncode == 0 or "Permission denied" not in probe.stderr:
+        pytest.skip(f"nothing here can be kept from this user: {probe.stderr}")
+    yield folder
+    for path in paths:
+        path.chmod(0o755)
+
+
+@pytest.fixture(scope="module")
+def answers(ray_session: None, locked: Path, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Done]:
+    """What commands answer: two at a time, for each needs seconds to start."""
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    homeless = {"HOME": str(locked / "none"), "RAY_AUTH_MODE": ""}
+    new = ("folder=new", "run_name")
+
+    def command(*arguments: str, without: tuple[str, ...] = (), **environment: str) -> Callable[[], Done]:
+        path = os.pathsep.join([str(Path(isograd.__path__[0]).parent), os.environ.get("PYTHONPATH", "")])
+        variables = {**os.environ, "PYTHONPATH": path, **environment}
+        for name in without:
+            variables.pop(name, None)
+        whole = [*prefix(), sys.executable, "-m", "isograd", *arguments]
+        return lambda: subprocess.run(
+            whole, cwd=elsewhere, env=variables, capture_output=True, text=True, timeout=HUNG_S
+        )
+
+    cacheless = ("XDG_CACHE_HOME", "RAY_AUTH_MODE", "RAY_ADDRESS")
+    commands = {
+        "compares runs": command("compare", str(locked / "run"), "--output", "runs"),
+        "compares a study": command("compare", str(locked / "study"), "--output", "trials"),
+        "reports a study": command("report", str(locked / "study")),
+        "goes on with a run": command("resume", str(locked / "run"), "train.max_steps=4"),
+        "goes on with a study": command("resume", str(locked / "study"), "--extend", "1"),
+        "trains there": command("train", *ALONE, f"folder={locked}"),
+        "searches there": command("tune", "dgl", *SWEPT, f"tune.folder={locked}"),
+        "compares there": command("compare", "dgl", *ALONE, "--output", str(locked / "compared")),
+        "trains homeless": command("train", *ALONE, new[0], f"{new[1]}=alone", without=cacheless, **homeless),
+        "pipelines homeless": command("train", *QUICK, new[0], f"{new[1]}=both", without=cacheless, **homeless),
+        "plans homeless": command("plan", *QUICK, without=cacheless, **homeless),
+    }
+    with ThreadPoolExecutor(2) as pool:
+        running = {name: pool.submit(each) for name, each in commands.items()}
+        return {name: each.result() for name, each in running.items()}
+
+
+@pytest.mark.parametrize("name", ["compares runs", "compares a study"])
+def test_what_may_only_be_read_is_read(answers: Mapping[str, Done], name: str) -> None:
+    done = answers[name]
+    assert done.returncode == 0 and done.stdout and "Traceback" not in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("reports a study", "goes on with a run", "goes on with a study"),
+        *("trains there", "searches there", "compares there"),
+    ],
+)
+def test_what_may_not_be_written_is_refused(answers: Mapping[str, Done], name: str) -> None:
+    done = answers[name]
+    assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
+    assert done.stderr.startswith("error: ") and "Permission denied" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["trains homeless", "pipelines homeless", "plans homeless"])
+def test_a_user_needs_no_home(answers: Mapping[str, Done], name: str) -> None:
+    done = answers[name]
+    assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr
+    if name == "plans homeless":
+        assert done.stderr.count("the cache of measurements") == 1, done.stderr
+
+
+def test_names_are_as_long_as_the_system_takes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, item in (("run_name", "x" * 300), ("folder", f"{tmp_path}/{'y' * 300}"), ("run_name", "é" * 130)):
+        assert main(["train", *ALONE, f"folder={tmp_path}", f"{name}={item}"]) == 2
+        said = capsys.readouterr().err
+        assert said.startswith("error: ") and "Traceback" not in said and "short" in said, said
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_is_one_process_s(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", *ALONE, f"folder={tmp_path}", "run_name=mine"]) == 0
+    with held(tmp_path / "mine"):
+        assert main(["resume", str(tmp_path / "mine"), "train.max_steps=4"]) == 2
+    assert "by another process now" in capsys.readouterr().err
