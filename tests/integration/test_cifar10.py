@@ -30,7 +30,8 @@ def trained(executor: str, source: Source, opener: Opener) -> dict[str, Tensor]:
 
 
 @pytest.mark.skipif(not CIFAR10.is_dir(), reason=f"there is no CIFAR-10 in {CIFAR10}")
-@pytest.mark.parametrize("loading", ["memory", pytest.param("stream", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("loading", ["memory", "stream"])
 def test_pipelined_equals_sequential_on_photographs(actors: Hosts, loading: str) -> None:
     source = open_source(load([*OPTIONS, f"data.loading={loading}", f"data.path={CIFAR10}"]).data, seed=0)
     alone = trained("sequential", source, make_executor)

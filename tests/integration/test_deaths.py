@@ -136,6 +136,7 @@ def crashing() -> Iterator[list[int]]:
     thread.join()
 
 
+@pytest.mark.long
 def test_a_sweep_says_once_how_its_processes_died(
     ray_session: None, tmp_path: Path, crashing: list[int], capfd: pytest.CaptureFixture[str]
 ) -> None:

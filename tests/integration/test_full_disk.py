@@ -45,6 +45,7 @@ def test_a_run_says_so_and_leaves_no_half_of_it(disk: Path, left_bytes: int, cap
     assert (disk / "mine").exists() == (disk / "mine" / "provenance.json").exists(), "half a run folder"
 
 
+@pytest.mark.long
 def test_a_search_stops_and_goes_on_once_there_is_room(
     ray_session: None, disk: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

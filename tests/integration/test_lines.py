@@ -11,6 +11,7 @@ from rich.console import Console, Group
 from rich.table import Table
 
 import isograd
+from isograd.cli import main
 from isograd.report.console import say, wide_console
 
 ROOT = Path(isograd.__path__[0])
@@ -24,7 +25,10 @@ def printed(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]"
     return subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True)
 
 
-def test_paths_are_whole_in_a_narrow_log(tmp_path: Path) -> None:
+def test_paths_are_whole_in_a_narrow_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "20")
     folder = tmp_path / f"{'long ' * 20}[bold] :smile: é"
     name = f"2026_11_28 {'x' * 60}"
     done = printed(tmp_path, "train", *QUICK, f"folder={folder}", f"run_name={name}")
@@ -32,12 +36,12 @@ def test_paths_are_whole_in_a_narrow_log(tmp_path: Path) -> None:
     lines = done.stdout.splitlines()
     assert f"run folder         {folder / name}" in lines
     assert f"result             {folder / name / 'result.json'}" in lines
-    again = printed(tmp_path, "train", *QUICK, f"folder={folder}", f"run_name={name}")
-    assert again.returncode == 2
-    assert f"the run folder {folder / name} exists already. " in again.stderr and again.stderr.count("\n") == 1
+    assert main(["train", *QUICK, f"folder={folder}", f"run_name={name}"]) == 2
+    said = capsys.readouterr().err
+    assert f"the run folder {folder / name} exists already. " in said and said.count("\n") == 1
     output = folder / "compared [i]"
-    compared = printed(tmp_path, "compare", str(folder / name), "--output", str(output))
-    assert compared.returncode == 0 and (output / "table.md").is_file(), compared.stderr
+    assert main(["compare", str(folder / name), "--output", str(output)]) == 0
+    assert (output / "table.md").is_file()
 
 
 def test_what_is_printed_is_what_was_meant() -> None:

@@ -29,7 +29,7 @@ if __name__ == "__main__":
 """
 
 
-@pytest.fixture(params=["files", "packages"])
+@pytest.fixture(params=["packages", pytest.param("files", marks=pytest.mark.long)])
 def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     for name in (*NAMES, *PLUG_INS):
         path = tmp_path / f"{name}.py" if request.param == "files" else tmp_path / name / "__init__.py"
@@ -48,6 +48,7 @@ def called(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run([sys.executable, *arguments], cwd=folder, env=environment, capture_output=True, text=True)
 
 
+@pytest.mark.long
 def test_a_script_trains_and_pipelines_beside_them(folder: Path) -> None:
     done = called(folder, "mine.py")
     assert done.returncode == 0 and done.stdout.endswith("same\n"), done.stderr
