@@ -65,6 +65,7 @@ def open_source(folder: Path, **changes: Any) -> StreamSource:
         "test_transform": EXACT,
         "augmentation": Augmentation(),
         "window": 64,
+        "first_batch_timeout_s": HUNG_S,
     }
     return StreamSource(find_split(folder, "train"), find_split(folder, "test"), **{**options, **changes})
 
