@@ -4,7 +4,7 @@ For the weights' gradient of a 1x1 convolution with a stride, oneDNN first gathe
 keeps. In NHWC memory order it gathers whole blocks of input channels (8 with AVX2, 16 with AVX-512) into a workspace
 that is as large as the channels there are: with fewer, the gradient is wrong or the process dies (uxlfoundation/oneDNN,
 issue 6035). Seen with AVX2, for 2 to 7 channels; with AVX-512 neither a wrong gradient nor a write past a block of the
-heap was found (oneDNN of torch 2.14.1), though its code reads the same, so its block counts too. Here the rows and
+heap was found (oneDNN of torch 2.14.1); the issue's own patch names both, so its block counts too. Here the rows and
 columns are picked beforehand, by a pooling of 1x1 windows, and the convolution has no stride. That is the same sum of
 the same products, in any memory order and on any CPU.
 """
