@@ -46,9 +46,9 @@ class RunningCluster:
     keeper: int
     python: str = sys.executable
 
-    def run(self, *command: str, cwd: Path, timeout_s: float = HUNG_S) -> subprocess.CompletedProcess[str]:
+    def run(self, *command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
         """Runs a command that finds this cluster."""
-        return subprocess.run(command, cwd=cwd, env=self.environment, capture_output=True, text=True, timeout=timeout_s)
+        return subprocess.run(command, cwd=cwd, env=self.environment, capture_output=True, text=True, timeout=HUNG_S)
 
     def job(self, verb: str, *arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
         """Runs ``ray job VERB``; ``environment`` overrides the cluster's."""

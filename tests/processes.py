@@ -58,8 +58,8 @@ def nothing_left(process_ids: list[int]) -> bool:
     return have_ended(process_ids) and all(group["state"] == "REMOVED" for group in groups)
 
 
-def wait_until(condition: Callable[[], bool], timeout_s: float = HUNG_S) -> bool:
-    deadline_s = time.monotonic() + timeout_s
+def wait_until(condition: Callable[[], bool]) -> bool:
+    deadline_s = time.monotonic() + HUNG_S
     while not (met := condition()) and time.monotonic() < deadline_s:
         time.sleep(0.05)
     return met

@@ -31,8 +31,8 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 def roles():
     return sorted(node["Labels"].get("isograd.io/role", "head") for node in ray.nodes() if node["Alive"])
 
-def wait_for(expected, timeout_s=300):
-    deadline_s = time.monotonic() + timeout_s
+def wait_for(expected):
+    deadline_s = time.monotonic() + 300
     while roles() != expected and time.monotonic() < deadline_s:
         time.sleep(0.1)
     return roles()

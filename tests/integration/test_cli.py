@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,7 +13,7 @@ import pytest
 
 from isograd.cli import main
 from isograd.run import checkpoint
-from tests.processes import HUNG_S
+from tests.processes import HUNG_S, wait_until
 
 QUICK = ("model.width=8", "train.epochs=2", "executor.device=cpu")
 
@@ -195,15 +194,10 @@ def test_an_interrupted_run_leaves_no_process(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "isograd.cli", "train", "train.epochs=500", f"folder={tmp_path}", "run_name=long"]
     run = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     events = tmp_path / "long" / "events.jsonl"
-    deadline_s = time.monotonic() + HUNG_S
-    while not (events.exists() and "Progress" in events.read_text()) and time.monotonic() < deadline_s:
-        time.sleep(0.2)
+    wait_until(lambda: events.exists() and "Progress" in events.read_text())
     run.send_signal(signal.SIGTERM)
     assert run.wait(timeout=HUNG_S) == 130
-    deadline_s = time.monotonic() + HUNG_S
-    while (left := processes_of_session(run.pid)) and time.monotonic() < deadline_s:
-        time.sleep(0.2)
-    assert left == []
+    assert wait_until(lambda: not processes_of_session(run.pid))
 
 
 def processes_of_session(session: int) -> list[str]:

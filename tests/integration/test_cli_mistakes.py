@@ -1,19 +1,16 @@
 """What a new user types wrongly: explained in three parts or by argparse's usage, never a traceback or swallowed."""
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-import isograd
 from isograd.bench.bench import BENCHES
 from isograd.cli import main
 from isograd.config.load import experiments, groups
 from isograd.data.prepare import SOURCES
 from isograd.tune.space_file import known_spaces
+from tests.commands import called
 
 EXPLAINED = {
     ("trian",): "unknown verb 'trian'. Did you mean 'train'?",
@@ -156,16 +153,6 @@ def test_the_last_of_several_values_counts(capsys: pytest.CaptureFixture[str]) -
     assert main(["train", "--config", "method=e2e", "seed=1", "method=dgl", "seed=2"]) == 0
     shown = capsys.readouterr().out
     assert "seed: 2\n" in shown and "name: dgl\n" in shown
-
-
-def called(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
-    path = os.pathsep.join([str(Path(isograd.__path__[0]).parent), os.environ.get("PYTHONPATH", "")])
-    return subprocess.run(
-        [sys.executable, *arguments],
-        env={**os.environ, "PYTHONPATH": path, **environment},
-        capture_output=True,
-        text=True,
-    )
 
 
 def test_the_package_is_a_command_and_says_its_version() -> None:

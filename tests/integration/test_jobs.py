@@ -8,19 +8,17 @@ import json
 import re
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
 
 from tests.clusters import LOOPBACK, ROOT, RunningCluster, bare_python, head
+from tests.commands import Done, together
 from tests.processes import wait_until
 
 pytestmark = pytest.mark.cluster
 
-Done = CompletedProcess[str]
 Answers = Mapping[str, Done]
 
 EXAMPLE = ("python", "examples/train_from_python.py", "train.epochs=1", "model.width=4", "executor.device=cpu")
@@ -62,12 +60,6 @@ waiting = Waiting.remote()
 print("ready:", ray.get(waiting.ready.remote()))
 time.sleep(600)
 """
-
-
-def together(commands: Mapping[str, Callable[[], Done]]) -> Answers:
-    with ThreadPoolExecutor(len(commands)) as pool:
-        running = {name: pool.submit(command) for name, command in commands.items()}
-        return {name: command.result() for name, command in running.items()}
 
 
 def told(done: Done) -> str:

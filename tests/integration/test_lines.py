@@ -1,9 +1,6 @@
 """What is printed for people to copy: paths stay whole in logs, whatever the width and the characters."""
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,16 +10,10 @@ from rich.table import Table
 import isograd
 from isograd.cli import main
 from isograd.report.console import say, wide_console
+from tests.commands import called
 
 ROOT = Path(isograd.__path__[0])
 QUICK = ("model.width=4", "train.max_steps=1", "executor.device=cpu", "executor=sequential")
-
-
-def printed(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    path = os.pathsep.join([str(ROOT.parent), os.environ.get("PYTHONPATH", "")])
-    variables = {**os.environ, "PYTHONPATH": path, "COLUMNS": "20"}
-    command = [sys.executable, "-m", "isograd", *arguments]
-    return subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True)
 
 
 def test_paths_are_whole_in_a_narrow_log(
@@ -31,7 +22,7 @@ def test_paths_are_whole_in_a_narrow_log(
     monkeypatch.setenv("COLUMNS", "20")
     folder = tmp_path / f"{'long ' * 20}[bold] :smile: é"
     name = f"2026_11_28 {'x' * 60}"
-    done = printed(tmp_path, "train", *QUICK, f"folder={folder}", f"run_name={name}")
+    done = called("-m", "isograd", "train", *QUICK, f"folder={folder}", f"run_name={name}", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert f"run folder         {folder / name}" in lines

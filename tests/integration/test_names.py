@@ -1,13 +1,10 @@
 """A user's own files beside a script and on PYTHONPATH, called like parts of ours, are in nobody's way."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-import isograd
+from tests.commands import called
 
 # Each would end the process that imports it in place of ours; `dgl` and `torchvision.py`-like names stand for plug-ins.
 NAMES = ("methods", "search_spaces", "tests", "examples", "config", "data", "models", "tasks", "local", "bench", "tune")
@@ -42,21 +39,15 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def called(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    paths = os.pathsep.join([str(folder), str(Path(isograd.__path__[0]).parent)])
-    environment = {**os.environ, "PYTHONPATH": paths}
-    return subprocess.run([sys.executable, *arguments], cwd=folder, env=environment, capture_output=True, text=True)
-
-
 @pytest.mark.long
 def test_a_script_trains_and_pipelines_beside_them(folder: Path) -> None:
-    done = called(folder, "mine.py")
+    done = called("mine.py", cwd=folder, PYTHONPATH=str(folder))
     assert done.returncode == 0 and done.stdout.endswith("same\n"), done.stderr
 
 
 def test_the_commands_run_beside_them(folder: Path) -> None:
-    done = called(folder, "-m", "isograd", "tune", "dgl", "--config")
+    done = called("-m", "isograd", "tune", "dgl", "--config", cwd=folder, PYTHONPATH=str(folder))
     assert done.returncode == 0 and "auxiliary" in done.stdout, done.stderr
     options = ("model.width=4", "train.max_steps=1", "executor=sequential", "executor.device=cpu")
-    done = called(folder, "-m", "isograd", "train", *options)
+    done = called("-m", "isograd", "train", *options, cwd=folder, PYTHONPATH=str(folder))
     assert done.returncode == 0, done.stderr

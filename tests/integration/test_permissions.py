@@ -1,22 +1,19 @@
 """A machine that gives little: no home, no cache, runs and studies that one may only read."""
 
 import os
+import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-import isograd
 from isograd.cli import main
 from isograd.run.lock import held
-from tests.processes import HUNG_S
+from tests.commands import Done, called, together
 
 pytestmark = pytest.mark.long
 
-Done = subprocess.CompletedProcess[str]
 QUICK = ("model.width=4", "train.max_steps=2", "executor.device=cpu")
 ALONE = (*QUICK, "executor=sequential")
 SWEPT = ("model.width=4", "train.epochs=1", "executor=sequential", "executor.device=cpu", "tune.max_concurrent=1")
@@ -24,46 +21,43 @@ SWEPT = ("model.width=4", "train.epochs=1", "executor=sequential", "executor.dev
 AS_A_USER = ("setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-all")
 
 
-def prefix() -> tuple[str, ...]:
-    return AS_A_USER if os.getuid() == 0 else ()
+BEFORE = AS_A_USER if os.getuid() == 0 else ()
 
 
 @pytest.fixture(scope="module")
 def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder with a run and a study, none of which may be written to."""
     folder = tmp_path_factory.mktemp("locked")
+    if BEFORE and shutil.which(BEFORE[0]) is None:
+        pytest.skip("root may write anywhere, and there is no setpriv to take that right away")
     assert main(["train", *ALONE, f"folder={folder}", "run_name=run"]) == 0
     names = (f"tune.folder={folder}", "tune.name=study", "tune.num_trials=1", "tune.scheduler=none")
     assert main(["tune", "dgl", *names, *SWEPT]) == 0
     paths = [folder, *folder.rglob("*")]
-    for path in paths:
-        path.chmod(0o555 if path.is_dir() else 0o444)
-    probe = subprocess.run([*prefix(), "touch", str(folder / "probe")], capture_output=True, text=True)
-    if probe.returncode == 0 or "Permission denied" not in probe.stderr:
-        pytest.skip(f"nothing here can be kept from this user: {probe.stderr}")
-    yield folder
-    for path in paths:
-        path.chmod(0o755)
+    try:
+        for path in paths:
+            path.chmod(0o555 if path.is_dir() else 0o444)
+        probe = subprocess.run([*BEFORE, "touch", str(folder / "probe")], capture_output=True, text=True)
+        if probe.returncode == 0 or "Permission denied" not in probe.stderr:
+            pytest.skip(f"nothing here can be kept from this user: {probe.stderr}")
+        yield folder
+    finally:
+        for path in paths:
+            path.chmod(0o755)
 
 
 @pytest.fixture(scope="module")
 def answers(ray_session: None, locked: Path, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Done]:
     """What commands answer: two at a time, for each needs seconds to start."""
     elsewhere = tmp_path_factory.mktemp("elsewhere")
-    homeless = {"HOME": str(locked / "none"), "RAY_AUTH_MODE": ""}
-    new = ("folder=new", "run_name")
 
-    def command(*arguments: str, without: tuple[str, ...] = (), **environment: str) -> Callable[[], Done]:
-        path = os.pathsep.join([str(Path(isograd.__path__[0]).parent), os.environ.get("PYTHONPATH", "")])
-        variables = {**os.environ, "PYTHONPATH": path, **environment}
-        for name in without:
-            variables.pop(name, None)
-        whole = [*prefix(), sys.executable, "-m", "isograd", *arguments]
-        return lambda: subprocess.run(
-            whole, cwd=elsewhere, env=variables, capture_output=True, text=True, timeout=HUNG_S
-        )
+    def command(*arguments: str, **environment: str | None) -> Callable[[], Done]:
+        return lambda: called("-m", "isograd", *arguments, cwd=elsewhere, before=BEFORE, **environment)
 
-    cacheless = ("XDG_CACHE_HOME", "RAY_AUTH_MODE", "RAY_ADDRESS")
+    def homeless(*arguments: str) -> Callable[[], Done]:
+        gone = {"XDG_CACHE_HOME": None, "RAY_AUTH_MODE": None, "RAY_ADDRESS": None}
+        return command(*arguments, HOME=str(locked / "none"), **gone)
+
     commands = {
         "compares runs": command("compare", str(locked / "run"), "--output", "runs"),
         "compares a study": command("compare", str(locked / "study"), "--output", "trials"),
@@ -73,13 +67,11 @@ def answers(ray_session: None, locked: Path, tmp_path_factory: pytest.TempPathFa
         "trains there": command("train", *ALONE, f"folder={locked}"),
         "searches there": command("tune", "dgl", *SWEPT, f"tune.folder={locked}"),
         "compares there": command("compare", "dgl", *ALONE, "--output", str(locked / "compared")),
-        "trains homeless": command("train", *ALONE, new[0], f"{new[1]}=alone", without=cacheless, **homeless),
-        "pipelines homeless": command("train", *QUICK, new[0], f"{new[1]}=both", without=cacheless, **homeless),
-        "plans homeless": command("plan", *QUICK, without=cacheless, **homeless),
+        "trains homeless": homeless("train", *ALONE, "folder=new", "run_name=alone"),
+        "pipelines homeless": homeless("train", *QUICK, "folder=new", "run_name=both"),
+        "plans homeless": homeless("plan", *QUICK),
     }
-    with ThreadPoolExecutor(2) as pool:
-        running = {name: pool.submit(each) for name, each in commands.items()}
-        return {name: each.result() for name, each in running.items()}
+    return together(commands, num_at_once=2)
 
 
 @pytest.mark.parametrize("name", ["compares runs", "compares a study"])

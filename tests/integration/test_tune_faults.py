@@ -33,8 +33,8 @@ def started(command, path):
     with path.open("w") as log:
         return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
 
-def wait_for(condition, timeout_s=300):
-    deadline_s = time.monotonic() + timeout_s
+def wait_for(condition):
+    deadline_s = time.monotonic() + 300
     while not condition() and time.monotonic() < deadline_s:
         time.sleep(0.1)
     return bool(condition())

@@ -23,7 +23,7 @@ from isograd.data.parquet import find_split, load_images
 from isograd.data.stream import StreamSource
 from isograd.data.transforms import Augmentation
 from isograd.errors import ContractError, DataError
-from tests.processes import HUNG_S
+from tests.processes import HUNG_S, wait_until
 
 CIFAR10 = Path(__file__).parents[4] / "shared" / "data" / "cifar10"
 NUM_TRAIN, NUM_TEST, BATCH = 230, 70, 16
@@ -96,10 +96,13 @@ def refusal(*parts: str):
 def wait_for_cpus(number: float) -> None:
     import ray
 
-    deadline = time.monotonic() + HUNG_S
-    while ray.available_resources().get("CPU", 0) != number:
-        assert time.monotonic() < deadline, f"{ray.available_resources().get('CPU', 0)} CPUs free, not {number}"
-        time.sleep(0.05)
+    found: list[float] = []
+
+    def are_free() -> bool:
+        found.append(ray.available_resources().get("CPU", 0))
+        return found[-1] == number
+
+    assert wait_until(are_free), f"{found[-1]} CPUs free, not {number}"
 
 
 def test_source_is_a_source_and_picklable(folder: Path):
