@@ -4,10 +4,12 @@ A *place* is a folder that holds the files of splits: ``train-00000-of-00002.par
 an upload to the hub adds to each, ``train.parquet``, or a folder ``train`` of files, as the hub's own conversion to
 Parquet makes it (``refs/convert/parquet``). Places are the folder asked for, its subfolder ``data``, and the
 subfolder of a configuration (``plain_text``, ``default``) where only one has the split.
+
+Whatever is named as a file of a split counts, also where it cannot be read: a part passed over is a part missing.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,8 +23,16 @@ PREFIXES = {
     "val": ("val", "validation", "valid"),
 }
 
-_NUMBERED = re.compile(r"(?P<stem>.+?)[-_.](?P<number>\d+)-of-(?P<total>\d+)(?P<suffix>-[0-9a-f]{4,})?\.parquet")
-_COUNTED = re.compile(r"(?P<stem>.*?)[-_. ]?(?P<number>\d+)\.parquet")
+_SUFFIX = ".parquet"
+_NUMBERED = re.compile(
+    r"(?P<stem>.*?)[-_. ]?(?P<number>\d+)[-_. ]?of[-_. ]?(?P<total>\d+)(?P<ending>.*)\.parquet", re.IGNORECASE
+)
+_HASH = re.compile(r"-[0-9a-f]{4,}", re.IGNORECASE)  # what an upload to the hub adds, another one to each file
+# A number at the end, or before what all files of one job of Spark have: its identity, and how they are compressed.
+_COUNTED = re.compile(
+    r"(?P<stem>.*?)(?P<number>\d+)(?P<ending>(-[0-9a-f]{8}(-[0-9a-f]{4}){3}-.*?)?(\.[a-z]\w*)?)\.parquet"
+)
+_BEFORE_A_NUMBER = re.compile(r"|.*[-_. (]|.*(part|shard|chunk|file)", re.IGNORECASE)  # that belongs to no word
 _DEPTH = 4  # folders below the one asked for that are looked at, to say what would have been right
 _SHOWN = 6
 
@@ -55,36 +65,72 @@ def find_shards(folder: Path, split: str) -> Shards:
         raise _no_folder(folder, split)
     prefixes = PREFIXES.get(split, (split,))
     for prefix in prefixes:
-        for place in (folder, folder / "data"):
-            if files := _files_at(place, prefix):
-                return Shards(folder, _complete(files, prefix))
+        data = (folder / "data").resolve()  # it may be a link to the folder itself
+        found = [files for place in dict.fromkeys([folder, data]) for files in _sets_at(place, prefix)]
+        if found:
+            return Shards(folder, _complete(found, prefix))
     for prefix in prefixes:
-        found = {place: files for place in _subfolders(folder) if (files := _files_at(place, prefix))}
-        if len(found) > 1:
+        places = {place: found for place in _subfolders(folder) if (found := _sets_at(place, prefix))}
+        if len(places) > 1:
             raise DataError(
-                f"{len(found)} folders of {folder} have a split {prefix}: {_names([*found])}",
+                f"{len(places)} folders of {folder} have a split {prefix}: {_names([*places])}",
                 "Each is a data set, or a configuration of one, of its own",
-                f"Use data.path={next(iter(found))}, or another one of them.",
+                f"Use data.path={next(iter(places))}, or another one of them.",
             )
-        for place, files in found.items():
-            return Shards(place, _complete(files, prefix))
+        for place, found in places.items():
+            return Shards(place, _complete(found, prefix))
     raise _no_split(folder, split, prefixes)
 
 
+def _shown(folder: Path) -> list[Path]:
+    """Returns what is in a folder, sorted; nothing where there is no folder, or none that one may look into."""
+    try:
+        return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return []
+
+
 def _subfolders(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    return [path for path in _shown(folder) if path.is_dir()]
 
 
-def _files_at(place: Path, prefix: str) -> list[Path]:
-    """Returns the files in a place whose names begin with the prefix, or those of its folder of that name."""
-    name = re.compile(rf"{re.escape(prefix)}([-._ 0-9].*)?\.parquet")
-    files = sorted(path for path in place.glob("*.parquet") if name.fullmatch(path.name) and path.is_file())
-    inside = [path for path in (place / prefix).glob("*.parquet") if not path.name.startswith(".")]
-    return files or sorted(inside)
+def _sets_at(place: Path, prefix: str) -> list[list[Path]]:
+    """Returns what is called a file of the split: in a place, and in its folder of that name."""
+    name = re.compile(rf"{re.escape(prefix)}(?![^\W\d_]).*", re.IGNORECASE)  # no letter follows
+    beside = [path for path in _shown(place) if _is_called_parquet(path) and name.fullmatch(path.name)]
+    within = place / prefix
+    inside = list(_below(within, _DEPTH)) if any(map(_is_called_parquet, _shown(within))) else []
+    return [files for files in (beside, inside) if files]
 
 
-def _complete(files: list[Path], prefix: str) -> tuple[Path, ...]:
+def _below(folder: Path, depth: int) -> Iterator[Path]:
+    for path in _shown(folder):
+        if _is_called_parquet(path):
+            yield path
+        elif depth and path.is_dir():
+            yield from _below(path, depth - 1)
+
+
+def _is_called_parquet(path: Path) -> bool:
+    """Whether an entry has the suffix, in any form; what is kept beside a file (``.md5``, ``.bak``) only without it."""
+    stem, suffix, rest = path.name.lower().rpartition(_SUFFIX)
+    return bool(suffix) and not (rest and path.with_name(path.name[: len(stem + suffix)]).exists())
+
+
+def _complete(found: list[list[Path]], prefix: str) -> tuple[Path, ...]:
     """Returns the files where they are one set, each part of it once. Raises DataError where not, or where unclear."""
+    if len(found) > 1:
+        places = [files[0].parent for files in found]
+        raise DataError(
+            f"the {prefix} split is there {len(found)} times: "
+            + ", and ".join(f"{_names(files)} in {place}" for files, place in zip(found, places, strict=True)),
+            "One of them would be read, and the others passed over",
+            "Move what is not meant into another folder"
+            + (f", or use data.path={places[-1]}." if places[-1].name == "data" else "."),
+        )
+    files = found[0]
+    for file in files:
+        _refuse_odd(file, files[0].parent, prefix)
     numbered = [match for file in files if (match := _NUMBERED.fullmatch(file.name))]
     if not numbered:
         return _complete_without_total(files, prefix)
@@ -96,17 +142,19 @@ def _complete(files: list[Path], prefix: str) -> tuple[Path, ...]:
             "Move what does not belong to the set into another folder.",
         )
     for what, values in (
-        ("begin with", sorted({match["stem"] for match in numbered})),
-        ("promise", sorted({f"{int(match['total'])}" for match in numbered}, key=int)),
-        ("end", sorted({"with a hash" if match["suffix"] else "without one" for match in numbered})),
+        ("begin with", {match["stem"] for match in numbered}),
+        ("promise", {f"{int(match['total'])}" for match in numbered}),
+        ("end with", {_ending(match["ending"]) for match in numbered}),
     ):
         if len(values) > 1:
-            raise _refused(files, f"they {what} {' and '.join(values)}", "Keep the files of one set, all of them.")
+            shown = sorted(values, key=lambda value: (len(value), value))
+            raise _refused(files, f"they {what} {' and '.join(shown)}", "Keep the files of one set, all of them.")
     numbers, total = [int(match["number"]) for match in numbered], int(numbered[0]["total"])
     if twice := sorted({number for number in numbers if numbers.count(number) > 1}):
         both = [file for file, number in zip(files, numbers, strict=True) if number == twice[0]]
         raise _refused(files, f"number {twice[0]} is there {len(both)} times ({_names(both)})", "Keep one set of them.")
-    if missing := sorted(set(range(total)) - set(numbers)):
+    first = 1 if set(numbers) == set(range(1, total + 1)) else 0
+    if missing := sorted(set(range(first, total + first)) - set(numbers)):
         shown = ", ".join(map(str, missing[:_SHOWN])) + (" ..." if len(missing) > _SHOWN else "")
         raise _refused(
             files,
@@ -118,13 +166,24 @@ def _complete(files: list[Path], prefix: str) -> tuple[Path, ...]:
     return tuple(files)
 
 
+def _ending(text: str) -> str:
+    return "a hash" if _HASH.fullmatch(text) else f"'{text}'" if text else "the number"
+
+
 def _complete_without_total(files: list[Path], prefix: str) -> tuple[Path, ...]:
     """As :func:`_complete`, of names that do not say how many there are: numbers without a gap, or a single file."""
     counted = [match for file in files if (match := _COUNTED.fullmatch(file.name))]
     numbers = sorted(int(match["number"]) for match in counted)
-    if len(files) == 1 and not (counted and counted[0]["number"].startswith("0") and numbers[0] > 1):
-        return tuple(files)
-    is_one_set = len(counted) == len(files) and len({match["stem"] for match in counted}) == 1
+    if len(files) == 1:
+        stems = [match["stem"] for match in counted]
+        if not stems or numbers == [0] or not (stems[0] == prefix or _BEFORE_A_NUMBER.fullmatch(stems[0])):
+            return tuple(files)
+        raise _refused(
+            files,
+            f"it is number {numbers[0]}, and there is no other",
+            f"Complete the download; if it is all, call it {prefix}-00000-of-00001.parquet.",
+        )
+    is_one_set = len(counted) == len(files) and len({(match["stem"], match["ending"]) for match in counted}) == 1
     if is_one_set and numbers[0] in (0, 1) and numbers == list(range(numbers[0], numbers[0] + len(numbers))):
         return tuple(files)
     raise _refused(
@@ -132,13 +191,38 @@ def _complete_without_total(files: list[Path], prefix: str) -> tuple[Path, ...]:
         f"numbers {', '.join(map(str, numbers[:_SHOWN]))} do not run from 0 or 1 without a gap"
         if is_one_set
         else "their names do not say that they belong together",
-        f"Name them {prefix}-00000-of-{len(files):05d}.parquet and so on, or move what does not belong elsewhere.",
+        f"Complete the download, or move what does not belong elsewhere; if they are all, name them "
+        f"{prefix}-00000-of-{len(files):05d}.parquet and so on.",
     )
 
 
+def _refuse_odd(path: Path, place: Path, prefix: str) -> None:
+    """Raises DataError for what is called a file of the split, but is not read as one."""
+    what = None
+    if path.is_symlink() and not path.exists():
+        what = f"a link to {path.readlink()}, where nothing is"
+    elif path.is_dir():
+        what = "a folder"
+    elif not path.is_file():
+        what = "neither a file nor a folder"
+    elif path.parent != place:
+        what = f"in a folder below {place}"
+    elif not path.name.endswith(_SUFFIX):
+        what = f"called {path.suffix}, not {_SUFFIX}"
+    elif path.parent.name != prefix and not path.name.startswith(prefix):
+        what = f"called {path.name[: len(prefix)]}, not {prefix}"
+    if what is not None:
+        raise DataError(
+            f"{path} is named as a part of the {prefix} split, but is {what}",
+            "It would be passed over, and its rows be missing",
+            f"Let it be a file {prefix}-NUMBER{_SUFFIX} beside the others, or move it elsewhere.",
+        )
+
+
 def _refused(files: Sequence[Path], reason: str, mend: str) -> DataError:
+    them, are = (f"the {len(files)} files", "are") if len(files) > 1 else ("the file", "is")
     return DataError(
-        f"the {len(files)} files {_names(files)} in {files[0].parent} are not one complete set: {reason}",
+        f"{them} {_names(files)} in {files[0].parent} {are} not one complete set: {reason}",
         "Rows would be missing, or occur twice",
         mend,
     )
@@ -165,7 +249,7 @@ def _no_folder(folder: Path, split: str) -> DataError:
 def _no_split(folder: Path, split: str, prefixes: Sequence[str]) -> DataError:
     """Names what is there, and the option that would find it."""
     wanted = " or ".join(f"{prefix}-*.parquet" for prefix in prefixes)
-    found = [path for path in (*folder.glob("*"), *(folder / "data").glob("*")) if not path.name.startswith(".")]
+    found = [*_shown(folder), *_shown(folder / "data")]
     return DataError(
         f"there is no {wanted} in {folder} or its subfolder data",
         f"The {split} split is read from such files; found: {_names(sorted(found, key=str)) or 'nothing'}",
@@ -176,11 +260,11 @@ def _no_split(folder: Path, split: str, prefixes: Sequence[str]) -> DataError:
 def _mend(folder: Path, split: str, prefixes: Sequence[str]) -> str:
     places = [folder.parent, *_places(folder, _DEPTH)]
     for place in places:
-        if any(_files_at(place, prefix) for prefix in prefixes) and any(_files_at(place, "train")):
+        if any(_sets_at(place, prefix) for prefix in prefixes) and _sets_at(place, "train"):
             return f"Use data.path={place}."
     if split != "train" and (others := _splits_at([folder, folder / "data", *_subfolders(folder)])):
         return f"Use data.test_split={others[0]}, or give the data set a split to test on."
-    if any(path.is_dir() for path in (folder / "train").glob("*")):
+    if _subfolders(folder / "train"):
         return f"Run `isograd prepare image_folder --root {folder} --output FOLDER`, and use data.path=FOLDER."
     return "Name the files so, or run `isograd prepare`."
 
@@ -192,6 +276,6 @@ def _places(folder: Path, depth: int) -> list[Path]:
 
 def _splits_at(places: Sequence[Path]) -> list[str]:
     """Returns what could be the names of other splits than the training split."""
-    names = [path.name for place in places if place.is_dir() for path in sorted(place.glob("*.parquet"))]
-    found = [re.split(r"[-.]", name)[0] for name in names if not name.startswith(".")]
+    names = [path.name for place in places for path in _shown(place) if path.name.endswith(_SUFFIX)]
+    found = [re.split(r"[-.]", name)[0] for name in names]
     return [name for name in dict.fromkeys(found) if name not in ("train", "")]
