@@ -2,15 +2,17 @@
 
 ImageFolder takes ten suffixes, and passes over all other files. Here a file is an image if Pillow can open such files;
 an image that it cannot open is refused, what is no image is named, and hidden files (``.DS_Store``, ``._cat.jpg``) and
-those of file managers are neither images nor classes.
+those of file managers are neither images nor classes. Links are followed, but a folder is one class's, and once.
 """
 
+import errno
 import mimetypes
 import os
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 
 from PIL import Image
@@ -56,15 +58,17 @@ def list_images(root: Path, names: Sequence[str]) -> FolderImages:
 
     Raises:
         FileNotFoundError: None is there.
-        DataError: There are no class folders, a class has no image, an image is in no class, or Pillow cannot open it.
+        DataError: There are no class folders, a class has no image, an image is in no class, or Pillow cannot open it;
+            a folder is there twice, by a link, or cannot be read, or something is neither a folder nor a file.
     """
     folder = next((root / name for name in names if (root / name).is_dir()), None)
     if folder is None:
         there = ", ".join(sorted(path.name for path in root.iterdir() if not is_hidden(path.name))[:_SHOWN])
         raise FileNotFoundError(f"no folder {' or '.join(names)}; found: {there or 'nothing'}")
-    shown = sorted((path for path in folder.iterdir() if not is_hidden(path.name)), key=_name)
-    classes = [path for path in shown if path.is_dir()]
-    beside = {path: _is_image(path) for path in shown if not path.is_dir()}
+    listed = _listed(folder)
+    classes = sorted(listed.folders, key=_name)
+    _refuse_one_name(classes)
+    beside = {path: _is_image(path) for path in listed.files}
     if astray := [path.name for path, is_image in beside.items() if is_image]:
         raise DataError(
             f"{len(astray)} images lie in {folder} itself, in no class folder: {_some(astray)}",
@@ -77,8 +81,9 @@ def list_images(root: Path, names: Sequence[str]) -> FolderImages:
         )
     samples: list[tuple[str, int]] = []
     left_out = [path.name for path in beside]
+    seen = {folder.resolve(): folder}
     for number, place in enumerate(classes):
-        found = {path: _is_image(path) for path in _files(place)}
+        found = {path: _is_image(path) for path in _files(place, seen)}
         samples += [(str(path), number) for path, is_image in found.items() if is_image]
         left_out += [path.relative_to(folder).as_posix() for path, is_image in found.items() if not is_image]
         if not any(found.values()):
@@ -95,12 +100,85 @@ def _name(path: Path) -> str:
     return unicodedata.normalize("NFC", path.name)
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    """Yields the files of a class, in the order of ImageFolder."""
-    for place, _, files in sorted(os.walk(folder, followlinks=True)):
-        inside = Path(place).relative_to(folder).parts
-        if not any(is_hidden(part) for part in inside):
-            yield from (Path(place, name) for name in sorted(files) if not is_hidden(name))
+def _refuse_one_name(classes: Sequence[Path]) -> None:
+    """Raises DataError where two folders of classes have names that read the same."""
+    for one, other in pairwise(classes):
+        if _name(one) == _name(other):
+            raise DataError(
+                f"two class folders of {one.parent} are called {_name(one)}: {one.name!a} and {other.name!a}",
+                "Accents are written as one character in one of them, and as two in the other; they are one class",
+                "Move the images of one of them into the other.",
+            )
+
+
+@dataclass(frozen=True)
+class _Listed:
+    """What is in a folder, but hidden: subfolders and files, each sorted by name."""
+
+    folders: list[Path]
+    files: list[Path]
+
+
+def _listed(folder: Path) -> _Listed:
+    try:
+        with os.scandir(folder) as entries:
+            shown = sorted((entry for entry in entries if not is_hidden(entry.name)), key=lambda entry: entry.name)
+    except PermissionError as error:
+        raise DataError(
+            f"the folder {folder} cannot be read ({error.strerror})",
+            "To leave its images out would change the data set unseen",
+            "Let this user read it (chmod), or move it elsewhere.",
+        ) from error
+    kinds = [_kind(entry) for entry in shown]
+    for entry, kind in zip(shown, kinds, strict=True):
+        if kind is None:
+            link = entry.is_symlink()
+            raise DataError(
+                f"{entry.path} is a link to {os.readlink(entry)}, where nothing is"
+                if link
+                else f"{entry.path} is neither a folder nor a file",
+                "What it stands for would be missing" if link else "It may be a pipe, whose bytes never end",
+                "Remove it, or put there what is meant.",
+            )
+    paths = [(Path(entry.path), kind) for entry, kind in zip(shown, kinds, strict=True)]
+    return _Listed(*([path for path, kind in paths if kind == wanted] for wanted in ("folder", "file")))
+
+
+def _kind(entry: os.DirEntry[str]) -> str | None:
+    """Returns what an entry is, or leads to; None where it is no folder or file, or leads to nothing."""
+    try:
+        return "folder" if entry.is_dir() else "file" if entry.is_file() else None
+    except OSError as error:
+        if error.errno == errno.ELOOP:  # a link to itself
+            return None
+        raise
+
+
+def _files(folder: Path, seen: dict[Path, Path]) -> Iterator[Path]:
+    """Yields the files of a class, in the order of ImageFolder.
+
+    Args:
+        folder: Of the class.
+        seen: Where each folder of the split was found, by its path without links; those of this class are added.
+    """
+    for _, files in sorted((str(place), listed.files) for place, listed in _walk(folder, seen)):
+        yield from files
+
+
+def _walk(folder: Path, seen: dict[Path, Path]) -> Iterator[tuple[Path, _Listed]]:
+    """Yields a folder and all below it. Raises DataError where one of them was seen before: links lead there twice."""
+    real = folder.resolve()
+    if real in seen:
+        raise DataError(
+            f"{folder} leads to {seen[real]}, which is read already",
+            "Its images would occur twice, as of two classes or of one",
+            "Remove the link.",
+        )
+    seen[real] = folder
+    listed = _listed(folder)
+    yield folder, listed
+    for path in listed.folders:
+        yield from _walk(path, seen)
 
 
 def _is_image(path: Path) -> bool:

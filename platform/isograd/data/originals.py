@@ -6,8 +6,9 @@ an image has and which label.
 
 import hashlib
 import io
+import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,10 @@ class ArrayImages:
         """Returns what tells this split from others, on every machine: a hash of all pixels."""
         return hashlib.blake2b(np.ascontiguousarray(self.pixels).data).digest()
 
+    def stamp(self) -> bytes:
+        """Returns what changes with the images: nothing, for :meth:`identity` does."""
+        return b""
+
 
 @dataclass(frozen=True)
 class FileImages:
@@ -82,12 +87,19 @@ class FileImages:
 
     def encoded(self, row: int) -> tuple[bytes, str | None]:
         """Returns the bytes of an image, and its path, in which bytes that are no UTF-8 are replaced."""
-        stored = self.paths[row].encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-        return (self.folder / self.paths[row]).read_bytes(), stored
+        path, stored = self.folder / self.paths[row], self.paths[row]
+        if not path.is_file():
+            raise DataError(f"{path} is no file", "A pipe's bytes may never end", "Replace it by an image.")
+        return path.read_bytes(), stored.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
     def identity(self) -> bytes:
         """Returns all paths, not the contents: a corrupt file may be replaced without starting anew."""
         return "\n".join(self.paths).encode("utf-8", "surrogateescape")
+
+    def stamp(self) -> bytes:
+        """Returns what changes with the images, and where they are copied: sizes and times of all files."""
+        found = [os.stat(self.folder / path) for path in self.paths]
+        return b"".join(b"%d %d\n" % (status.st_size, status.st_mtime_ns) for status in found)
 
 
 def as_images(dataset: Any, classes: Sequence[str] = ()) -> ArrayImages | FileImages:
@@ -97,7 +109,7 @@ def as_images(dataset: Any, classes: Sequence[str] = ()) -> ArrayImages | FileIm
         f"{name} ({y})" if names.count(name) > 1 else name for y, name in enumerate(names)
     ]  # ImageNet's two cranes
     if hasattr(dataset, "samples"):
-        folder = Path(getattr(dataset, "split_folder", dataset.root))  # ImageNet's root is the folder above
+        folder = Path(dataset.root)
         samples = [(Path(path).relative_to(folder), label) for path, label in dataset.samples]
         shown = [(path.as_posix(), label) for path, label in samples if not is_hidden(path.name)]
         return FileImages(
@@ -180,6 +192,14 @@ def _image_folder(root: Path, split: str, download: bool) -> Any:
     return list_images(root, ("train",) if split == "train" else ("test", "val", "validation", "valid"))
 
 
+def _imagenet(root: Path, split: str, download: bool) -> Any:
+    """Lists the files anew, as torchvision passes over folders that it cannot read, and follows links in circles."""
+    from torchvision.datasets import ImageNet  # takes seconds
+
+    dataset = ImageNet(root, split={"train": "train", "validation": "val"}[split])
+    return replace(list_images(root, [dataset.split]), classes=dataset.classes)
+
+
 def _row(name: str, kind: str, arguments: Callable[[str], dict[str, Any]], **options: Any) -> None:
     """Adds a class of torchvision; ``arguments`` are what it wants to hear for a split."""
 
@@ -191,10 +211,9 @@ def _row(name: str, kind: str, arguments: Callable[[str], dict[str, Any]], **opt
     SOURCES.add(name, PreparedSource(open_split, **options))
 
 
-_IMAGENET = {"train": {"split": "train"}, "validation": {"split": "val"}}
 _row("cifar10", "CIFAR10", lambda split: {"train": split == "train"})
 _row("cifar100", "CIFAR100", lambda split: {"train": split == "train"})
 _row("svhn", "SVHN", lambda split: {"split": split}, classes=tuple("0123456789"))
 _row("stl10", "STL10", lambda split: {"split": split})
-_row("imagenet", "ImageNet", _IMAGENET.__getitem__, splits=("train", "validation"), downloads=False)
+SOURCES.add("imagenet", PreparedSource(_imagenet, splits=("train", "validation"), downloads=False))
 SOURCES.add("image_folder", PreparedSource(_image_folder, downloads=False))

@@ -2,13 +2,15 @@
 
 The rows of a split are shuffled once, with a fixed seed, and written in shards. A shard appears under its name when it
 is complete, and carries the fingerprint of the data set and the sums of its pixels; so an interrupted run goes on
-where it stopped, and ends with the same bytes. ``dataset.json`` is written last.
+where it stopped, and ends with the same bytes. ``dataset.json`` is written last. What was written before is compared
+with its original, image by image, unless the sizes and times of all files say that none has changed.
 """
 
 import hashlib
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -32,6 +34,7 @@ ROWS_PER_GROUP = 1000
 NUM_THREADS = 4
 FOOTER = b"isograd"  # key of a shard's footer
 SUMMARY = "dataset.json"
+STAMP = ".original"  # not in the summary, whose bytes are the same for every copy of the original
 
 
 def prepare(name: str, root: Path, output: Path, *, download: bool = False, rows_per_shard: int = 10_000) -> Path:
@@ -51,7 +54,7 @@ def prepare(name: str, root: Path, output: Path, *, download: bool = False, rows
     Raises:
         UnknownNameError: There is no such row.
         DataError: The original is missing or has a corrupt image, or ``output`` cannot be written to or holds another
-            data set.
+            data set, or other images.
         ConfigError: ``rows_per_shard`` is not positive.
     """
     name, root, output = source_name(name), user_path(root), user_path(output)
@@ -64,11 +67,14 @@ def prepare(name: str, root: Path, output: Path, *, download: bool = False, rows
         return output
     job = Job(name, output, open_original(name, root, download), rows_per_shard)
     job.check_output()
+    job.compare(console)
     for split, images in job.splits.items():
         if left_out := images.left_out:
             names = ", ".join(left_out[:5]) + (" ..." if len(left_out) > 5 else "")
             say(console, f"left out of {split}: {len(left_out)} files that are no images ({names})")
     if found.get("fingerprint") == job.fingerprint:
+        with suppress(OSError):  # of an output that may only be read, images are compared each time
+            job.note_stamp()
         say(console, f"{output} already holds {name}, complete.")
         return output
     try:
@@ -151,6 +157,14 @@ class Job:
             digest.update(split.encode() + images.labels.tobytes() + images.identity())
         return digest.hexdigest()
 
+    @cached_property
+    def stamp(self) -> str:
+        """Changes with the images; may change without."""
+        digest = hashlib.blake2b(digest_size=16)
+        for images in self.splits.values():
+            digest.update(images.stamp())
+        return digest.hexdigest()
+
     def shards(self) -> Iterator[Shard]:
         """Yields the shards of all splits. The order of the rows is the same on every machine."""
         for split, images in self.splits.items():
@@ -169,6 +183,33 @@ class Job:
                     "Use another output folder, or empty this one.",
                 )
 
+    def compare(self, console: Console) -> None:
+        """Raises DataError where a shard that is there holds an image that the original does not have."""
+        if self._noted() == self.stamp:
+            return
+        kept = [shard for shard in self.shards() if (self.output / shard.file).exists()]
+        if kept:
+            say(console, f"comparing {len(kept)} shards in {self.output} with the original of {self.name}")
+        for shard in kept:
+            images = self.splits[shard.split]
+            if isinstance(images, FileImages):  # the pixels of arrays are in the fingerprint
+                self._compare(shard, images)
+
+    def _compare(self, shard: Shard, images: FileImages) -> None:
+        path, first = self.output / shard.file, 0
+        with pq.ParquetFile(path) as file:
+            for number in range(file.num_row_groups):
+                column = file.read_row_group(number, columns=["image.bytes"]).column("image")
+                for row, image in zip(shard.rows[first : first + len(column)], column, strict=True):
+                    if images.encoded(int(row))[0] != image.as_py()["bytes"]:
+                        raise DataError(
+                            f"image {images.paths[row]} of the {shard.split} split of {self.name} is another one in "
+                            f"{path}",
+                            "The original has changed since it was prepared, and two states of it would mix",
+                            "Use another output folder, or empty this one.",
+                        )
+                first += len(column)
+
     def run(self, console: Console) -> None:
         """Writes the shards that are not there, then the summary."""
         self.output.mkdir(parents=True, exist_ok=True)
@@ -180,6 +221,7 @@ class Job:
                 for count in [len(shard.rows)] if kept else self._write(shard, pool):
                     progress.advance(bar, count)
         self._summarise(shards)
+        self.note_stamp()
 
     def _write(self, shard: Shard, pool: ThreadPoolExecutor) -> Iterator[int]:
         """Writes a shard, and yields the number of rows after each row group."""
@@ -221,6 +263,17 @@ class Job:
         features = {"info": {"features": {"image": {"_type": "Image"}, "label": label}}}
         image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
         return pa.schema([("image", image), ("label", pa.int64())], {"huggingface": json.dumps(features)})
+
+    def note_stamp(self) -> None:
+        """Writes the stamp of the original that the shards were made of, or compared with."""
+        if self._noted() != self.stamp:
+            (self.output / STAMP).write_text(self.stamp)
+
+    def _noted(self) -> str:
+        try:
+            return (self.output / STAMP).read_text()
+        except (OSError, ValueError):
+            return ""
 
     def _summarise(self, shards: list[Shard]) -> None:
         footers = [_footer(self.output / shard.file) for shard in shards if shard.split == "train"]

@@ -13,6 +13,7 @@ import torch
 
 from isograd.data.parquet import find_split, load_images
 from isograd.data.prepare import prepare
+from isograd.errors import DataError
 from tests.unit.data.folders import rows, write_folder
 
 
@@ -104,3 +105,11 @@ def test_imagenet_as_torchvision_reads_it(tmp_path: Path):
         "crane (1)",
         "tree frog, tree-frog",
     ]
+
+
+def test_imagenet_has_each_folder_once(tmp_path: Path):
+    write_folder(tmp_path, "val")
+    torch.save(({"cat": ("a",), "dog": ("b",), "frog": ("c",)}, ["cat"]), tmp_path / "meta.bin")
+    (tmp_path / "train" / "cat" / "all").symlink_to("..")
+    with pytest.raises(DataError, match=r"cat/all leads to .*train, which is read already"):
+        prepare("imagenet", tmp_path, tmp_path / "out")

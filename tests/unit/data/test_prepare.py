@@ -1,6 +1,7 @@
 """Preparation: what is written, that it survives interruption, and what it refuses."""
 
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,9 +15,9 @@ import torch
 from PIL import Image
 
 from isograd.data import prepare as preparation
-from isograd.data.originals import SOURCES, ArrayImages, PreparedSource
+from isograd.data.originals import SOURCES, ArrayImages, FileImages, PreparedSource
 from isograd.data.parquet import find_split, load_images
-from isograd.data.prepare import prepare
+from isograd.data.prepare import STAMP, prepare
 from isograd.errors import ConfigError, DataError, UnknownNameError
 from tests.unit.data.folders import CLASSES, rows, write_folder
 
@@ -46,7 +47,7 @@ def arrays() -> Iterator[dict[str, Any]]:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.name != STAMP}
 
 
 def refusal(*parts: str):
@@ -57,6 +58,7 @@ def refusal(*parts: str):
 def test_arrays_lose_nothing(arrays: dict[str, Any], tmp_path: Path):
     output = prepare("arrays", tmp_path, tmp_path / "out", rows_per_shard=20)
     assert sorted(path.name for path in output.iterdir()) == [
+        STAMP,
         "dataset.json",
         "test-00000-of-00001.parquet",
         *(f"train-0000{number}-of-00003.parquet" for number in range(3)),
@@ -161,6 +163,30 @@ def test_a_complete_output_is_left_alone(tmp_path: Path, capsys: pytest.CaptureF
     assert times == {path: path.stat().st_mtime_ns for path in output.iterdir()}
 
 
+@pytest.mark.parametrize("finished", [True, False])
+def test_an_original_that_has_changed_is_not_mixed(tmp_path: Path, finished: bool):
+    root, output = write_folder(tmp_path / "in"), tmp_path / "out"
+    before = contents(prepare("image_folder", root, output, rows_per_shard=10))
+    if not finished:
+        (output / "dataset.json").unlink()
+        (output / "test-00000-of-00001.parquet").unlink()
+    Image.new("RGB", (8, 8)).save(root / "train" / "dog" / "3.jpg")
+    with refusal("image dog/3.jpg of the train split of image_folder is another one in .*of-00003", "empty this one"):
+        prepare("image_folder", root, output, rows_per_shard=10)
+    assert contents(output).items() <= before.items()
+
+
+def test_a_copy_of_the_original_is_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    root, output = write_folder(tmp_path / "in"), tmp_path / "out"
+    before = contents(prepare("image_folder", root, output))
+    shutil.copytree(root, tmp_path / "copy", copy_function=shutil.copyfile)
+    for compared in (True, False):
+        capsys.readouterr()
+        assert contents(prepare("image_folder", tmp_path / "copy", output)) == before
+        said = capsys.readouterr().err.replace("\n", "")
+        assert "already holds image_folder, complete" in said and ("comparing 2 shards" in said) is compared
+
+
 def test_a_missing_shard_of_a_complete_output_is_written_again(arrays: dict[str, Any], tmp_path: Path):
     output = prepare("arrays", tmp_path, tmp_path / "out", rows_per_shard=20)
     expected = contents(output)
@@ -235,6 +261,55 @@ def test_image_folder_refuses(tmp_path: Path, name: str, words: str):
     (root / "train" / name).write_bytes(b"\0")
     with refusal(words):
         prepare("image_folder", root, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("name", "target", "words"),
+    [
+        ("train/cat/self", ".", "cat/self leads to .*train/cat, which is read already"),
+        ("train/cat/up", "..", "cat/up leads to .*train, which is read already"),
+        ("train/frog/all", "../..", "frog/all/train leads to .*train, which is read already"),
+        ("train/gnu", "dog", "gnu leads to .*train/dog, which is read already"),
+        ("train/cat/more", "gone", "cat/more is a link to gone, where nothing is"),
+        ("train/cat/me", "me", "cat/me is a link to me, where nothing is"),
+        ("train/gnu", "gone", "gnu is a link to gone, where nothing is"),
+        ("test/cat/7.png", "gone.png", "7.png is a link to gone.png, where nothing is"),
+        ("train/cat/pipe", None, "cat/pipe is neither a folder nor a file"),
+        ("train/cat/pipe.png", None, "cat/pipe.png is neither a folder nor a file"),
+        ("train/pipe", None, "train/pipe is neither a folder nor a file"),
+    ],
+)
+def test_image_folder_follows_links_to_new_images_only(tmp_path: Path, name: str, target: str | None, words: str):
+    path = write_folder(tmp_path / "in") / name
+    if target is None:
+        os.mkfifo(path)
+    else:
+        path.symlink_to(target)
+    with refusal(words):
+        prepare("image_folder", tmp_path / "in", tmp_path / "out")
+
+
+def test_image_folder_may_be_of_links(tmp_path: Path):
+    expected = contents(prepare("image_folder", write_folder(tmp_path / "in"), tmp_path / "out"))
+    for split in ("train", "test"):
+        (tmp_path / "links" / split).mkdir(parents=True)
+        for name in CLASSES:
+            (tmp_path / "links" / split / name).symlink_to(tmp_path / "in" / split / name)
+    assert contents(prepare("image_folder", tmp_path / "links", tmp_path / "other")) == expected
+
+
+def test_one_name_of_a_class_is_one_folder(tmp_path: Path):
+    root = write_folder(tmp_path / "in")
+    for name in ("\u00e9", "e\u0301"):
+        shutil.copytree(root / "train" / "cat", root / "train" / name)
+    with refusal(r"two class folders of .*train are called \u00e9: 'e\\u0301' and '\\xe9'", "they are one class"):
+        prepare("image_folder", root, tmp_path / "out")
+
+
+def test_an_image_is_a_file(tmp_path: Path):
+    os.mkfifo(tmp_path / "0.png")
+    with pytest.raises(DataError, match=r"0\.png is no file"):
+        FileImages(tmp_path, ["0.png"], np.array([0]), ["a"]).encoded(0)
 
 
 def test_a_single_class_cannot_be_prepared(tmp_path: Path):
