@@ -1,10 +1,12 @@
 """The column of classes: which types are read, and what their numbers are.
 
 Whole numbers are classes as they are, false and true are 0 and 1. Names are numbered in their alphabetical order, which
-the training split says for all splits. Dictionary encoding is how a column is stored, and changes nothing.
+the training split says for all splits; an accent may be written as one character or as two, the name is the same.
+Dictionary encoding is how a column is stored, and changes nothing.
 """
 
 import json
+import unicodedata
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,6 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from isograd.errors import DataError
+
+_FORM = "NFC"  # of Unicode: accents as one character where there is one
+_LARGEST = np.iinfo(np.int64).max
 
 
 def is_text(kind: pa.DataType) -> bool:
@@ -37,13 +42,26 @@ def declared_names(schema: pa.Schema, column: str) -> tuple[str, ...]:
         names = features[column]["names"]
     except (KeyError, TypeError, ValueError):
         return ()
-    return tuple(names) if isinstance(names, list) and all(isinstance(name, str) for name in names) else ()
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        return ()
+    return tuple(unicodedata.normalize(_FORM, name) for name in names)
 
 
 def numbers_of(column: pa.ChunkedArray, names: Sequence[str]) -> pa.ChunkedArray:
-    """Returns a column of classes as int64: of text the positions in ``names``; null where there is no label."""
+    """Returns a column of classes as int64: of text the positions in ``names``; null where there is no label.
+
+    Raises:
+        DataError: A number is too large for int64.
+    """
     column = _decoded(column)
     if not is_text(column.type):
+        largest = pc.call_function("max", [column]).as_py() if pa.types.is_uint64(column.type) else None
+        if largest is not None and largest > _LARGEST:
+            raise DataError(
+                f"a label is {largest:,}, too large for the number of a class",
+                f"Labels are int64, at most {_LARGEST:,}, and this one would become negative",
+                "Number the classes from 0.",
+            )
         return column.cast(pa.int64(), safe=False)
     options = pc.SetLookupOptions(value_set=pa.array(names, column.type))
     return pc.call_function("index_in", [column], options).cast(pa.int64())
@@ -73,4 +91,5 @@ def _decoded(column: pa.ChunkedArray) -> pa.ChunkedArray:
     plain = _plain(column.type)
     if pa.types.is_string_view(plain):
         plain = pa.string()
-    return column if plain == column.type else column.cast(plain)
+    column = column if plain == column.type else column.cast(plain)
+    return pc.call_function("utf8_normalize", [column], pc.Utf8NormalizeOptions(_FORM)) if is_text(plain) else column

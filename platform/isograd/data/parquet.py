@@ -93,9 +93,19 @@ class ParquetSplit:
         return images.cast(pa.large_binary()), labels.to_numpy(numbers)
 
     def read_labels(self) -> pa.ChunkedArray:
-        """Returns all classes as int64, null where there is none. Raises DataError where a file is damaged."""
-        columns = [labels.numbers_of(_labels_of(file, self.label_column), self.names) for file in self.files]
+        """Returns all classes as int64, null where there is none.
+
+        Raises:
+            DataError: A file is damaged, or a label is too large.
+        """
+        columns = [self._numbers_in(file) for file in self.files]
         return pa.chunked_array([chunk for column in columns for chunk in column.chunks], type=pa.int64())
+
+    def _numbers_in(self, file: str) -> pa.ChunkedArray:
+        try:
+            return labels.numbers_of(_labels_of(file, self.label_column), self.names)
+        except DataError as error:
+            raise DataError(f"{error.what}: column '{self.label_column}' of {file}", error.why, error.mend) from error
 
 
 def find_splits(
@@ -195,7 +205,7 @@ def check_labels(split: ParquetSplit, num_classes: int) -> np.ndarray:
             f"The classifier has data.num_classes={num_classes} outputs; {wrong.size} of {values.size} labels are "
             "outside",
             "Use a labelled split, such as data.test_split=validation: the hub marks hidden labels with -1."
-            if value == -1
+            if value == -1 and split.name != "train"
             else f"Use data.num_classes={int(values.max()) + 1} if the labels are right."
             if value > 0
             else "Number the classes from 0.",

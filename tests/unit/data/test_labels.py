@@ -41,6 +41,9 @@ def write(folder: Path, split: str, labels: Any, names: list[str] | None = None,
         (pa.array(["dog", "cat", "dog"], pa.large_string()), [1, 0, 1]),
         (pa.array(["dog", "cat", "dog"]).dictionary_encode(), [1, 0, 1]),
         (pa.array(["10", "9", "é"]), [0, 1, 2]),
+        (pa.array(["\u00e9", "e\u0301", "f"]), [1, 1, 0]),
+        (pa.array(["\u00e9", "e\u0301", "f"], pa.large_string()).dictionary_encode(), [1, 1, 0]),
+        (pa.array([2, 0, 1], pa.uint64()), [2, 0, 1]),
         (pa.array([True, False, True]), [1, 0, 1]),
         (pa.array([2, 0, 1], pa.uint8()), [2, 0, 1]),
         (pa.array([2, 0, 1]).dictionary_encode(), [2, 0, 1]),
@@ -78,6 +81,28 @@ def test_one_number_means_one_class(tmp_path: Path, train: Any, test: Any, words
     write(tmp_path, "train", *train)
     with pytest.raises(DataError, match=f"{words}.*One number would mean two classes"):
         find_splits(write(tmp_path, "test", *test), "test")
+
+
+def test_accents_are_written_in_two_ways(tmp_path: Path) -> None:
+    write(tmp_path, "train", [0, 1], ["\u00e9", "f"])
+    _, test = find_splits(write(tmp_path, "test", [1, 0], ["e\u0301", "f"]), "test")
+    assert check_labels(test, 2).tolist() == [1, 0]
+    write(tmp_path / "text", "train", ["\u00e9", "f"])
+    _, test = find_splits(write(tmp_path / "text", "test", ["f", "e\u0301"]), "test")
+    assert check_labels(test, 2).tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("largest", [2**63, 2**64 - 1])
+def test_a_number_too_large_is_no_negative_one(tmp_path: Path, largest: int) -> None:
+    split = find_split(write(tmp_path, "train", pa.array([0, largest], pa.uint64())), "train")
+    with pytest.raises(DataError, match=f"a label is {largest:,}, too large .*: column 'label' of .*train-00000"):
+        check_labels(split, 2)
+
+
+def test_the_hidden_label_of_the_hub_is_a_mistake_in_the_training_split(tmp_path: Path) -> None:
+    for split, mend in (("train", "Number the classes from 0"), ("test", "data.test_split=validation")):
+        with pytest.raises(DataError, match=rf"has label -1.*{mend}"):
+            check_labels(find_split(write(tmp_path, split, [0, -1]), split), 2)
 
 
 def test_a_null_name_is_no_label(tmp_path: Path) -> None:
