@@ -9,8 +9,9 @@ from typing import Any
 from isograd.arguments import Parser, count, folder, refuse_before_verb
 from isograd.config.items import refuse_flag
 from isograd.options import check_text
+from isograd.paths import check_working_folder
 from isograd.report.console import say, wide_console
-from isograd.status import status_of
+from isograd.status import open_streams, status_of
 from isograd.version import version_line
 
 _OPTIONS = (
@@ -24,6 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     It is 0, or 2 for an error that was explained, 1 for a comparison some of whose runs failed or a search all of whose
     trials did, 130 when interrupted.
     """
+    open_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a name that the terminal's encoding lacks is no reason to fail
             stream.reconfigure(errors="backslashreplace")
@@ -32,6 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(arguments: Sequence[str]) -> int:
     check_text(arguments)
+    check_working_folder()
     options = _parsed(arguments)
     return options.verb(options)
 

@@ -5,6 +5,7 @@ The declarations are data in the dataclass fields' metadata; `isograd.config.che
 
 import math
 import os
+import sys
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields
@@ -95,6 +96,13 @@ def check_text(items: Sequence[str]) -> None:
     for item in items:
         shown = item.encode(errors="backslashreplace").decode()
         if any(unicodedata.category(char) == "Cs" for char in item):
+            if _is_utf8(item):
+                encoding = sys.getfilesystemencoding()
+                raise ConfigError(
+                    f"the argument {shown} has characters that {encoding} lacks",
+                    f"The locale says that text is {encoding}; options and names of files are UTF-8 here",
+                    "Set PYTHONUTF8=1, or a locale of UTF-8 (LC_ALL=C.UTF-8).",
+                )
             raise ConfigError(
                 f"the argument {shown} holds bytes that are no UTF-8",
                 "Options are kept in YAML and JSON, which are",
@@ -107,6 +115,15 @@ def check_text(items: Sequence[str]) -> None:
                 "It could be written to no file of a run, and read back from none",
                 "Use text without control characters.",
             )
+
+
+def _is_utf8(argument: str) -> bool:
+    """Whether an argument was UTF-8 before Python read it in the locale's encoding."""
+    try:
+        os.fsencode(argument).decode()
+    except UnicodeError:
+        return False
+    return True
 
 
 def check_declared(section: str, config: Any) -> None:

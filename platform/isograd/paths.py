@@ -1,4 +1,7 @@
-"""Paths as users write them: a leading ``~`` is their home, whether the shell saw it or not."""
+"""Paths as users write them: a leading ``~`` is their home, whether the shell saw it or not.
+
+What is relative begins in the working folder, which has to be there.
+"""
 
 import os
 from pathlib import Path
@@ -20,3 +23,15 @@ def user_path(text: str | Path) -> Path:
             "Use a path that does not begin with ~, or set HOME.",
         )
     return path
+
+
+def check_working_folder() -> None:
+    """Raises ConfigError where the working folder is gone, without which libraries end the process (oneMKL does)."""
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise ConfigError(
+            f"the working folder cannot be used ({error.strerror})",
+            "It was removed or replaced, or may not be read, and relative paths begin there",
+            "Change to a folder that exists (`cd .` where one of the same name is there again).",
+        ) from error

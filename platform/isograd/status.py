@@ -10,6 +10,8 @@ from isograd.errors import IsogradError
 from isograd.report.console import say, wide_console
 from isograd.trouble import explained
 
+_LAST_STREAM = 2  # standard error
+
 
 def status_of(command: Callable[[], int]) -> int:
     """Runs a command.
@@ -37,6 +39,20 @@ def status_of(command: Callable[[], int]) -> int:
         return _explain(found)
     finally:
         signal.signal(signal.SIGTERM, previous)
+
+
+def open_streams() -> None:
+    """Opens standard streams that were closed (``>&-``), to nothing.
+
+    Without, printing fails; and the next file that is opened takes the stream's number, so that what a library prints
+    is written into it.
+    """
+    while (number := os.open(os.devnull, os.O_RDWR)) <= _LAST_STREAM:
+        os.set_inheritable(number, True)  # child processes print as well
+    os.close(number)
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, "w", encoding="utf-8", closefd=False))  # noqa: SIM115 - stays open
 
 
 def _explain(error: IsogradError) -> int:

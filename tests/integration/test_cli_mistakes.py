@@ -1,5 +1,6 @@
 """What a new user types wrongly: explained in three parts or by argparse's usage, never a traceback or swallowed."""
 
+import os
 import re
 from pathlib import Path
 
@@ -164,6 +165,29 @@ def test_the_package_is_a_command_and_says_its_version() -> None:
 def test_what_the_terminal_cannot_show_is_escaped() -> None:
     done = called("-m", "isograd", "train", "method=é", PYTHONIOENCODING="ascii")
     assert done.returncode == 2 and done.stderr.startswith("error: unknown method '\\xe9'. Known are")
+
+
+@pytest.mark.parametrize("closed", [">&-", "<&- >&- 2>&-"])
+def test_a_closed_stream_is_no_reason_to_fail(tmp_path: Path, closed: str) -> None:
+    quick = ("model.width=4", "train.max_steps=2", "executor=sequential", "executor.device=cpu", "run_name=it")
+    done = called("-m", "isograd", "train", *quick, cwd=tmp_path, before=("bash", "-c", f'exec "$0" "$@" {closed}'))
+    assert done.returncode == 0 and not done.stdout and "Traceback" not in done.stderr, done.stderr
+    assert (tmp_path / "runs" / "it").is_dir()
+
+
+@pytest.mark.parametrize("arguments", [("train", "--help"), ("plan",), ("prepare", "svhn")])
+def test_a_working_folder_that_is_gone_is_said(arguments: tuple[str, ...]) -> None:
+    gone = ("bash", "-c", 'cd "$(mktemp -d)" && rmdir "$PWD" && exec "$0" "$@"')
+    done = called("-m", "isograd", *arguments, before=gone)
+    assert done.returncode == 2 and done.stderr.startswith("error: the working folder cannot be used"), done.stderr
+
+
+def test_a_locale_without_utf8_is_what_is_wrong() -> None:
+    ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = called("-m", "isograd", "train", "run_name=\u00e9", **ascii_only)
+    assert done.returncode == 2 and "Set PYTHONUTF8=1" in done.stderr, done.stderr
+    done = called("-m", "isograd", "train", os.fsdecode(b"run_name=\xff"))
+    assert done.returncode == 2 and "holds bytes that are no UTF-8" in done.stderr, done.stderr
 
 
 def test_the_command_starts_without_what_it_does_not_need() -> None:

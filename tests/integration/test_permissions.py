@@ -11,6 +11,7 @@ import pytest
 from isograd.cli import main
 from isograd.run.lock import held
 from tests.commands import Done, called, together
+from tests.unit.data.folders import write_folder
 
 pytestmark = pytest.mark.long
 
@@ -99,6 +100,18 @@ def test_a_user_needs_no_home(answers: Mapping[str, Done], name: str) -> None:
     assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr
     if name == "plans homeless":
         assert done.stderr.count("the cache of measurements") == 1, done.stderr
+
+
+def test_images_that_may_not_be_read_are_not_left_out(locked: Path, tmp_path: Path) -> None:
+    closed = write_folder(tmp_path / "in") / "train" / "cat" / "more"
+    closed.mkdir(mode=0)
+    try:
+        arguments = ("--root", str(tmp_path / "in"), "--output", str(tmp_path / "out"))
+        done = called("-m", "isograd", "prepare", "image_folder", *arguments, before=BEFORE)
+    finally:
+        closed.chmod(0o755)
+    assert done.returncode == 2 and f"the folder {closed} cannot be read" in done.stderr.replace("\n", ""), done.stderr
+    assert not (tmp_path / "out").exists()
 
 
 def test_names_are_as_long_as_the_system_takes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
