@@ -183,8 +183,8 @@ def test_a_working_folder_that_is_gone_is_said(arguments: tuple[str, ...]) -> No
 
 
 def test_a_locale_without_utf8_is_what_is_wrong() -> None:
-    ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
-    done = called("-m", "isograd", "train", "run_name=\u00e9", **ascii_only)
+    arguments = ("-m", "isograd", "train", "run_name=\u00e9")
+    done = called(*arguments, LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
     assert done.returncode == 2 and "Set PYTHONUTF8=1" in done.stderr, done.stderr
     done = called("-m", "isograd", "train", os.fsdecode(b"run_name=\xff"))
     assert done.returncode == 2 and "holds bytes that are no UTF-8" in done.stderr, done.stderr
