@@ -20,21 +20,21 @@ PLAYED = {
     name: {key: NODE_TYPES[name][key] for key in ("resources", "labels", "max_workers")}
     for name in ("cpu_readers", "gpu_stages")
 }
+PACKAGES = f"{ROOT / 'platform'}:{ROOT}"  # isograd and the tests
 NUM_STAGES = 6  # on nodes with 4 GPUs each
 
 DRIVER = """
-import json, time
+import json
 import ray
 from ray.util.placement_group import placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+from tests.processes import HUNG_S, wait_until
 
 def roles():
     return sorted(node["Labels"].get("isograd.io/role", "head") for node in ray.nodes() if node["Alive"])
 
 def wait_for(expected):
-    deadline_s = time.monotonic() + 300
-    while roles() != expected and time.monotonic() < deadline_s:
-        time.sleep(0.1)
+    wait_until(lambda: roles() == expected)
     return roles()
 
 @ray.remote
@@ -50,7 +50,7 @@ def read():
 ray.init(log_to_driver=False)
 found = {"before": roles(), "read": ray.get(read.remote()), "for a reader": roles()}
 group = placement_group([{"CPU": 1, "GPU": 1}] * NUM_STAGES, strategy="PACK")
-found["came"] = group.wait(30)
+found["came"] = group.wait(HUNG_S)
 found["with stages"] = roles()
 bundles = [PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=index) for index in range(NUM_STAGES)]
 stages = [Stage.options(num_cpus=1, num_gpus=1, scheduling_strategy=bundle).remote() for bundle in bundles]
@@ -63,7 +63,7 @@ print(json.dumps(found))
 
 def test_nodes_come_for_readers_and_for_pipelines_and_go_when_idle(tmp_path: Path) -> None:
     code = DRIVER.replace("NUM_STAGES", str(NUM_STAGES))
-    with autoscaling(PLAYED) as cluster:
+    with autoscaling(PLAYED, PYTHONPATH=PACKAGES) as cluster:
         done = cluster.run(sys.executable, "-c", code, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         assert set(cluster.listening()) == {LOOPBACK}
@@ -105,7 +105,7 @@ def test_a_sweep_of_pipelines_asks_for_nodes_that_go_when_it_has_ended(tmp_path:
     file.write_text(yaml.safe_dump({"available_node_types": played, "max_workers": 2}))
     options = ("tune.num_trials=4", "tune.scheduler=none", "train.epochs=2", "model.width=4", "executor=pipelined")
     where = ("executor.num_stages=2", "executor.device=cpu", "cluster.address=auto", f"cluster.autoscaler={file}")
-    with autoscaling(played, PYTHONPATH=f"{ROOT / 'platform'}:{ROOT}") as cluster:
+    with autoscaling(played, PYTHONPATH=PACKAGES) as cluster:
         command = (sys.executable, "-c", SWEEP, str(tmp_path), *options, *where)
         done = cluster.run(*command, cwd=tmp_path)
         assert done.returncode == 0, done.stdout + done.stderr
@@ -116,13 +116,11 @@ def test_a_sweep_of_pipelines_asks_for_nodes_that_go_when_it_has_ended(tmp_path:
 
 
 GONE = """
-import sys, time
+import sys
 import ray
+from tests.processes import wait_until
 ray.init(log_to_driver=False)
-deadline_s = time.monotonic() + 300
-while len([node for node in ray.nodes() if node["Alive"]]) > 1 and time.monotonic() < deadline_s:
-    time.sleep(0.2)
+alone = wait_until(lambda: sum(node["Alive"] for node in ray.nodes()) == 1)
 groups = ray.util.placement_group_table().values()
-left = [group for group in groups if group["state"] != "REMOVED"]
-sys.exit(len([node for node in ray.nodes() if node["Alive"]]) > 1 or bool(left))
+sys.exit(not alone or any(group["state"] != "REMOVED" for group in groups))
 """

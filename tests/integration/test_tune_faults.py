@@ -12,13 +12,17 @@ from pathlib import Path
 
 import pytest
 
+from tests.clusters import ROOT
+from tests.processes import HUNG_S
+
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1300)]
 
 SCRIPT = """
-import json, os, signal, subprocess, sys, time
+import json, signal, subprocess, sys
 from pathlib import Path
 from ray.cluster_utils import Cluster
 import ray
+from tests.processes import HUNG_S, wait_until
 
 folder = Path(sys.argv[1])
 nodes = {"num_cpus": 1, "object_store_memory": 2**28}
@@ -33,21 +37,15 @@ def started(command, path):
     with path.open("w") as log:
         return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
 
-def wait_for(condition):
-    deadline_s = time.monotonic() + 300
-    while not condition() and time.monotonic() < deadline_s:
-        time.sleep(0.1)
-    return bool(condition())
-
 def ended(path):
     return [line for line in path.read_text().splitlines() if "complete  " in line]
 
 def broken_off(command, name, how):
     path = folder / f"{name}.txt"
     driver = started(command, path)
-    wait_for(lambda: ended(path))
+    wait_until(lambda: ended(path))
     driver.send_signal(how)
-    return driver.wait(timeout=300), path.read_text()
+    return driver.wait(HUNG_S), path.read_text()
 
 found = {}
 try:
@@ -56,12 +54,12 @@ try:
     found["elsewhere"] = broken_off([*resume, "cluster.address=null"], "elsewhere", signal.SIGINT)
     found["killed"] = broken_off([*resume, f"cluster.address={cluster.address}"], "back", signal.SIGKILL)
     driver = started(resume, again)
-    wait_for(lambda: "trials left" in again.read_text() and ended(again))
+    wait_until(lambda: "trials left" in again.read_text() and ended(again))
     cluster.remove_node(second, allow_graceful=False)
-    found["finished"] = driver.wait(timeout=600), again.read_text()
+    found["finished"] = driver.wait(2 * HUNG_S), again.read_text()
     ray.init(address=cluster.address, log_to_driver=False)
     groups = lambda: [group["state"] for group in ray.util.placement_group_table().values()]
-    found["released"] = wait_for(lambda: all(state == "REMOVED" for state in groups()))
+    found["released"] = wait_until(lambda: all(state == "REMOVED" for state in groups()))
     ray.shutdown()
     print("found", json.dumps(found))
 finally:
@@ -72,13 +70,14 @@ finally:
 def test_no_trial_is_lost_or_counted_twice(tmp_path: Path) -> None:
     # At Ray's own niceness, 15, trials would wait for whatever else the machine does.
     environment = {**os.environ, "RAY_ADDRESS": "", "RAY_worker_niceness": "0"}
+    environment["PYTHONPATH"] = os.pathsep.join([str(ROOT / "platform"), str(ROOT)])
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, str(tmp_path)],
         cwd=tmp_path,
         env=environment,
         capture_output=True,
         text=True,
-        timeout=1200,
+        timeout=4 * HUNG_S,
     )
     assert done.returncode == 0, done.stderr
     found = json.loads(
