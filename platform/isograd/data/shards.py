@@ -8,6 +8,7 @@ subfolder of a configuration (``plain_text``, ``default``) where only one has th
 Whatever is named as a file of a split counts, also where it cannot be read: a part passed over is a part missing.
 """
 
+import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -83,15 +84,16 @@ def find_shards(folder: Path, split: str) -> Shards:
 
 
 def _shown(folder: Path) -> list[Path]:
-    """Returns what is in a folder, sorted; nothing where there is no folder, or none that one may look into."""
+    """Returns what is in a folder, sorted; nothing where there is none. Raises OSError where it cannot be read."""
     try:
         return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-    except (FileNotFoundError, NotADirectoryError, PermissionError):
+    except (FileNotFoundError, NotADirectoryError):
         return []
 
 
 def _subfolders(folder: Path) -> list[Path]:
-    return [path for path in _shown(folder) if path.is_dir()]
+    """Returns the folders in a folder that may be looked into: of others, as lost+found, nobody asked."""
+    return [path for path in _shown(folder) if path.is_dir() and os.access(path, os.R_OK | os.X_OK)]
 
 
 def _sets_at(place: Path, prefix: str) -> list[list[Path]]:
@@ -100,6 +102,7 @@ def _sets_at(place: Path, prefix: str) -> list[list[Path]]:
     beside = [path for path in _shown(place) if _is_called_parquet(path) and name.fullmatch(path.name)]
     within = place / prefix
     inside = list(_below(within, _DEPTH)) if any(map(_is_called_parquet, _shown(within))) else []
+    inside.sort(key=lambda path: len(path.parts))  # what lies in the folder itself comes first
     return [files for files in (beside, inside) if files]
 
 

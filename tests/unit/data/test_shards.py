@@ -1,6 +1,7 @@
 """Which files are a split: one complete set, wherever the hub puts it; anything else is refused by name."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -101,7 +102,8 @@ def test_anything_else_is_refused_by_name(tmp_path: Path, names: tuple[str, ...]
         ("train-0.parquet", "train-1.parquet.md5", r"called \.md5, not"),
         ("train/0000.parquet", "train/0001.PARQUET", r"called \.PARQUET"),
         ("train/0000.parquet", "train/0001.parquet.part", r"called \.part"),
-        ("train/0000.parquet", "train/more/0001.parquet", "in a folder below .*train"),
+        ("train/0000.parquet", "train/more/0001.parquet", r"in a folder below \S*/train\."),
+        ("train/0001.parquet", "train/0000/0000.parquet", r"in a folder below \S*/train\."),
         ("data/train-0.parquet", "data/train-1.parquet.tmp", r"called \.tmp"),
         ("small/train-0.parquet", "small/train-1.parquet.tmp", r"called \.tmp"),
     ],
@@ -134,6 +136,23 @@ def test_a_split_lies_in_one_place(tmp_path: Path, first: str, second: str, mend
     with pytest.raises(DataError, match=r"the train split is there 2 times: train\.parquet in") as caught:
         find_shards(touch(tmp_path, first, second), "train")
     assert caught.value.mend.endswith(mend.format(tmp_path))
+
+
+@pytest.mark.parametrize("closed", ["train/more", "train", "data", "."])
+def test_a_folder_that_may_not_be_read_is_not_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, closed: str
+) -> None:
+    touch(tmp_path, "train/0000.parquet", "train/more/0001.parquet", "data/a")
+    listed = Path.iterdir
+
+    def iterdir(folder: Path) -> Iterator[Path]:
+        if folder == tmp_path / closed:
+            raise PermissionError(13, "Permission denied", str(folder))
+        return listed(folder)
+
+    monkeypatch.setattr(Path, "iterdir", iterdir)
+    with pytest.raises(PermissionError):
+        find_shards(tmp_path, "train")
 
 
 def test_a_link_to_the_folder_itself_is_no_other_place(tmp_path: Path) -> None:
