@@ -65,10 +65,10 @@ def list_images(root: Path, names: Sequence[str]) -> FolderImages:
     if folder is None:
         there = ", ".join(sorted(path.name for path in root.iterdir() if not is_hidden(path.name))[:_SHOWN])
         raise FileNotFoundError(f"no folder {' or '.join(names)}; found: {there or 'nothing'}")
-    listed = _listed(folder)
-    classes = sorted(listed.folders, key=_name)
+    folders, files = _listed(folder)
+    classes = sorted(folders, key=_name)
     _refuse_one_name(classes)
-    beside = {path: _is_image(path) for path in listed.files}
+    beside = {path: _is_image(path) for path in files}
     if astray := [path.name for path, is_image in beside.items() if is_image]:
         raise DataError(
             f"{len(astray)} images lie in {folder} itself, in no class folder: {_some(astray)}",
@@ -111,15 +111,12 @@ def _refuse_one_name(classes: Sequence[Path]) -> None:
             )
 
 
-@dataclass(frozen=True)
-class _Listed:
-    """What is in a folder, but hidden: subfolders and files, each sorted by name."""
+def _listed(folder: Path) -> tuple[list[Path], list[Path]]:
+    """Returns the subfolders and the files of a folder that are not hidden, each sorted by name.
 
-    folders: list[Path]
-    files: list[Path]
-
-
-def _listed(folder: Path) -> _Listed:
+    Raises:
+        DataError: It cannot be read, or something in it is neither.
+    """
     try:
         with os.scandir(folder) as entries:
             shown = sorted((entry for entry in entries if not is_hidden(entry.name)), key=lambda entry: entry.name)
@@ -129,8 +126,9 @@ def _listed(folder: Path) -> _Listed:
             "To leave its images out would change the data set unseen",
             "Let this user read it (chmod), or move it elsewhere.",
         ) from error
-    kinds = [_kind(entry) for entry in shown]
-    for entry, kind in zip(shown, kinds, strict=True):
+    found: dict[str, list[Path]] = {"folder": [], "file": []}
+    for entry in shown:
+        kind = _kind(entry)
         if kind is None:
             link = entry.is_symlink()
             raise DataError(
@@ -140,8 +138,8 @@ def _listed(folder: Path) -> _Listed:
                 "What it stands for would be missing" if link else "It may be a pipe, whose bytes never end",
                 "Remove it, or put there what is meant.",
             )
-    paths = [(Path(entry.path), kind) for entry, kind in zip(shown, kinds, strict=True)]
-    return _Listed(*([path for path, kind in paths if kind == wanted] for wanted in ("folder", "file")))
+        found[kind].append(Path(entry.path))
+    return found["folder"], found["file"]
 
 
 def _kind(entry: os.DirEntry[str]) -> str | None:
@@ -161,12 +159,16 @@ def _files(folder: Path, seen: dict[Path, Path]) -> Iterator[Path]:
         folder: Of the class.
         seen: Where each folder of the split was found, by its path without links; those of this class are added.
     """
-    for _, files in sorted((str(place), listed.files) for place, listed in _walk(folder, seen)):
+    for _, files in sorted(_walk(folder, seen)):
         yield from files
 
 
-def _walk(folder: Path, seen: dict[Path, Path]) -> Iterator[tuple[Path, _Listed]]:
-    """Yields a folder and all below it. Raises DataError where one of them was seen before: links lead there twice."""
+def _walk(folder: Path, seen: dict[Path, Path]) -> Iterator[tuple[str, list[Path]]]:
+    """Yields a folder and all below it, each with its files.
+
+    Raises:
+        DataError: One of them was seen before: links lead there twice.
+    """
     real = folder.resolve()
     if real in seen:
         raise DataError(
@@ -175,9 +177,9 @@ def _walk(folder: Path, seen: dict[Path, Path]) -> Iterator[tuple[Path, _Listed]
             "Remove the link.",
         )
     seen[real] = folder
-    listed = _listed(folder)
-    yield folder, listed
-    for path in listed.folders:
+    folders, files = _listed(folder)
+    yield str(folder), files
+    for path in folders:
         yield from _walk(path, seen)
 
 
