@@ -102,8 +102,9 @@ class ParquetSplit:
         return pa.chunked_array([chunk for column in columns for chunk in column.chunks], type=pa.int64())
 
     def _numbers_in(self, file: str) -> pa.ChunkedArray:
+        column = _labels_of(file, self.label_column)
         try:
-            return labels.numbers_of(_labels_of(file, self.label_column), self.names)
+            return labels.numbers_of(column, self.names)
         except DataError as error:
             raise DataError(f"{error.what}: column '{self.label_column}' of {file}", error.why, error.mend) from error
 
