@@ -25,6 +25,7 @@ from rich.progress import Progress
 
 from isograd.data.images import GREY_MODES, open_image, to_pixels, undecodable
 from isograd.data.originals import SOURCES, ArrayImages, FileImages, open_original, source_name
+from isograd.data.parquet import unreadable
 from isograd.errors import ConfigError, DataError
 from isograd.paths import user_path
 from isograd.report.console import say
@@ -187,28 +188,26 @@ class Job:
         """Raises DataError where a shard that is there holds an image that the original does not have."""
         if self._noted() == self.stamp:
             return
-        kept = [shard for shard in self.shards() if (self.output / shard.file).exists()]
+        kept = [
+            (shard, images)
+            for shard in self.shards()
+            if isinstance(images := self.splits[shard.split], FileImages)  # arrays' pixels are in the fingerprint
+            and (self.output / shard.file).exists()
+        ]
         if kept:
             say(console, f"comparing {len(kept)} shards in {self.output} with the original of {self.name}")
-        for shard in kept:
-            images = self.splits[shard.split]
-            if isinstance(images, FileImages):  # the pixels of arrays are in the fingerprint
-                self._compare(shard, images)
+        for shard, images in kept:
+            self._compare(shard, images)
 
     def _compare(self, shard: Shard, images: FileImages) -> None:
-        path, first = self.output / shard.file, 0
-        with pq.ParquetFile(path) as file:
-            for number in range(file.num_row_groups):
-                column = file.read_row_group(number, columns=["image.bytes"]).column("image")
-                for row, image in zip(shard.rows[first : first + len(column)], column, strict=True):
-                    if images.encoded(int(row))[0] != image.as_py()["bytes"]:
-                        raise DataError(
-                            f"image {images.paths[row]} of the {shard.split} split of {self.name} is another one in "
-                            f"{path}",
-                            "The original has changed since it was prepared, and two states of it would mix",
-                            "Use another output folder, or empty this one.",
-                        )
-                first += len(column)
+        path = self.output / shard.file
+        for row, stored in zip(shard.rows, _images_in(path), strict=True):
+            if images.encoded(int(row))[0] != stored:
+                raise DataError(
+                    f"image {images.paths[row]} of the {shard.split} split of {self.name} is another one in {path}",
+                    "The original has changed since it was prepared, and two states of it would mix",
+                    "Use another output folder, or empty this one.",
+                )
 
     def run(self, console: Console) -> None:
         """Writes the shards that are not there, then the summary."""
@@ -299,6 +298,16 @@ def _complete(output: Path) -> dict[str, Any]:
         return summary if all((output / file).is_file() for file in summary["shards"]) else {}
     except (OSError, ValueError, KeyError, TypeError):
         return {}
+
+
+def _images_in(path: Path) -> Iterator[bytes]:
+    """Yields the encoded images of a shard of ours. Raises DataError where it is damaged."""
+    try:
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(ROWS_PER_GROUP, columns=["image.bytes"]):
+                yield from (image.as_py()["bytes"] for image in batch.column("image"))
+    except (pa.ArrowException, OSError) as error:
+        raise unreadable(path, error) from error
 
 
 def _footer(path: Path) -> dict[str, Any]:

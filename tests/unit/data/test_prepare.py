@@ -176,6 +176,17 @@ def test_an_original_that_has_changed_is_not_mixed(tmp_path: Path, finished: boo
     assert contents(output).items() <= before.items()
 
 
+def test_a_damaged_shard_is_said(tmp_path: Path):
+    root, output = write_folder(tmp_path / "in"), tmp_path / "out"
+    shard = prepare("image_folder", root, output) / "train-00000-of-00001.parquet"
+    (output / STAMP).unlink()
+    data = bytearray(shard.read_bytes())
+    data[4:200] = bytes(196)  # the first page of the first column
+    shard.write_bytes(data)
+    with refusal("cannot read .*train-00000-of-00001", "prepare it again"):
+        prepare("image_folder", root, output)
+
+
 def test_a_copy_of_the_original_is_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     root, output = write_folder(tmp_path / "in"), tmp_path / "out"
     before = contents(prepare("image_folder", root, output))
