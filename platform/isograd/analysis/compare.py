@@ -138,6 +138,7 @@ def _run(config: RunConfig) -> str | None:
 def _entry(entry: Planned, failures: Sequence[Failure]) -> Entry:
     folders = [planning.run_folder(config) for config in entry.configs.values()]
     records = tuple(load.read(folder) for folder in folders if load.is_finished(folder))
+    load.check_one_data_set(records)
     return Entry(
         entry.label,
         entry.config,

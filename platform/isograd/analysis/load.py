@@ -14,6 +14,7 @@ from yaml import YAMLError
 from isograd.config.load import read_config as load_config
 from isograd.config.load import to_dict
 from isograd.config.schema import RunConfig
+from isograd.data.identity import Identity, data_in
 from isograd.errors import ConfigError, RunFolderError
 from isograd.run.folder import RunFolder
 
@@ -38,6 +39,7 @@ class Record:
         device_s: Sum over stages of the time that each held its device.
         devices: Where each stage computed.
         hardware: The machine.
+        data: What it trained on; None where that is not known, as of trials and of runs of earlier versions.
     """
 
     folder: Path
@@ -52,6 +54,7 @@ class Record:
     device_s: float
     devices: tuple[str, ...]
     hardware: str
+    data: Identity | None = None
 
     @property
     def seed(self) -> int:
@@ -92,7 +95,8 @@ def _reading(path: Path) -> Iterator[None]:
         raise RunFolderError(
             f"{path} cannot be read as a run ({type(error).__name__}: {str(error).partition(chr(10))[0]})",
             "A comparison takes its numbers from config.yaml and result.json as this version of isograd writes them",
-            "Use `isograd train` to make the run again, or leave its folder out.",
+            "Use `isograd resume` where result.json alone is damaged, `isograd train` to make the run again, or leave "
+            "its folder out.",
         ) from error
 
 
@@ -111,7 +115,15 @@ def _record(path: Path, config: RunConfig, result: dict[str, Any]) -> Record:
         device_s=result["device_s"],
         devices=tuple(stage["device"] for stage in result["stages"]),
         hardware=result["hardware"],
+        data=_data_of(RunFolder(path)),
     )
+
+
+def _data_of(folder: RunFolder) -> Identity | None:
+    """Returns what a run trained on; of one that was resumed, the same all the way."""
+    if not folder.provenance.exists():
+        return None
+    return data_in(json.loads(folder.provenance.read_text()))
 
 
 def options(config: RunConfig) -> dict[str, Any]:
@@ -140,15 +152,29 @@ def grouped(records: Iterable[Record]) -> dict[str, list[Record]]:
     The label is the method's name; where one method occurs in several configurations, what they differ in follows.
 
     Raises:
-        ConfigError: Two runs of one configuration have the same seed.
+        ConfigError: Two runs of one configuration have the same seed, or were trained on different data.
     """
     groups: dict[str, list[Record]] = {}
     for record in records:
         groups.setdefault(json.dumps(options(record.config), sort_keys=True), []).append(record)
     for group in groups.values():
         _check_seeds(group)
+        check_one_data_set(group)
     configs = [group[0].config for group in groups.values()]
     return {_label(group[0].config, configs): group for group in groups.values()}
+
+
+def check_one_data_set(records: Sequence[Record]) -> None:
+    """Raises ConfigError where runs that are to be averaged were trained on different data."""
+    known = [record for record in records if record.data is not None]
+    for record in known:
+        if record.data != known[0].data:
+            raise ConfigError(
+                f"the runs {known[0].folder} and {record.folder} have the same configuration, but other data: "
+                f"{known[0].data}; and {record.data}",
+                "The data changed between them, and their mean would be of neither",
+                "Use runs on the same data only: leave one of the two out, or train it again.",
+            )
 
 
 def _label(config: RunConfig, configs: Sequence[RunConfig]) -> str:

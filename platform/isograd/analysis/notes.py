@@ -24,6 +24,7 @@ def notes(comparison: Comparison) -> list[str]:
         "counted on one small batch.",
         *_stages(comparison),
         *_conditions(comparison),
+        *_data(comparison),
         *(f"{entry.label}: {remark}." for entry in comparison.entries for remark in entry.remarks),
         *failures(comparison),
     ]
@@ -68,6 +69,15 @@ def _stages(comparison: Comparison) -> Iterator[str]:
     held = {entry.label: len(entry.records[0].devices) for entry in comparison.entries if entry.records}
     if max(held.values(), default=1) > 1:
         yield f"Stages, each holding a device: {', '.join(f'{label} {num}' for label, num in held.items())}."
+
+
+def _data(comparison: Comparison) -> Iterator[str]:
+    """Yields what each entry was trained on, where that is not the same: its options alone do not tell."""
+    first = {entry.label: entry.records[0].data for entry in comparison.entries if entry.records}
+    known = {label: str(data) for label, data in first.items() if data is not None}
+    if len(set(known.values())) > 1:
+        said = "; ".join(f"{label} {data}" for label, data in known.items())
+        yield f"The entries were trained on different data, so their errors do not compare: {said}."
 
 
 def _conditions(comparison: Comparison) -> Iterator[str]:

@@ -12,6 +12,7 @@ from isograd.analysis.comparison import AuxiliaryParameters
 from isograd.config.load import fingerprint
 from isograd.config.load import load as composed
 from isograd.config.schema import RunConfig
+from isograd.data.datasets import identify
 from isograd.errors import ConfigError, IsogradError, RunFolderError
 from isograd.executor.blueprint import Blueprint
 from isograd.executor.executor import make_executor
@@ -87,12 +88,16 @@ def run_folder(config: RunConfig) -> Path:
 
 
 def check_folders(entries: Sequence[Planned]) -> None:
-    """Raises RunFolderError where a run of another comparison is in the way: finished, left behind or under way."""
+    """Raises RunFolderError where a run of another comparison is in the way: finished, left behind or under way.
+
+    So is one that was trained on what the data was before it changed.
+    """
     for config in (config for entry in entries for config in entry.configs.values()):
         folder = run_folder(config)
         if load.is_finished(folder):
             record = load.read(folder)
             _check_same(folder, record.config, record.fingerprint, config)
+            _check_data(record, config)
         elif folder.exists():
             with held(folder):
                 found = load.read_config(folder)
@@ -189,3 +194,13 @@ def _check_same(folder: Path, found: RunConfig, found_fingerprint: str, config: 
         "The two would be mixed in one table",
         "Use another --output, or delete that folder to train it again.",
     )
+
+
+def _check_data(record: load.Record, config: RunConfig) -> None:
+    now = identify(config.data)
+    if record.data not in (None, now):
+        raise RunFolderError(
+            f"{record.folder} was trained on other data: {record.data}; now there are {now}",
+            "The data changed since, and runs on both would be mixed in one table",
+            "Use another --output, or delete that folder to train it again.",
+        )

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from isograd.analysis.study_table import Epoch, StudyTable, Trial
+from isograd.data.identity import data_in
 from isograd.errors import StudyError
 from isograd.paths import user_path
 from isograd.tune.distributions import Categorical, Cuts, Number
@@ -104,6 +105,7 @@ def _study(
         reuses_processes=metadata["reuse_actors"],
         trials=trials,
         provenance=metadata["provenance"],
+        data=data_in(metadata["provenance"]),
     )
 
 

@@ -118,4 +118,5 @@ def _record(found: StudyTrial, run: SeedRun) -> Record:
         device_s=run.device_s,
         devices=run.devices,
         hardware=run.hardware,
+        data=found.study.data,
     )

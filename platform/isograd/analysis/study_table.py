@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from isograd.analysis.statistics import Spread, spread
+from isograd.data.identity import Identity
 from isograd.errors import StudyError
 from isograd.registry import suggestion
 from isograd.tune.legs import SeedRun
@@ -111,6 +112,7 @@ class StudyTable:
         reuses_processes: Whether a trial took over the processes of one before it.
         trials: By number.
         provenance: Of the sweep.
+        data: What all trials trained on; None where the table is an earlier version's.
     """
 
     file: Path
@@ -127,6 +129,7 @@ class StudyTable:
     reuses_processes: bool
     trials: tuple[Trial, ...]
     provenance: Mapping[str, Any]
+    data: Identity | None = None
 
     @property
     def folder(self) -> Path:

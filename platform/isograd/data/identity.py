@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -47,6 +48,12 @@ class Identity:
             f"{self.num_train:,} rows to train and {self.num_test:,} to test on in {self.num_bytes:,} bytes, "
             f"digest {self.digest[:8]}"
         )
+
+
+def data_in(provenance: Mapping[str, Any]) -> Identity | None:
+    """Returns what the provenance of a run or a study says of its data; None of those of earlier versions."""
+    found = provenance.get("data")
+    return None if found is None else Identity.from_json(found)
 
 
 def identity_of_splits(train: ParquetSplit, test: ParquetSplit) -> Identity:

@@ -39,6 +39,19 @@ class RunFolder:
         return self.path / "result.json"
 
     @property
+    def has_result(self) -> bool:
+        """Whether the run came to its end, and its result can be read."""
+        try:
+            return isinstance(json.loads(self.result.read_text()), dict)
+        except (OSError, ValueError):
+            return False
+
+    @property
+    def provenance(self) -> Path:
+        """Where the run comes from: commit, packages, machine, data."""
+        return self.path / "provenance.json"
+
+    @property
     def config(self) -> Path:
         """The resolved configuration."""
         return self.path / "config.yaml"
@@ -68,20 +81,23 @@ def choose(config: RunConfig) -> RunFolder:
         raise RunFolderError(
             f"the run folder {path} exists already",
             "Two runs in one folder would mix their events",
-            f"Use another run_name, or `isograd resume {path}`.",
+            f"Use another run_name, or `isograd resume {path}`."
+            if any(RunFolder(path).checkpoints.glob("*"))
+            else "Use another run_name, or delete that folder: it has no checkpoint to go on from.",
         )
     return RunFolder(path)
 
 
-def check_writable(folder: RunFolder) -> None:
-    """Tries a file where the run folder will be. Raises RunFolderError; leaves nothing behind."""
+def check_writable(folder: RunFolder, mend: str | None = None) -> None:
+    """Tries a file where the run folder will be. Raises RunFolderError, with ``mend``; leaves nothing behind."""
     parent = folder.path.parent
     try:
         existing = next(path for path in (folder.path, parent, *parent.parents) if path.exists())
         with tempfile.TemporaryFile(dir=existing):
             pass
     except OSError as error:
-        raise _not_writable(folder, error) from error
+        raised = _not_writable(folder, error)
+        raise (raised if mend is None else RunFolderError(raised.what, raised.why, mend)) from error
 
 
 def make(folder: RunFolder) -> None:

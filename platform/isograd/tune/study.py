@@ -110,6 +110,12 @@ class Study:
         self._proposer = Proposer(request, trials, tried, admit)
 
     @property
+    def data(self) -> Mapping[str, str | int] | None:
+        """What all trials train on, an :class:`Identity` as JSON; None for a study of an earlier version."""
+        with storage_errors(self.url):
+            return self._storage.get_study_user_attrs(self._id)[_IDENTITY].get("data")
+
+    @property
     def num_trials(self) -> int:
         """How many configurations the study is to try."""
         return self._num_trials

@@ -147,5 +147,5 @@ def _metadata(study: Study, provenance: Mapping[str, Any]) -> dict[str, Any]:
         "reduction": sweep.reduction,
         "reuse_actors": sweep.reuses_actors,
         "parameters": study.request.file.space.to_json(),
-        "provenance": dict(provenance),
+        "provenance": {**provenance, "data": study.data},
     }

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -11,6 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from isograd.analysis.compare import compare_finished
+from isograd.analysis.notes import notes
+from isograd.cli import main
 from isograd.config.load import load
 from isograd.errors import CheckpointError, StudyError
 from isograd.run.experiment import prepare_resumed, run
@@ -31,6 +35,16 @@ def write(folder: Path, seed: int, num_train: int = 24) -> Path:
         table = pa.table({"image": images, "label": generator.integers(0, 3, count)})
         pq.write_table(table, folder / f"{split}-00000-of-00001.parquet", compression="none", use_dictionary=False)
     return folder
+
+
+@pytest.fixture
+def altered(tmp_path: Path) -> tuple[Path, list[str]]:
+    """A comparison's folder, and the options of one whose data has changed since its first seed was trained."""
+    more = ["executor=sequential", "train.max_steps=2", f"data.path={write(tmp_path / 'data', 0)}"]
+    asked = [option for option in (*options(tmp_path / "data"), *more) if not option.startswith("method")]
+    assert main(["compare", "e2e", "--seeds", "0", "--output", str(tmp_path / "made"), *asked]) == 0
+    write(tmp_path / "data", 0, 26)
+    return tmp_path / "made", asked
 
 
 def options(data: Path) -> list[str]:
@@ -73,3 +87,26 @@ def test_a_study(tmp_path: Path) -> None:
         open_study(kept(request.folder))
     moved = elsewhere(kept(request.folder), [f"data.path={tmp_path / 'moved'}"])
     assert open_study(moved).request.base.data.path == str(tmp_path / "moved")
+
+
+def test_runs_of_a_comparison(altered: tuple[Path, list[str]], capsys: pytest.CaptureFixture[str]) -> None:
+    made, asked = altered
+    assert main(["compare", "e2e", "--seeds", "0,1", "--output", str(made), *asked]) == 2
+    assert re.search(r"e2e-seed0 was trained on other data: 24 rows.* 26 rows", capsys.readouterr().err)
+    assert not (made / "runs" / "e2e-seed1").exists()
+
+    for seed in (1, 2):
+        run(load([*asked, "method=e2e", f"seed={seed}", f"folder={made.parent}", f"run_name=seed{seed}"]))
+    first, *others = made / "runs" / "e2e-seed0", made.parent / "seed1", made.parent / "seed2"
+    assert main(["compare", *map(str, others), "--output", str(made.parent / "alike")]) == 0
+    assert main(["compare", str(first), *map(str, others), "--output", str(made.parent / "mixed")]) == 2
+    assert "have the same configuration, but other data: 24 rows" in capsys.readouterr().err
+
+
+def test_entries_of_a_comparison(altered: tuple[Path, list[str]]) -> None:
+    made, asked = altered
+    run(load([*asked, "method=dgl", f"folder={made.parent}", "run_name=dgl"]))
+    compared = compare_finished([made / "runs" / "e2e-seed0", made.parent / "dgl"])
+    (said,) = (note for note in notes(compared) if "different data" in note)
+    assert re.search(r"e2e 24 rows .*; dgl 26 rows", said)
+    assert not any("different data" in note for note in notes(compare_finished([made.parent / "dgl"])))
