@@ -10,9 +10,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from isograd.config.load import load
-from isograd.errors import CheckpointError, ConfigError
+from isograd.errors import CheckpointError, ConfigError, RunFolderError
 from isograd.executor.executor import Opener, make_executor
 from isograd.executor.hosts import Hosts
+from isograd.lock import held
 from isograd.run import checkpoint
 from isograd.run.experiment import execute, prepare, prepare_resumed, run
 from tests.runs import differences
@@ -135,3 +136,45 @@ def test_weights_that_lag_behind_are_part_of_a_checkpoint(
     state = final_state(tmp_path / "part")
     assert differences(final_state(tmp_path / "whole"), state) == []
     assert any(name.startswith("exchange.") for name in state)
+
+
+@pytest.mark.parametrize("left", ["", "[1]\n5\nnull\n"])
+def test_a_lost_history_is_no_result_without_errors(tmp_path: Path, left: str) -> None:
+    run(load([*SMALL, *SEQUENTIAL, f"folder={tmp_path}", "run_name=part", "train.max_steps=30"]))
+    folder = tmp_path / "part"
+    (folder / "events.jsonl").write_text(left)
+    with pytest.raises(RunFolderError, match=r"events\.jsonl has no test of 1 of 1 epochs .*checkpoint has trained: 1"):
+        prepare_resumed(folder, ["train.max_steps=0"])
+
+
+def test_a_damaged_result_is_written_again(tmp_path: Path) -> None:
+    run(load([*SMALL, *SEQUENTIAL, f"folder={tmp_path}", "run_name=short", "train.max_steps=23"]))
+    result = tmp_path / "short" / "result.json"
+    expected = json.loads(result.read_text())["test_error"]
+    with pytest.raises(RunFolderError, match="is complete"):
+        prepare_resumed(tmp_path / "short")
+    for damaged in ("", "[]", result.read_text()[:20]):
+        result.write_text(damaged)
+        assert execute(prepare_resumed(tmp_path / "short")).test_error == expected
+        assert json.loads(result.read_text())["test_error"] == expected
+
+
+def test_a_run_that_another_process_went_on_with_is_read_again(tmp_path: Path) -> None:
+    run(load([*SMALL, *SEQUENTIAL, f"folder={tmp_path}", "run_name=part", "train.max_steps=2"]))
+    folder = tmp_path / "part"
+    with held(folder), pytest.raises(RunFolderError, match="by another process now"):
+        prepare_resumed(folder, ["train.max_steps=4"])
+    early = prepare_resumed(folder, ["train.max_steps=4"])
+    execute(prepare_resumed(folder, ["train.max_steps=3"]))
+    with pytest.raises(RunFolderError, match="is at step 3, no longer at step 2"):
+        execute(early)
+
+
+def test_without_a_checkpoint_there_is_nothing_to_go_on_from(tmp_path: Path) -> None:
+    config = load([*SMALL, *SEQUENTIAL, f"folder={tmp_path}", "run_name=early", "train.max_steps=1"])
+    run(config)
+    shutil.rmtree(tmp_path / "early" / "checkpoints" / "step-00000001")
+    with pytest.raises(CheckpointError, match=rf"Delete {tmp_path}/early, and start it again"):
+        prepare_resumed(tmp_path / "early")
+    with pytest.raises(RunFolderError, match="or delete that folder: it has no checkpoint to go on from"):
+        prepare(config)

@@ -19,11 +19,11 @@ from isograd.bench.methods import saved_bytes_per_image
 from isograd.config.schema import RunConfig
 from isograd.errors import IsogradError
 from isograd.executor.blueprint import Blueprint
+from isograd.lock import held
 from isograd.report.console import say, wide_console
 from isograd.report.summary import heading
 from isograd.run.experiment import execute, prepare
 from isograd.run.folder import write_atomically
-from isograd.run.lock import held
 
 _AS_MADE = "Finished runs, as they were trained."
 

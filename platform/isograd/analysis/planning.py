@@ -17,11 +17,11 @@ from isograd.errors import ConfigError, IsogradError, RunFolderError
 from isograd.executor.blueprint import Blueprint
 from isograd.executor.executor import make_executor
 from isograd.local.module import LocalModule
+from isograd.lock import held
 from isograd.partition.partition import RULES
 from isograd.planning.choose import with_cuts
 from isograd.run.experiment import prepare
 from isograd.run.folder import RunFolder, check_writable
-from isograd.run.lock import held
 
 # A comparison starts an interrupted run again, so checkpoints would only cost time; the user's overrides come after.
 _DEFAULTS = ("checkpoint.every_epochs=0",)

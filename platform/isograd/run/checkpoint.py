@@ -18,7 +18,7 @@ from isograd.data.identity import Identity
 from isograd.errors import CheckpointError
 from isograd.report.events import Position, Snapshot
 
-_TENSORS, _HEADER = "state.safetensors", "checkpoint.json"
+_TENSORS, _HEADER, _PREFIX = "state.safetensors", "checkpoint.json", "step-"
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Collector:
 
 def write(folder: Path, checkpoint: Checkpoint) -> Path:
     """Writes a checkpoint into a folder of its own below ``folder``; returns that."""
-    target = folder / f"step-{checkpoint.position.step:08d}"
+    target = folder / f"{_PREFIX}{checkpoint.position.step:08d}"
     draft = folder / f".{target.name}.{os.getpid()}"
     shutil.rmtree(draft, ignore_errors=True)
     try:
@@ -92,7 +92,12 @@ def write(folder: Path, checkpoint: Checkpoint) -> Path:
 
 def saved(folder: Path) -> list[Path]:
     """Returns the complete checkpoints below ``folder``, oldest first."""
-    return sorted(path.parent for path in folder.glob(f"step-*/{_HEADER}"))
+    return sorted(path.parent for path in folder.glob(f"{_PREFIX}*/{_HEADER}"))
+
+
+def step_of(path: Path) -> int:
+    """Returns the number of steps that a checkpoint has trained, by its folder's name."""
+    return int(path.name.removeprefix(_PREFIX))
 
 
 def newest(folder: Path) -> Path:
@@ -101,8 +106,9 @@ def newest(folder: Path) -> Path:
     if not found:
         raise CheckpointError(
             f"there is no checkpoint in {folder}",
-            "A run goes on from its newest checkpoint",
-            "Start it again with `isograd train`, with checkpoint.every_epochs=1 or checkpoint.every_steps=N.",
+            "A run goes on from its newest checkpoint, and this one had none yet",
+            f"Delete {folder.parent}, and start it again with `isograd train`, with checkpoint.every_epochs=1 or "
+            "checkpoint.every_steps=N.",
         )
     return found[-1]
 

@@ -24,6 +24,7 @@ from isograd.executor.blueprint import Blueprint
 from isograd.executor.executor import Opener, make_executor
 from isograd.executor.loopback import prefer_loopback
 from isograd.executor.program import Program
+from isograd.lock import held
 from isograd.planning.choose import resolved
 from isograd.report.events import Event, ModuleMetrics, Position, Snapshot
 from isograd.report.json_lines import read_lines
@@ -31,7 +32,6 @@ from isograd.report.sinks import JsonLines, Sink, Terminal
 from isograd.run import checkpoint, folder
 from isograd.run.checkpoint import Checkpoint, Collector
 from isograd.run.folder import RunFolder
-from isograd.run.lock import held
 from isograd.run.provenance import hardware, provenance
 from isograd.run.result import Result, Tally
 from isograd.run.timeline import TimelineKeeper, planned
@@ -103,29 +103,47 @@ def prepare_resumed(path: Path, overrides: Sequence[str] = (), data_path: str | 
         data_path: Where the data lies now; None: where it lay.
 
     Raises:
-        RunFolderError: The run is complete: its result stays as it is.
+        RunFolderError: The run is complete: its result stays as it is; or another process works in its folder.
         IsogradError: In three parts, what else is wrong.
     """
     run_folder = RunFolder(folder.absolute(path))
     config = stored_config(run_folder, overrides)
     if data_path is not None:
         config = replace(config, data=replace(config.data, path=data_path))
-    folder.check_writable(run_folder)
+    folder.check_writable(run_folder, f"Use a copy: `cp -r {run_folder.path} COPY`, and `isograd resume COPY`.")
+    with held(run_folder.path):  # who works there removes checkpoints, and the one that is being read may be the next
+        return _prepared_resumed(run_folder, config)
+
+
+def _prepared_resumed(run_folder: RunFolder, config: RunConfig) -> Prepared:
     blueprint = Blueprint(resolved(config))
     newest, data = checkpoint.newest(run_folder.checkpoints), identify(config.data)
     found = checkpoint.read(newest, fingerprint(config), data)
     program = _program(blueprint, _checked_source(blueprint), found.position)
     _check_unfinished(run_folder, program)
     earlier = tuple(_earlier_metrics(run_folder.events, found.position.step))
+    _check_history(run_folder, program, earlier)
     return Prepared(config, blueprint, program, run_folder, data, found, earlier)
 
 
 def _check_unfinished(run_folder: RunFolder, program: Program) -> None:
-    if program.start.step >= program.num_steps and run_folder.result.exists():
+    if program.start.step >= program.num_steps and run_folder.has_result:
         raise RunFolderError(
             f"{run_folder.path} is complete: {program.start.step} of {program.num_steps} steps are trained",
             "There is nothing to go on with, and its result.json stays as it is",
             "Use `isograd train` for another run, or a larger train.max_steps where that had ended this one.",
+        )
+
+
+def _check_history(run_folder: RunFolder, program: Program, earlier: Sequence[Event]) -> None:
+    """Raises RunFolderError where epochs that were trained are not in the events any more."""
+    known = {event.epoch for event in earlier if isinstance(event, ModuleMetrics) and event.split == "test"}
+    if missing := sorted(set(range(1, program.start.epoch)) - known):
+        raise RunFolderError(
+            f"{run_folder.events} has no test of {len(missing)} of {program.start.epoch - 1} epochs that the newest "
+            f"checkpoint has trained: {', '.join(map(str, missing[:5]))}{' ...' if len(missing) > 5 else ''}",
+            "It is damaged, and the result would be without their errors",
+            "Use a copy of that file as the run wrote it, or `isograd train` to make the run again.",
         )
 
 
@@ -150,6 +168,7 @@ def _executed(prepared: Prepared, console: Console | None, open_executor: Opener
     num_modules = blueprint.partition.num_modules
     keeper = TimelineKeeper(planned(blueprint)) if prepared.config.executor.timeline else None
     with ExitStack() as stack:
+        _check_newest(prepared)
         stack.enter_context(_readers(prepared.config))
         executor = stack.enter_context(open_executor(blueprint, program.source.held_bytes, _extra_cpus(prepared)))
         if prepared.resumed is not None:
@@ -175,6 +194,19 @@ def _executed(prepared: Prepared, console: Console | None, open_executor: Opener
     )
     prepared.folder.write_json("result.json", result.to_json())
     return result
+
+
+def _check_newest(prepared: Prepared) -> None:
+    """Raises RunFolderError where another process has gone on with the run since it was checked."""
+    if prepared.resumed is None:
+        return
+    newest = checkpoint.step_of(checkpoint.newest(prepared.folder.checkpoints))
+    if newest != prepared.resumed.position.step:
+        raise RunFolderError(
+            f"{prepared.folder.path} is at step {newest}, no longer at step {prepared.resumed.position.step}",
+            "Another process went on with the run meanwhile",
+            "Use `isograd resume` again.",
+        )
 
 
 def run(config: RunConfig, console: Console | None = None) -> Result:
@@ -211,8 +243,10 @@ def _blaming_the_machine(run_folder: RunFolder) -> Iterator[None]:
         trouble = trouble_of(error, run_folder.path)
         if trouble is None or isinstance(error, IsogradError):
             raise
-        has_checkpoint = run_folder.path.exists() and checkpoint.saved(run_folder.checkpoints)
-        again = f"`isograd resume {run_folder.path}`" if has_checkpoint else "`isograd train` again"
+        again = "`isograd train` again"
+        if run_folder.path.exists():
+            saved = checkpoint.saved(run_folder.checkpoints)
+            again = f"`isograd resume {run_folder.path}`" if saved else f"delete {run_folder.path}, and {again}"
         raise type(trouble)(trouble.what, trouble.why, f"{trouble.mend.partition(':')[0]}: {again}.") from error
 
 
@@ -222,7 +256,7 @@ def _open_folder(prepared: Prepared) -> None:
         folder.make(prepared.folder)
         try:
             prepared.folder.write_config(prepared.kept)
-            prepared.folder.write_json("provenance.json", origin)
+            prepared.folder.write_json(prepared.folder.provenance.name, origin)
         except BaseException:
             shutil.rmtree(prepared.folder.path, ignore_errors=True)  # half a run folder is none
             raise

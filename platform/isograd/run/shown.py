@@ -5,6 +5,7 @@ from rich.console import Console
 from isograd.executor.executor import Opener, make_executor
 from isograd.report.console import say
 from isograd.report.summary import heading, summary
+from isograd.run import checkpoint
 from isograd.run.experiment import Prepared, execute
 from isograd.run.result import Result
 
@@ -14,6 +15,11 @@ def train(prepared: Prepared, console: Console, open_executor: Opener = make_exe
     say(console, heading(prepared))
     if prepared.note:
         say(console, prepared.note)
-    result = execute(prepared, console, open_executor)
+    try:
+        result = execute(prepared, console, open_executor)
+    except KeyboardInterrupt:
+        if checkpoint.saved(prepared.folder.checkpoints):
+            say(console, f"to go on           isograd resume {prepared.folder.path}")
+        raise
     say(console, summary(result, prepared.folder.path))
     return result

@@ -14,11 +14,11 @@ from typing import Any
 
 from isograd.config.schema import RunConfig
 from isograd.executor.executor import Opener
+from isograd.lock import held
 from isograd.report.json_lines import AppendedLines, read_lines
 from isograd.run import checkpoint
 from isograd.run.experiment import Prepared, execute, prepare, prepare_resumed
 from isograd.run.folder import RunFolder
-from isograd.run.lock import held
 from isograd.run.result import Result
 
 _PATIENCE_S = 30.0  # for the process of a trial that was lost, which may be slow to end

@@ -15,8 +15,8 @@ from rich.console import Console
 from isograd.config.schema import RunConfig
 from isograd.errors import ConfigError
 from isograd.executor.loopback import prefer_loopback
+from isograd.lock import held
 from isograd.report.console import say
-from isograd.run.lock import held
 from isograd.run.provenance import provenance
 from isograd.trouble import trouble_of
 from isograd.tune.check import check_request

@@ -9,8 +9,8 @@ from isograd.analysis.arguments import parse
 from isograd.analysis.planning import check_folders, plan
 from isograd.config.load import fingerprint
 from isograd.errors import ConfigError, PartitionError, RunFolderError
+from isograd.lock import held
 from isograd.run.folder import RunFolder
-from isograd.run.lock import held
 
 SMALL = ("model.width=4", "executor=sequential", "executor.device=cpu")
 

@@ -7,7 +7,7 @@ from typing import TextIO
 import pytest
 
 from isograd.errors import RunFolderError
-from isograd.run.lock import held
+from isograd.lock import held
 
 
 def test_a_folder_is_one_process_s_until_it_ends(tmp_path: Path) -> None:
