@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from isograd.cli import main
-from isograd.run.lock import held
+from isograd.lock import held
 from tests.commands import Done, called, together
 from tests.unit.data.folders import write_folder
 
@@ -92,6 +92,8 @@ def test_what_may_not_be_written_is_refused(answers: Mapping[str, Done], name: s
     done = answers[name]
     assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
     assert done.stderr.startswith("error: ") and "Permission denied" in done.stderr
+    if name == "goes on with a run":
+        assert "Use a copy: `cp -r " in done.stderr
 
 
 @pytest.mark.parametrize("name", ["trains homeless", "pipelines homeless", "plans homeless"])
@@ -110,8 +112,34 @@ def test_images_that_may_not_be_read_are_not_left_out(locked: Path, tmp_path: Pa
         done = called("-m", "isograd", "prepare", "image_folder", *arguments, before=BEFORE)
     finally:
         closed.chmod(0o755)
-    assert done.returncode == 2 and f"the folder {closed} cannot be read" in done.stderr.replace("\n", ""), done.stderr
+    assert done.returncode == 2 and f"{closed} cannot be read" in done.stderr.replace("\n", ""), done.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_data_that_may_not_be_read_is_neither_missing_nor_damaged(locked: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    root = write_folder(tmp_path / "in")
+    assert main(["prepare", "image_folder", "--root", str(root), "--output", str(data)]) == 0
+    image, shard = root / "train" / "cat" / "0.jpg", data / "train-00000-of-00001.parquet"
+    trained = (
+        "train",
+        *ALONE,
+        "data=parquet",
+        f"data.path={data}",
+        "data.num_classes=3",
+        f"folder={tmp_path / 'runs'}",
+    )
+    prepared = ("prepare", "image_folder", "--root", str(root), "--output", str(tmp_path / "other"))
+    for path, arguments in ((data, trained), (shard, trained), (image, prepared), (root, prepared)):
+        mode = path.stat().st_mode
+        path.chmod(0)
+        try:
+            done = called("-m", "isograd", *arguments, before=BEFORE)
+        finally:
+            path.chmod(mode)
+        said = done.stderr.replace("\n", "")
+        assert done.returncode == 2 and f"{path} cannot be read (Permission denied)" in said, said
+        assert "Let this user read it" in said, said
 
 
 def test_names_are_as_long_as_the_system_takes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -245,6 +245,14 @@ def _check_choice(group: str, name: str, known: dict[str, Mapping[str, Any]]) ->
         return
     if "," in name:
         refuse_several(group, name, name.split(","))
+    from isograd.data.originals import SOURCES
+
+    if group == "data" and name in SOURCES:
+        raise UnknownNameError(
+            f"data={name} is no data set to train on",
+            "Its files are made into Parquet first",
+            f"Use `isograd prepare {name} --root ROOT --output FOLDER`, and then data=parquet data.path=FOLDER.",
+        )
     raise UnknownNameError(
         f"unknown {group} '{name}'.{suggestion(name, choices)}",
         f"Known are: {', '.join(choices)}" + (", timm/NAME, torchvision/NAME" if group == "model" else ""),

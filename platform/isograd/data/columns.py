@@ -1,5 +1,6 @@
 """Whether columns of Parquet files can be read as images and classes, and mean the same in all files of a data set."""
 
+import shlex
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,48 +11,62 @@ from isograd.errors import DataError
 
 def check_columns(file: str | Path, schema: pa.Schema, image_column: str, label_column: str) -> None:
     """Raises DataError where a file does not have the two columns, or one has a type that cannot be read."""
-    for option, column, fits, wanted in (
-        ("image_column", image_column, _is_image, "struct<bytes: binary, path: string> or binary"),
-        ("label_column", label_column, labels.is_label, "whole numbers, truth values or text"),
+    for option, column, fits, wanted, how in (
+        (
+            *("image_column", image_column, _is_image, "struct<bytes: binary, path: string> or binary"),
+            "Store images as the bytes of their files (PNG, JPEG): `isograd prepare image_folder` makes such files.",
+        ),
+        (
+            *("label_column", label_column, labels.is_label, "whole numbers, truth values or text"),
+            "Write the file again with classes numbered from 0 (int64), or with their names.",
+        ),
     ):
-        fitting = [field.name for field in schema if fits(field.type)]
-        use = f"Use data.{option}={fitting[0] if len(fitting) == 1 else 'NAME with one of them'}."
-        if schema.names.count(column) != 1:
+        times = schema.names.count(column)
+        # A name that two columns have names none of them.
+        fitting = [item.name for item in schema if fits(item.type) and schema.names.count(item.name) == 1]
+        mend = how
+        if fitting:
+            mend = f"Use data.{option}={shlex.quote(fitting[0])}."
+        if len(fitting) > 1:
+            mend = f"Use data.{option}=NAME with one of {', '.join(fitting)}."
+        if times != 1:
             raise DataError(
-                f"{file} has {schema.names.count(column) or 'no'} column{'s' * (column in schema.names)} '{column}'",
+                f"{file} has {times or 'no'} column{'s' * (times > 1)} '{column}'",
                 f"Its columns are: {', '.join(schema.names)}",
-                use,
+                mend,
             )
         if not fits(schema.field(column).type):
             raise DataError(
                 f"column '{column}' of {file} is {schema.field(column).type}, not {wanted}",
                 "The hub's layout of image classification is expected",
-                f"Use data.{option}=NAME with another column ({', '.join(schema.names)}), or run `isograd prepare`.",
+                mend,
             )
 
 
 def check_agree(schemas: dict[str, pa.Schema], label_column: str) -> None:
     """Raises DataError where files mean different classes by the same label."""
-    (first, schema), *others = schemas.items()
-    kind, names = schema.field(label_column).type, labels.declared_names(schema, label_column)
-    for file, other in others:
-        theirs, their_names = other.field(label_column).type, labels.declared_names(other, label_column)
-        what = None
-        if labels.is_text(kind) != labels.is_text(theirs):
-            what = f"are {kind} in {first}, but {theirs} in {file}"
-        elif names and their_names and names != their_names:
-            place = next(
-                (n for n, pair in enumerate(zip(names, their_names, strict=False)) if pair[0] != pair[1]), None
-            )
-            what = f"have {len(names)} names in {first}, but {len(their_names)} in {file}"
-            if place is not None:
-                what = f"call {place} '{names[place]}' in {first}, but '{their_names[place]}' in {file}"
-        if what is not None:
-            raise DataError(
-                f"the labels '{label_column}' {what}",
-                "One number would mean two classes",
-                "Use files of one data set, or write them again with the same names of classes.",
-            )
+    kinds = {file: schema.field(label_column).type for file, schema in schemas.items()}
+    first, kind = next(iter(kinds.items()))
+    for file, other in kinds.items():
+        if labels.is_text(kind) != labels.is_text(other):
+            raise _disagree(label_column, f"are {kind} in {first}, but {other} in {file}")
+    declared = {file: labels.declared_names(schema, label_column) for file, schema in schemas.items()}
+    declared = {file: names for file, names in declared.items() if names}
+    for file, others in declared.items():
+        first, names = next(iter(declared.items()))
+        if len(names) != len(others):
+            raise _disagree(label_column, f"have {len(names)} names in {first}, but {len(others)} in {file}")
+        for number, (name, other) in enumerate(zip(names, others, strict=True)):
+            if name != other:
+                raise _disagree(label_column, f"call {number} '{name}' in {first}, but '{other}' in {file}")
+
+
+def _disagree(label_column: str, how: str) -> DataError:
+    return DataError(
+        f"the labels '{label_column}' {how}",
+        "One number would mean two classes",
+        "Use files of one data set, or write them again with the same names of classes.",
+    )
 
 
 def _is_image(kind: pa.DataType) -> bool:

@@ -16,7 +16,9 @@ from itertools import pairwise
 from pathlib import Path
 
 from PIL import Image
+from PIL.ImageFile import StubImageFile
 
+from isograd.data.access import not_allowed
 from isograd.errors import DataError
 
 _OF_FILE_MANAGERS = frozenset(["thumbs.db", "desktop.ini", "__macosx", "@eadir"])
@@ -57,14 +59,13 @@ def list_images(root: Path, names: Sequence[str]) -> FolderImages:
         names: Of the split's folder; the first that is there is taken.
 
     Raises:
-        FileNotFoundError: None is there.
-        DataError: There are no class folders, a class has no image, an image is in no class, or Pillow cannot open it;
-            a folder is there twice, by a link, or cannot be read, or something is neither a folder nor a file.
+        DataError: The split or its class folders are not there, a class has no image, an image is in no class, or
+            Pillow cannot open it; a folder is there twice, by a link, or cannot be read, or something is neither a
+            folder nor a file.
     """
     folder = next((root / name for name in names if (root / name).is_dir()), None)
     if folder is None:
-        there = ", ".join(sorted(path.name for path in root.iterdir() if not is_hidden(path.name))[:_SHOWN])
-        raise FileNotFoundError(f"no folder {' or '.join(names)}; found: {there or 'nothing'}")
+        raise _no_folder(root, names)
     folders, files = _listed(folder)
     classes = sorted(folders, key=_name)
     _refuse_one_name(classes)
@@ -95,8 +96,37 @@ def list_images(root: Path, names: Sequence[str]) -> FolderImages:
     return FolderImages(folder, samples, [_name(path) for path in classes], left_out)
 
 
+def _no_folder(root: Path, names: Sequence[str]) -> DataError:
+    """Says which folders are wanted, and where those lie that may be meant."""
+    there = sorted(path.name for path in root.iterdir() if not is_hidden(path.name))
+    mend = f"Arrange the images so: {root / names[0]}/CLASS/IMAGE.png, and likewise for the other split."
+    alike = [name for name in there if name.lower().startswith((*names, names[0][:4])) and (root / name).is_dir()]
+    inner = [name for name in there if (root / name / names[0]).is_dir()]
+    if alike:
+        mend = f"Rename {root / alike[0]} to {names[0]}."
+    elif inner:
+        mend = f"Use --root {root / inner[0]}."
+    elif (root.parent / names[0]).is_dir():
+        mend = f"Use --root {root.parent}."
+    return DataError(
+        f"there is no folder {' or '.join(names)} in {root}; found: {_some(there) or 'nothing'}",
+        "A folder of images has a folder for each split, train and test (or val, validation), with one a class in each",
+        mend,
+    )
+
+
 def _name(path: Path) -> str:
-    """Returns the name of a class, whose accents file systems write in two ways: é as one character, or as two."""
+    """Returns the name of a class, whose accents file systems write in two ways: é as one character, or as two.
+
+    Raises:
+        DataError: It has bytes that are no UTF-8.
+    """
+    if any(unicodedata.category(letter) == "Cs" for letter in path.name):
+        raise DataError(
+            f"the name of the class folder {str(path)!r} holds bytes that are no UTF-8",
+            "Names of classes are kept in JSON, which is",
+            "Rename it (`convmv` does).",
+        )
     return unicodedata.normalize("NFC", path.name)
 
 
@@ -121,11 +151,7 @@ def _listed(folder: Path) -> tuple[list[Path], list[Path]]:
         with os.scandir(folder) as entries:
             shown = sorted((entry for entry in entries if not is_hidden(entry.name)), key=lambda entry: entry.name)
     except PermissionError as error:
-        raise DataError(
-            f"the folder {folder} cannot be read ({error.strerror})",
-            "To leave its images out would change the data set unseen",
-            "Let this user read it (chmod), or move it elsewhere.",
-        ) from error
+        raise not_allowed(folder, error) from error
     found: dict[str, list[Path]] = {"folder": [], "file": []}
     for entry in shown:
         kind = _kind(entry)
@@ -191,12 +217,16 @@ def _is_image(path: Path) -> bool:
     if path.name.lower().endswith(_COPIES):
         return False
     try:
-        with Image.open(path):
-            return True
+        with Image.open(path) as image:
+            if image.format is not None and not _is_stub(image.format):
+                return True
+    except PermissionError as error:
+        raise not_allowed(path, error) from error
     except Exception:  # of whatever is no image, Pillow's many readers raise what they like
-        guess = mimetypes.guess_type(path.name)[0] or ""
-        if suffix not in _CLOSED and not guess.startswith("image/"):
-            return False
+        pass
+    guess = mimetypes.guess_type(path.name)[0] or ""
+    if suffix not in _CLOSED and not guess.startswith("image/"):
+        return False
     raise DataError(
         f"{path} is an image of a format that cannot be opened here ({suffix})",
         f"Pillow {Image.__version__} does not read it, and to leave it out would change the data set unseen",
@@ -207,7 +237,13 @@ def _is_image(path: Path) -> bool:
 @lru_cache(maxsize=1)
 def _openable() -> frozenset[str]:
     suffixes = Image.registered_extensions()
-    return frozenset(suffix for suffix, kind in suffixes.items() if kind in Image.OPEN)
+    return frozenset(suffix for suffix, kind in suffixes.items() if kind in Image.OPEN and not _is_stub(kind))
+
+
+def _is_stub(kind: str) -> bool:
+    """Whether Pillow only knows such files when it sees them, and reads none of their pixels."""
+    opener = Image.OPEN[kind][0]
+    return kind == "MPEG" or (isinstance(opener, type) and issubclass(opener, StubImageFile))
 
 
 def _some(names: Sequence[str]) -> str:

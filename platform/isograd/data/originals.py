@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from isograd.data.access import not_allowed
 from isograd.data.image_folder import is_hidden, list_images
 from isograd.errors import DataError
 from isograd.registry import Registry
@@ -31,12 +32,14 @@ class PreparedSource:
         splits: The splits, as they are called in the names of the shards.
         classes: Names of the classes; empty: the data set's own.
         downloads: Whether ``open`` can fetch it.
+        by_hand: What a user does where it cannot.
     """
 
     open: Callable[[Path, str, bool], Any]
     splits: tuple[str, ...] = ("train", "test")
     classes: tuple[str, ...] = ()
     downloads: bool = True
+    by_hand: str = "Fetch the original yourself, and set --root to its folder."
 
 
 SOURCES: Registry[PreparedSource] = Registry("source")
@@ -138,18 +141,22 @@ def open_original(name: str, root: Path, download: bool) -> dict[str, ArrayImage
         DataError: It is not there, cannot be read, or its labels and classes do not fit.
     """
     source = SOURCES.get(name)
-    by_hand = f"Fetch the original of {name} yourself, and set --root to its folder."
     if download and not source.downloads:
-        raise DataError(f"{name} cannot be downloaded", "Nobody offers it without an account", by_hand)
-    mend = "Use --download (download=True in Python)." if source.downloads and not download else by_hand
-    if not download and not root.is_dir():
-        raise DataError(f"there is no folder {root}", f"The original of {name} is read from it", mend)
+        raise DataError(f"{name} cannot be downloaded", "Nobody offers it without an account", source.by_hand)
+    mend = "Use --download (download=True in Python)." if source.downloads and not download else source.by_hand
+    try:
+        if not download and not root.is_dir():
+            raise DataError(f"there is no folder {root}", f"The original of {name} is read from it", mend)
+    except PermissionError as error:
+        raise not_allowed(root, error) from error
     splits: dict[str, ArrayImages | FileImages] = {}
     for split in source.splits:
         try:
             splits[split] = as_images(source.open(root, split, download), source.classes)
         except DataError:
             raise
+        except PermissionError as error:
+            raise not_allowed(root, error) from error
         except Exception as error:  # torchvision lets through whatever its many parsers raise
             raise DataError(
                 f"cannot open the {split} split of {name} in {root} ({error})",
@@ -216,4 +223,5 @@ _row("cifar100", "CIFAR100", lambda split: {"train": split == "train"})
 _row("svhn", "SVHN", lambda split: {"split": split}, classes=tuple("0123456789"))
 _row("stl10", "STL10", lambda split: {"split": split})
 SOURCES.add("imagenet", PreparedSource(_imagenet, splits=("train", "validation"), downloads=False))
-SOURCES.add("image_folder", PreparedSource(_image_folder, downloads=False))
+_OWN = "Set --root to the folder that has train and test (or val, validation), with a folder a class in each."
+SOURCES.add("image_folder", PreparedSource(_image_folder, downloads=False, by_hand=_OWN))

@@ -18,14 +18,18 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from isograd.data import labels
+from isograd.data.access import not_allowed
 from isograd.data.columns import check_agree, check_columns
 from isograd.data.images import decode, undecodable
-from isograd.data.shards import Shards, find_shards
+from isograd.data.shards import Shards, find_shards, splits_beside
 from isograd.data.windows import RowGroup
 from isograd.errors import DataError
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+_MOST_CLASSES = 10**6  # that a network is built for
 
 
 @dataclass(frozen=True)
@@ -169,7 +173,7 @@ def _split(
         )
     schemas = {file: schema for file, (_, schema) in zip(files, opened, strict=True)}
     if train is not None:
-        schemas = {train.files[0]: _opened(train.files[0])[1]} | schemas
+        schemas = {file: _opened(file)[1] for file in train.files} | schemas
     check_agree(schemas, label_column)
     made = ParquetSplit(split, files, counts, image_column, label_column)
     return replace(made, names=_names(made, train)) if labels.is_text(opened[0][1].field(label_column).type) else made
@@ -205,13 +209,21 @@ def check_labels(split: ParquetSplit, num_classes: int) -> np.ndarray:
             f"has {label}, not one of 0 to {num_classes - 1}",
             f"The classifier has data.num_classes={num_classes} outputs; {wrong.size} of {values.size} labels are "
             "outside",
-            "Use a labelled split, such as data.test_split=validation: the hub marks hidden labels with -1."
-            if value == -1 and split.name != "train"
-            else f"Use data.num_classes={int(values.max()) + 1} if the labels are right."
-            if value > 0
-            else "Number the classes from 0.",
+            _label_mend(split, value, int(values.max())),
         )
     return values
+
+
+def _label_mend(split: ParquetSplit, value: int, largest: int) -> str:
+    if value == -1 and split.name != "train":
+        others = splits_beside(Path(split.files[0]))
+        other = f"data.test_split={others[0]}" if others else "a part of the training split, in a file test.parquet"
+        return f"Use a labelled split, such as {other}: the hub marks hidden labels with -1."
+    if value < 0:
+        return "Number the classes from 0."
+    if largest >= _MOST_CLASSES:
+        return f"Number the classes from 0: labels up to {largest:,} identify something, and are no classes."
+    return f"Use data.num_classes={largest + 1} if the labels are right."
 
 
 def load_images(split: ParquetSplit, image_size: tuple[int, int, int], num_classes: int) -> "tuple[Tensor, Tensor]":
@@ -286,7 +298,9 @@ def at_row(split: ParquetSplit, index: int, error: DataError) -> DataError:
 
 
 def unreadable(file: str | Path, cause: Exception) -> DataError:
-    """Returns the error for a file that is no intact Parquet file."""
+    """Returns the error for a file that is no intact Parquet file, or may not be read."""
+    if isinstance(cause, PermissionError):
+        return not_allowed(file, cause)
     return DataError(
         f"cannot read {file} ({cause})", "It is damaged, or no Parquet file", "Copy, download or prepare it again."
     )

@@ -23,10 +23,12 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import Progress
 
+from isograd.data.access import not_allowed
 from isograd.data.images import GREY_MODES, open_image, to_pixels, undecodable
 from isograd.data.originals import SOURCES, ArrayImages, FileImages, open_original, source_name
 from isograd.data.parquet import unreadable
 from isograd.errors import ConfigError, DataError
+from isograd.lock import held
 from isograd.paths import user_path
 from isograd.report.console import say
 from isograd.seeding import derive
@@ -79,7 +81,10 @@ def prepare(name: str, root: Path, output: Path, *, download: bool = False, rows
         say(console, f"{output} already holds {name}, complete.")
         return output
     try:
-        job.run(console)
+        output.mkdir(parents=True, exist_ok=True)
+        with held(output):
+            job.check_output()  # what another process may have written since
+            job.run(console)
     except OSError as error:  # what concerns the original has become a DataError before
         raise DataError(
             f"cannot write to {output} ({error})", f"The shards of {name} go there", "Use another output folder."
@@ -177,10 +182,18 @@ class Job:
     def check_output(self) -> None:
         """Raises DataError where the output folder holds shards that this job would not write."""
         for path in sorted(self.output.glob("*.parquet")):
-            if _footer(path).get("fingerprint") != self.fingerprint:
+            found = _footer(path)
+            if found is None:
                 raise DataError(
-                    f"{path} is not a shard of {self.name} with rows_per_shard={self.rows_per_shard}",
-                    "The folder holds another data set, or the same one cut otherwise, and the two would mix",
+                    f"{path} is damaged: it is no Parquet file",
+                    "It would be kept, as what an interrupted call has written",
+                    "Remove it, and call prepare again; it is written anew.",
+                )
+            if found.get("fingerprint") != self.fingerprint:
+                raise DataError(
+                    f"{path} is not a shard of {self.name} as its original is now",
+                    "The folder holds another data set, or this one before images were added, removed or renamed, "
+                    "or cut otherwise, and the two would mix",
                     "Use another output folder, or empty this one.",
                 )
 
@@ -211,7 +224,6 @@ class Job:
 
     def run(self, console: Console) -> None:
         """Writes the shards that are not there, then the summary."""
-        self.output.mkdir(parents=True, exist_ok=True)
         shards = list(self.shards())
         with Progress(console=console) as progress, ThreadPoolExecutor(NUM_THREADS) as pool:
             bar = progress.add_task(self.name, total=sum(len(shard.rows) for shard in shards))
@@ -223,8 +235,16 @@ class Job:
         self.note_stamp()
 
     def _write(self, shard: Shard, pool: ThreadPoolExecutor) -> Iterator[int]:
-        """Writes a shard, and yields the number of rows after each row group."""
-        partial, statistics = self.output / f".{shard.file}.partial", Statistics()
+        """Writes a shard, and yields the number of rows after each row group; of one that fails, nothing stays."""
+        partial = self.output / f".{shard.file}.partial"
+        try:
+            yield from self._written(shard, partial, pool)
+            partial.replace(self.output / shard.file)
+        finally:
+            partial.unlink(missing_ok=True)
+
+    def _written(self, shard: Shard, partial: Path, pool: ThreadPoolExecutor) -> Iterator[int]:
+        statistics = Statistics()
         with pq.ParquetWriter(partial, self._schema(), compression="none", use_dictionary=False) as writer:
             for start in range(0, len(shard.rows), ROWS_PER_GROUP):
                 rows = shard.rows[start : start + ROWS_PER_GROUP]
@@ -239,13 +259,14 @@ class Job:
                 "shapes": sorted(statistics.shapes),
             }
             writer.add_key_value_metadata({FOOTER: json.dumps(footer)})
-        partial.replace(self.output / shard.file)
 
     def _image(self, split: str, row: int) -> tuple[dict[str, Any], Statistics]:
         path = None
         try:
             data, path = self.splits[split].encoded(row)
             return {"bytes": data, "path": path}, Statistics.of(open_image(data))
+        except PermissionError as error:
+            raise not_allowed(path or self.output, error) from error
         except DataError as error:
             where = f"image {path or row} of the {split} split of {self.name}"
             raise DataError(f"{where} cannot be used: {error.what}", error.why, error.mend) from error
@@ -275,7 +296,7 @@ class Job:
             return ""
 
     def _summarise(self, shards: list[Shard]) -> None:
-        footers = [_footer(self.output / shard.file) for shard in shards if shard.split == "train"]
+        footers = [_footer(self.output / shard.file) or {} for shard in shards if shard.split == "train"]
         parts = [Statistics(np.array(part["totals"]), frozenset(map(tuple, part["shapes"]))) for part in footers]
         summary = {
             "name": self.name,
@@ -310,9 +331,13 @@ def _images_in(path: Path) -> Iterator[bytes]:
         raise unreadable(path, error) from error
 
 
-def _footer(path: Path) -> dict[str, Any]:
-    """Returns what a shard of ours says about itself; nothing, where it is not one."""
+def _footer(path: Path) -> dict[str, Any] | None:
+    """Returns what a shard of ours says about itself; of other Parquet files nothing, of what is none None."""
     try:
         return json.loads((pq.read_metadata(path).metadata or {}).get(FOOTER, "{}"))
-    except (pa.ArrowException, OSError, ValueError):
+    except PermissionError as error:
+        raise not_allowed(path, error) from error
+    except (pa.ArrowException, OSError):
+        return None
+    except ValueError:
         return {}

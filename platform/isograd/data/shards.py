@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from isograd.data.access import not_allowed
 from isograd.errors import DataError
 from isograd.paths import user_path
 
@@ -62,6 +63,13 @@ def find_shards(folder: Path, split: str) -> Shards:
         DataError: There is no such folder or split, several places have it, or its files are no complete set.
     """
     folder = user_path(folder).resolve()  # a Ray worker has another working directory
+    try:
+        return _found(folder, split)
+    except PermissionError as error:
+        raise not_allowed(folder, error) from error
+
+
+def _found(folder: Path, split: str) -> Shards:
     if not folder.is_dir():
         raise _no_folder(folder, split)
     prefixes = PREFIXES.get(split, (split,))
@@ -201,7 +209,7 @@ def _complete_without_total(files: list[Path], prefix: str) -> tuple[Path, ...]:
 
 def _refuse_odd(path: Path, place: Path, prefix: str) -> None:
     """Raises DataError for what is called a file of the split, but is not read as one."""
-    what = None
+    what, mend = None, f"Let it be a file {prefix}-NUMBER{_SUFFIX} beside the others, or move it elsewhere."
     if path.is_symlink() and not path.exists():
         what = f"a link to {path.readlink()}, where nothing is"
     elif path.is_dir():
@@ -214,11 +222,13 @@ def _refuse_odd(path: Path, place: Path, prefix: str) -> None:
         what = f"called {path.suffix}, not {_SUFFIX}"
     elif path.parent.name != prefix and not path.name.startswith(prefix):
         what = f"called {path.name[: len(prefix)]}, not {prefix}"
+        if prefix != "train":
+            mend = f"Use data.test_split={path.name[: len(prefix)]}, or call it {prefix}."
     if what is not None:
         raise DataError(
             f"{path} is named as a part of the {prefix} split, but is {what}",
             "It would be passed over, and its rows be missing",
-            f"Let it be a file {prefix}-NUMBER{_SUFFIX} beside the others, or move it elsewhere.",
+            mend,
         )
 
 
@@ -267,9 +277,22 @@ def _mend(folder: Path, split: str, prefixes: Sequence[str]) -> str:
             return f"Use data.path={place}."
     if split != "train" and (others := _splits_at([folder, folder / "data", *_subfolders(folder)])):
         return f"Use data.test_split={others[0]}, or give the data set a split to test on."
-    if _subfolders(folder / "train"):
-        return f"Run `isograd prepare image_folder --root {folder} --output FOLDER`, and use data.path=FOLDER."
-    return "Name the files so, or run `isograd prepare`."
+    if split != "train" and any(_sets_at(place, "train") for place in [folder, folder / "data", *_subfolders(folder)]):
+        return f"Put a part of the training split into a file of its own, {prefixes[0]}.parquet."
+    if any(map(_is_called_parquet, (path for place in _places(folder, _DEPTH) for path in _shown(place)))):
+        return "Put the files of each split into one folder, with all columns in them, and name them so."
+    for root in (folder, folder.parent):
+        if _subfolders(root / "train"):
+            return f"Run `isograd prepare image_folder --root {root} --output FOLDER`, and use data.path=FOLDER."
+    return (
+        "Name the files so; of image files make them by `isograd prepare image_folder --root ROOT --output FOLDER`, "
+        "where ROOT has folders train and test with a folder a class in each."
+    )
+
+
+def splits_beside(file: Path) -> list[str]:
+    """Returns the names of the splits that lie beside a file of one, other than that and the training split."""
+    return [name for name in _splits_at([file.parent]) if name != _split_of(file.name)]
 
 
 def _places(folder: Path, depth: int) -> list[Path]:
@@ -280,5 +303,9 @@ def _places(folder: Path, depth: int) -> list[Path]:
 def _splits_at(places: Sequence[Path]) -> list[str]:
     """Returns what could be the names of other splits than the training split."""
     names = [path.name for place in places for path in _shown(place) if path.name.endswith(_SUFFIX)]
-    found = [re.split(r"[-.]", name)[0] for name in names]
-    return [name for name in dict.fromkeys(found) if name not in ("train", "")]
+    return [name for name in dict.fromkeys(map(_split_of, names)) if name not in ("train", "")]
+
+
+def _split_of(name: str) -> str:
+    """Returns the name of the split that a file is named after."""
+    return re.split(r"[-.]", name)[0]

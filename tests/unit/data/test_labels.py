@@ -83,6 +83,25 @@ def test_one_number_means_one_class(tmp_path: Path, train: Any, test: Any, words
         find_splits(write(tmp_path, "test", *test), "test")
 
 
+def test_names_count_wherever_they_are(tmp_path: Path) -> None:
+    write(tmp_path / "first", "train", [0, 1])
+    write(tmp_path / "second", "train", [0, 1], ["cat", "dog"])
+    write(tmp_path, "test", [0, 1], ["dog", "cat"])
+    for number, folder in enumerate(("first", "second")):
+        (tmp_path / folder / "train-00000-of-00001.parquet").rename(tmp_path / f"train-0000{number}-of-00002.parquet")
+    with pytest.raises(DataError, match=r"call 0 'cat' in .*train-00001.*, but 'dog' in .*test-00000"):
+        find_splits(tmp_path, "test")
+
+
+@pytest.mark.parametrize("largest", [10**6, 2**62])
+def test_identifiers_are_no_classes(tmp_path: Path, largest: int) -> None:
+    split = find_split(write(tmp_path, "train", [0, largest]), "train")
+    with pytest.raises(DataError, match=f"Number the classes from 0: labels up to {largest:,} identify something"):
+        check_labels(split, 2)
+    with pytest.raises(ConfigError, match=r"num_classes=.* is out of range"):
+        check(load([f"data.num_classes={largest + 1}"]))
+
+
 def test_accents_are_written_in_two_ways(tmp_path: Path) -> None:
     write(tmp_path, "train", [0, 1], ["\u00e9", "f"])
     _, test = find_splits(write(tmp_path, "test", [1, 0], ["e\u0301", "f"]), "test")
@@ -100,9 +119,13 @@ def test_a_number_too_large_is_no_negative_one(tmp_path: Path, largest: int) -> 
 
 
 def test_the_hidden_label_of_the_hub_is_a_mistake_in_the_training_split(tmp_path: Path) -> None:
-    for split, mend in (("train", "Number the classes from 0"), ("test", "data.test_split=validation")):
+    hidden = "a part of the training split, in a file test.parquet"
+    for split, mend in (("train", "Number the classes from 0"), ("test", hidden)):
         with pytest.raises(DataError, match=rf"has label -1.*{mend}"):
             check_labels(find_split(write(tmp_path, split, [0, -1]), split), 2)
+    write(tmp_path, "validation", [0, 1])
+    with pytest.raises(DataError, match=r"has label -1.*data\.test_split=validation"):
+        check_labels(find_split(tmp_path, "test"), 2)
 
 
 def test_a_null_name_is_no_label(tmp_path: Path) -> None:

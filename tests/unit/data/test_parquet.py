@@ -142,12 +142,32 @@ def test_missing_column_names_those_that_exist(tmp_path: Path):
         find_split(tmp_path, "train")
 
 
+IMAGE: list = [{"bytes": b"x", "path": None}]
+
+
 @pytest.mark.parametrize(
-    ("image", "label", "column"), [(["x"], [0], "image"), ([{"bytes": b"x", "path": None}], [[0.5]], "label")]
+    ("columns", "words"),
+    [
+        ({"image": ["x"], "label": [0]}, ("column 'image' of", " is string, not ", "Store images as the bytes")),
+        ({"image": IMAGE, "label": [[0.5]]}, ("column 'label' of", " is list<.*>, not ", "Write the file again")),
+        (
+            {"image": IMAGE, "label": [0.5], "class": [1], "name": ["x"]},
+            ("'label' of .* is double", r"data\.label_column=NAME with one of class, name\."),
+        ),
+        ({"image": [[1]], "label": [0], "my img": IMAGE}, ("'image' of", r"data\.image_column='my img'\.")),
+        ({"pixels": [[1]], "label": [0]}, ("no column 'image'", "Store images as the bytes")),
+    ],
 )
-def test_wrong_type(tmp_path: Path, image: list, label: list, column: str):
-    pq.write_table(pa.table({"image": image, "label": label}), tmp_path / "train-00000-of-00001.parquet")
-    with refusal(f"column '{column}' of", " is (string|list<.*>), not ", f"data.{column}_column=NAME"):
+def test_columns_that_cannot_be_read(tmp_path: Path, columns: dict[str, list], words: tuple[str, ...]):
+    pq.write_table(pa.table(columns), tmp_path / "train-00000-of-00001.parquet")
+    with refusal(*words):
+        find_split(tmp_path, "train")
+
+
+def test_a_name_that_two_columns_have_names_none(tmp_path: Path):
+    table = pa.Table.from_arrays([pa.array(IMAGE), pa.array([0]), pa.array([1])], ["image", "label", "label"])
+    pq.write_table(table, tmp_path / "train-00000-of-00001.parquet")
+    with refusal("has 2 columns 'label'", "Write the file again"):
         find_split(tmp_path, "train")
 
 

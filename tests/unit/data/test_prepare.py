@@ -18,7 +18,8 @@ from isograd.data import prepare as preparation
 from isograd.data.originals import SOURCES, ArrayImages, FileImages, PreparedSource
 from isograd.data.parquet import find_split, load_images
 from isograd.data.prepare import STAMP, prepare
-from isograd.errors import ConfigError, DataError, UnknownNameError
+from isograd.errors import ConfigError, DataError, RunFolderError, UnknownNameError
+from isograd.lock import held
 from tests.unit.data.folders import CLASSES, rows, write_folder
 
 NUM_TRAIN, NUM_TEST = 57, 20
@@ -231,8 +232,75 @@ def test_what_cannot_be_downloaded(tmp_path: Path):
 
 def test_image_folder_without_test(tmp_path: Path):
     shutil.rmtree(write_folder(tmp_path / "in") / "test")
-    with refusal("cannot open the test split", "no folder test or val or validation"):
+    with refusal("there is no folder test or val or validation", "found: train"):
         prepare("image_folder", tmp_path / "in", tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("moved", "root", "mend"),
+    [
+        ("Train", ".", "Rename .*/Train to train"),
+        ("training", ".", "Rename .*/training to train"),
+        ("in/train", ".", "Use --root .*/in"),
+        ("train", "train", "Use --root .*original"),
+        ("pictures", ".", "Arrange the images so: .*/train/CLASS/IMAGE.png"),
+    ],
+)
+def test_image_folder_laid_out_otherwise(tmp_path: Path, moved: str, root: str, mend: str):
+    there = tmp_path / "original" / moved
+    there.parent.mkdir(parents=True)
+    (write_folder(tmp_path / "in") / "train").rename(there)
+    with refusal("there is no folder train", mend):
+        prepare("image_folder", tmp_path / "original" / root, tmp_path / "out")
+
+
+def test_image_folder_is_the_users_own(tmp_path: Path):
+    for root, download in ((tmp_path / "nowhere", False), (tmp_path, True)):
+        with refusal("Set --root to the folder that has train and test"):
+            prepare("image_folder", root, tmp_path / "out", download=download)
+
+
+def test_a_damaged_shard_is_no_other_data_set(tmp_path: Path):
+    root, output = write_folder(tmp_path / "in"), tmp_path / "out"
+    before = contents(prepare("image_folder", root, output))
+    shard = output / "train-00000-of-00001.parquet"
+    shard.write_bytes(shard.read_bytes()[:100])
+    with refusal("train-00000-of-00001.parquet is damaged", "Remove it, and call prepare again"):
+        prepare("image_folder", root, output)
+    shard.unlink()
+    assert contents(prepare("image_folder", root, output)) == before
+
+
+def test_what_is_refused_leaves_no_part(tmp_path: Path):
+    root = write_folder(tmp_path / "in")
+    (root / "train" / "cat" / "0.jpg").write_bytes(b"no image")
+    with refusal("cat/0.jpg .* cannot be decoded"):
+        prepare("image_folder", root, tmp_path / "out")
+    assert not [path.name for path in (tmp_path / "out").iterdir() if path.name.startswith(".train")]
+
+
+def test_two_processes_do_not_write_one_output(tmp_path: Path):
+    root, output = write_folder(tmp_path / "in"), tmp_path / "out"
+    with held(output), pytest.raises(RunFolderError, match="by another process now"):
+        prepare("image_folder", root, output)
+    before = contents(prepare("image_folder", root, output))
+    with held(output):  # who only looks is not kept out
+        assert contents(prepare("image_folder", root, output)) == before
+
+
+def test_files_that_pillow_only_recognises_are_no_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    root = write_folder(tmp_path / "in")
+    (root / "train" / "cat" / "film.mpg").write_bytes(b"\x00\x00\x01\xb3" + bytes(20))
+    (root / "train" / "cat" / "features.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(20))
+    prepare("image_folder", root, tmp_path / "out")
+    assert "left out of train: 2 files that are no images (cat/features.h5, cat/film.mpg)" in capsys.readouterr().err
+
+
+def test_a_class_whose_name_is_no_utf8(tmp_path: Path):
+    root = write_folder(tmp_path / "in")
+    (root / "train" / "cat").rename(root / "train" / os.fsdecode(b"c\xe9"))
+    with refusal("holds bytes that are no UTF-8", "Rename it"):
+        prepare("image_folder", root, tmp_path / "out")
 
 
 def test_image_folder_whose_splits_differ(tmp_path: Path):
@@ -377,7 +445,7 @@ def test_output_that_holds_something_else(arrays: dict[str, Any], tmp_path: Path
     before = contents(prepare("image_folder", root, output))
     with refusal("test-00000-of-00001.parquet is not a shard of arrays", "another data set", "Use another output"):
         prepare("arrays", root, output)
-    with refusal("is not a shard of image_folder with rows_per_shard=5"):
+    with refusal("is not a shard of image_folder as its original is now", "cut otherwise"):
         prepare("image_folder", root, output, rows_per_shard=5)
     Image.new("RGB", (8, 8)).save(root / "train" / "cat" / "new.png")
     with refusal("is not a shard of image_folder"):

@@ -151,7 +151,7 @@ def test_a_folder_that_may_not_be_read_is_not_passed_over(
         return listed(folder)
 
     monkeypatch.setattr(Path, "iterdir", iterdir)
-    with pytest.raises(PermissionError):
+    with pytest.raises(DataError, match=r"cannot be read \(Permission denied\).*Let this user read it"):
         find_shards(tmp_path, "train")
 
 
@@ -183,6 +183,9 @@ def test_two_configurations_are_not_mixed(tmp_path: Path) -> None:
         ),
         (("plain_text/train/0000.parquet",), "plain_text/train", "Use data.path={}/plain_text"),
         (("train/cat/1.png", "test/cat/1.png"), "", "Run `isograd prepare image_folder --root {} "),
+        (("train/cat/1.png", "test/cat/1.png"), "train", "Run `isograd prepare image_folder --root {} "),
+        (("cat/1.png",), "", "Name the files so; of image files make them by `isograd prepare image_folder "),
+        (("train/label=0/a.parquet", "test/label=0/a.parquet"), "", "Put the files of each split into one folder"),
         (("a.parquet",), "a.parquet", "Use data.path={}."),
     ],
 )
@@ -196,3 +199,12 @@ def test_without_a_split_to_test_on(tmp_path: Path) -> None:
     touch(tmp_path, "train-00000-of-00001.parquet", "holdout-00000-of-00001.parquet")
     with pytest.raises(DataError, match=r"Use data\.test_split=holdout"):
         find_shards(tmp_path, "test")
+
+
+def test_a_training_split_alone(tmp_path: Path) -> None:
+    touch(tmp_path, "train.parquet")
+    with pytest.raises(DataError, match=r"Put a part of the training split into a file of its own, test\.parquet"):
+        find_shards(tmp_path, "test")
+    touch(tmp_path, "test.parquet")
+    with pytest.raises(DataError, match=r"Use data\.test_split=test, or call it TEST"):
+        find_shards(tmp_path, "TEST")
