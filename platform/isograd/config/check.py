@@ -1,6 +1,5 @@
 """Values that no run can have: out of range, of the wrong length, or at odds with each other."""
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +10,7 @@ from isograd.config.schema import RunConfig
 from isograd.errors import ConfigError
 from isograd.options import Range, check_choice, check_declared, check_folder_name, check_number
 
+_CHANNELS = (1, 3)  # grey, RGB
 _COUNT, _POSITIVE, _NOT_NEGATIVE, _SHARE = Range(1), Range(0, open=True), Range(0), Range(0, 1)
 
 # By section and field, for whatever component is chosen; a field that it does not have is passed over.
@@ -32,7 +32,7 @@ RANGES: dict[str, Range] = {
     "cluster.num_cpus": _COUNT,
     "cluster.object_store_bytes": Range(75 * 2**20),
     "data.batch_size": _COUNT,
-    "data.num_classes": Range(2),
+    "data.num_classes": Range(2, 10**6),
     "data.padding": _NOT_NEGATIVE,
     "data.resize": _COUNT,
     "data.window": _COUNT,
@@ -102,11 +102,24 @@ def _check_classes(data: Any) -> None:
 
 
 def _check_images(data: Any) -> None:
-    _check_numbers("data.image_shape", data.image_shape, 3, "channels, height and width", Range(1))
+    if data.name == "digits" and data.path:
+        raise ConfigError(
+            f"data.path={data.path} is not read by data=digits",
+            "The digits come with scikit-learn, and the run would train on them",
+            f"Use data=parquet data.path={data.path}, or another data set that lies in files.",
+        )
+    _check_shape(data.image_shape)
     channels = data.image_shape[0]
-    _check_numbers("data.mean", data.mean, channels, "one number a channel", Range(-math.inf))
-    _check_numbers("data.std", data.std, channels, "one number a channel", _POSITIVE)
+    of_pixels = "one number a channel, of pixels in [0, 1]"
+    _check_numbers("data.mean", data.mean, channels, of_pixels, _SHARE, "0.5")
+    _check_numbers("data.std", data.std, channels, of_pixels, Range(0, 1, open=True), "0.5")
     side = min(data.image_shape[1:])
+    if data.crop == "exact" and data.resize is not None:
+        raise ConfigError(
+            f"data.resize={data.resize} is not used with data.crop=exact",
+            "Images have the shape that the network gets already, and none is resized",
+            "Use data.loading=stream data.crop=random, or leave data.resize out.",
+        )
     if data.crop == "random" and data.test_resize < side:
         raise ConfigError(
             f"data.resize={data.resize} is less than {side}, the shorter side of data.image_shape={data.image_shape}",
@@ -117,7 +130,7 @@ def _check_images(data: Any) -> None:
         raise ConfigError(
             f"data.padding={data.padding} cannot be reflected in images of {side} pixels",
             "There are not as many pixels to mirror",
-            f"Use data.padding={side - 1} or less, or data.padding_mode=constant.",
+            f"Use data.padding={side - 1}{' or less' if side > 1 else ''}, or data.padding_mode=constant.",
         )
     for unfit, loading, why in (
         (data.crop == "random", "memory", "Images held in memory all have the shape that the network gets"),
@@ -131,12 +144,27 @@ def _check_images(data: Any) -> None:
             )
 
 
-def _check_numbers(option: str, values: Sequence[float], count: int, meaning: str, allowed: Range) -> None:
+def _check_shape(shape: Sequence[int]) -> None:
+    """Raises ConfigError for what is not [C, H, W]; nearly always it is the same in another order."""
+    if len(shape) == 3 and shape[0] in _CHANNELS and min(shape) >= 1:
+        return
+    last = len(shape) == 3 and shape[2] in _CHANNELS and min(shape) >= 1
+    likely = [shape[2], *shape[:2]] if last else [3, *shape] if len(shape) == 2 and min(shape) >= 1 else [3, 32, 32]
+    raise ConfigError(
+        f"data.image_shape={list(shape)} does not fit",
+        "It is [C, H, W]: 1 or 3 channels, as images are decoded to grey or RGB; then height and width, at least 1",
+        f"Use data.image_shape=[{','.join(map(str, likely))}], for example.",
+    )
+
+
+def _check_numbers(
+    option: str, values: Sequence[float], count: int, meaning: str, allowed: Range, example: str = "1"
+) -> None:
     if len(values) != count or not all(allowed.holds(value) for value in values):
         raise ConfigError(
             f"{option}={list(values)} does not fit",
             f"It is {meaning}: {count} of them, each {allowed}",
-            f"Use {option}=[{','.join(['1'] * count)}], with your values.",
+            f"Use {option}=[{','.join([example] * count)}], with your values.",
         )
 
 
