@@ -1,4 +1,4 @@
-"""How a command ends: its exit status, errors explained on one line, actors released on SIGTERM."""
+"""How a command ends: its exit status, errors explained on one line, actors released on SIGTERM and SIGHUP."""
 
 import os
 import signal
@@ -10,6 +10,7 @@ from isograd.errors import IsogradError
 from isograd.report.console import say, wide_console
 from isograd.trouble import explained
 
+_ENDINGS = (signal.SIGTERM, signal.SIGHUP)  # by a scheduler; by a terminal that is closed
 _LAST_STREAM = 2  # standard error
 
 
@@ -19,7 +20,11 @@ def status_of(command: Callable[[], int]) -> int:
     Returns:
         The exit status: the command's own, 2 for an error that was explained, 130 when interrupted.
     """
-    previous = signal.signal(signal.SIGTERM, interrupt)
+    # What is ignored stays so: `nohup` has a command go on when the terminal is closed.
+    previous = {number: signal.getsignal(number) for number in _ENDINGS}
+    handled = [number for number in _ENDINGS if previous[number] != signal.SIG_IGN]
+    for number in handled:
+        signal.signal(number, interrupt)
     try:
         status = command()
         sys.stdout.flush()
@@ -38,7 +43,8 @@ def status_of(command: Callable[[], int]) -> int:
             raise
         return _explain(found)
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for number in handled:
+            signal.signal(number, previous[number])
 
 
 def open_streams() -> None:
@@ -68,9 +74,9 @@ def _close_output() -> None:
 
 
 def interrupt(number: int, frame: FrameType | None) -> None:
-    """Handles SIGTERM: turns it into KeyboardInterrupt, so that actors and placement groups are released.
+    """Handles SIGTERM and SIGHUP: turns them into KeyboardInterrupt, so that actors and placement groups are released.
 
     A second one ends the process at once.
     """
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(number, signal.SIG_DFL)
     raise KeyboardInterrupt
