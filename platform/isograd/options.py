@@ -37,7 +37,7 @@ class Range:
 
     def __str__(self) -> str:
         if self.least == -math.inf:
-            return "a number"
+            return "a finite number"
         floor = f"more than {self.least:g}" if self.open else f"at least {self.least:g}"
         if self.most == math.inf:
             return floor
@@ -60,7 +60,7 @@ def check_number(option: str, value: float, allowed: Range) -> None:
         least = max(allowed.least, 1 if allowed.open else allowed.least)
         raise ConfigError(
             f"{option}={value:g} is out of range",
-            f"It has to be {allowed}",
+            f"It has to be {allowed}{'' if math.isfinite(value) else ', and finite'}",
             f"Use {option}={least if allowed.example is None else allowed.example:g}, for example.",
         )
 

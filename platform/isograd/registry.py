@@ -9,8 +9,12 @@ from isograd.errors import ConfigError, UnknownNameError
 
 
 def suggestion(name: str, known: list[str]) -> str:
-    """Returns ``" Did you mean 'x'?"`` for a misspelt ``name``, or an empty string."""
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    """Returns ``" Did you mean 'x'?"`` for a misspelt ``name``, or an empty string.
+
+    Of dotted names one that ends so comes first: ``optimizer.lr`` for ``lr``.
+    """
+    ending = [other for other in known if other.endswith(f".{name}")]
+    close = ending[:1] or difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     return f" Did you mean '{close[0]}'?" if close else ""
 
 

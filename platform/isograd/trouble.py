@@ -29,6 +29,7 @@ _TEXTS: tuple[tuple[str, int], ...] = (
     (r"Too many open files", errno.EMFILE),
     (r"Input/output error|disk I/O error", errno.EIO),
     (r"Permission denied|os error 13\b", errno.EACCES),
+    (r"failed to map segment from shared object|Storage size calculation overflowed", errno.ENOMEM),
     (r"Cannot allocate memory|not enough memory: you tried to allocate|ObjectStoreFullError", errno.ENOMEM),
 )
 _MENDS = {
@@ -104,10 +105,16 @@ def _trouble(error: BaseException, cause: BaseException, number: int, place: str
 def _of_system(error: BaseException, number: int, place: str = "") -> MachineError:
     path = _path(error) or place
     what = os.strerror(number) if number else _words(error)
+    if number in (errno.EACCES, errno.EPERM) and os.path.exists(path) and not os.access(path, os.R_OK):
+        return MachineError(
+            f"{path}: {what}",
+            "This user may not read it",
+            "Let this user read it (chmod), or use a copy elsewhere.",
+        )
     room = _free(path) if number in _ROOM else ""
     mend = _MENDS.get(number, "Make room there, and go on" if number in _ROOM else "Use a folder that you may write to")
     return MachineError(
-        f"{path or _words(error)}: {what}{room}" if path or number else what,
+        f"{path}: {what}{room}" if path else what,
         "What has been written until now stays; what was being written is incomplete or missing",
         f"{mend}: `isograd resume FOLDER`, for a run or a search that had begun.",
     )

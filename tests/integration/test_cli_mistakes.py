@@ -70,7 +70,7 @@ EXPLAINED = {
     ("report", "x", "--fast"): "there is no flag --fast",
     ("train", "sed=3"): "Did you mean 'seed'",
     ("train", "optimizer.learning_rate=0.1"): "there is no option 'optimizer.learning_rate'",
-    ("train", "lr=0.1"): "there is no option 'lr'",
+    ("train", "lr=0.1"): "there is no option 'lr'. Did you mean 'optimizer.lr'?",
     ("train", "train=3"): "train is a section",
     ("train", "precision=bfloat16"): "precision.dtype",
     ("train", "data.path.x=3"): "there is no option 'data.path.x'",

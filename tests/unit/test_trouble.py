@@ -2,6 +2,7 @@
 
 import errno
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,8 @@ def test_memory_is_told_from_the_disk() -> None:
         "[enforce fail at alloc_cpu.cpp:124] . DefaultCPUAllocator: not enough memory: you tried to allocate 4 bytes"
     )
     assert isinstance(trouble_of(RuntimeError(allocator)), MemoryShortError)
+    mapped = "libtorch_cpu.so: failed to map segment from shared object"
+    assert isinstance(trouble_of(ImportError(mapped)), MemoryShortError)
 
 
 def test_causes_count_and_our_words_stay() -> None:
@@ -77,6 +80,40 @@ def test_a_command_ends_in_three_parts(error: Exception, capsys: pytest.CaptureF
 
     assert explained(error) is not None
     assert status_of(command) == 2 and capsys.readouterr().err.startswith("error: ")
+
+
+def test_what_may_not_be_read_needs_no_other_folder_to_write_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.R_OK)
+    found = explained(PermissionError(errno.EACCES, "Permission denied", str(tmp_path)))
+    assert found is not None and found.mend == "Let this user read it (chmod), or use a copy elsewhere."
+
+
+def test_the_place_is_named_once_or_not_at_all() -> None:
+    found = explained(OSError(errno.ENOSPC, "No space left on device"))
+    assert found is not None and found.what == "No space left on device"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_command_that_is_told_to_end_cleans_up(number: signal.Signals) -> None:
+    cleaned = []
+
+    def command() -> int:
+        try:
+            signal.raise_signal(number)
+            return 0
+        finally:
+            cleaned.append(number)
+
+    before = signal.signal(number, signal.SIG_DFL)
+    try:
+        assert status_of(command) == 130 and cleaned == [number]
+        assert signal.getsignal(number) == signal.SIG_DFL
+        signal.signal(number, signal.SIG_IGN)  # as below `nohup`
+        assert status_of(command) == 0
+    finally:
+        signal.signal(number, before)
 
 
 def test_an_error_of_ours_in_the_code_is_not_hidden() -> None:

@@ -3,6 +3,7 @@
 import os
 import re
 import socket
+from typing import cast
 
 from isograd.errors import PlacementError
 
@@ -66,6 +67,11 @@ def _speaks_grpc(host: str, port: int) -> bool:
             grpc.channel_ready_future(channel).result(timeout=_TIMEOUT_S)
         except grpc.FutureTimeoutError:
             return False
+        try:  # of any service: who speaks HTTP/2, but not gRPC, answers with a page
+            channel.unary_unary("/grpc.health.v1.Health/Check")(b"", timeout=_TIMEOUT_S)
+        except grpc.RpcError as error:
+            reply = cast("grpc.Call", error)
+            return reply.code() != grpc.StatusCode.UNAVAILABLE and "http2 header" not in str(reply.details())
     return True
 
 

@@ -46,10 +46,16 @@ def check_folder() -> None:
     """Checks the folder in which a private cluster keeps its session.
 
     Raises:
-        MachineError: Its path is too long for Unix sockets, or nothing can be written there.
+        MachineError: Its path is too long for Unix sockets, relative or not of ASCII, or nothing can be written there.
     """
     name = "RAY_TMPDIR" if "RAY_TMPDIR" in os.environ else "TMPDIR"
     folder = os.environ.get(name, "/tmp")
+    if not os.path.isabs(folder) or not folder.isascii():
+        raise MachineError(
+            f"{name}={folder} is {'not of ASCII' if os.path.isabs(folder) else 'relative'}",
+            "Ray hands it to processes that begin elsewhere, and takes no other characters",
+            "Use RAY_TMPDIR=/tmp, or another folder's whole path.",
+        )
     length = len(os.fsencode(os.path.join(folder, _LONGEST_NAME)))
     if length > _LONGEST_SOCKET:
         raise MachineError(

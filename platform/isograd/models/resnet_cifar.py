@@ -109,7 +109,9 @@ def build(config: ResNetCifarConfig, *, input_shape: tuple[int, int, int], num_c
             in_channels = width
     plan.append(("head", lambda: _head(widths[-1], num_classes)))
     modules = [(name, _drawn(make, seed, name)) for name, make in plan]
-    return assemble(config.name, modules, input_shape=input_shape, num_classes=num_classes, layout_of=_layout)
+    return assemble(
+        f"resnet{config.depth}", modules, input_shape=input_shape, num_classes=num_classes, layout_of=_layout
+    )
 
 
 def _drawn(make: Callable[[], nn.Module], seed: int, name: str) -> nn.Module:

@@ -9,7 +9,7 @@ import optuna
 from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.pool import QueuePool
 
 from isograd.errors import ConfigError, StudyError
@@ -118,6 +118,18 @@ def storage_errors(url: str) -> Iterator[None]:
         yield
     except (SQLAlchemyError, StorageInternalError, OSError, ImportError, ValueError) as error:
         cause = error.__cause__ or error
+        if isinstance(cause, ArgumentError) and not isinstance(cause, NoSuchModuleError):
+            raise ConfigError(
+                f"tune.storage={url} is no address of a storage",
+                "It is an SQLAlchemy URL, or the path of a journal, which ends in .log",
+                "Use sqlite:///FOLDER/study.db, postgresql://USER@HOST/NAME, or FOLDER/study.log.",
+            ) from error
+        if "not a database" in str(cause) or "malformed" in str(cause):
+            raise StudyError(
+                f"the storage {url} is damaged, or no SQLite file ({str(cause).splitlines()[0]})",
+                "All trials of the study are kept there",
+                "Use a copy of that file as it was, or begin another study.",
+            ) from error
         text = str(cause).splitlines()[0]
         locked = "locked" in text
         raise StudyError(

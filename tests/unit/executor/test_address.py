@@ -49,6 +49,36 @@ def test_what_listens_is_no_ray(answer: bytes, monkeypatch: pytest.MonkeyPatch) 
         check_address(f"127.0.0.1:{port}")
 
 
+SETTINGS, ACKNOWLEDGED = (bytes([0, 0, 0, 4, flags, 0, 0, 0, 0]) for flags in (0, 1))
+NOT_FOUND = b"\x00\x00\x01\x01\x05\x00\x00\x00\x01\x8d"  # headers that end the first stream: status 404
+HEADERS, PREFACE_BYTES, FRAME_BYTES = 1, 24, 9
+
+
+@contextmanager
+def serving_pages() -> Iterator[int]:
+    """Runs a server that speaks HTTP/2, and knows no page."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.sendall(SETTINGS + ACKNOWLEDGED)
+                stream = connection.makefile("rb")
+                stream.read(PREFACE_BYTES)
+                while len(frame := stream.read(FRAME_BYTES)) == FRAME_BYTES:
+                    stream.read(int.from_bytes(frame[:3], "big"))
+                    if frame[3] == HEADERS:
+                        connection.sendall(NOT_FOUND)
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield server.getsockname()[1]
+
+
+def test_what_speaks_http2_is_no_ray_yet() -> None:
+    with serving_pages() as port, pytest.raises(PlacementError, match="something listens there that is no Ray"):
+        check_address(f"127.0.0.1:{port}")
+
+
 def test_auto_without_a_cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with listening() as port:
         pass

@@ -38,6 +38,14 @@ def test_a_folder_that_is_too_long_for_sockets(monkeypatch: pytest.MonkeyPatch) 
     check_folder()
 
 
+@pytest.mark.parametrize(("folder", "words"), [("here", "is relative"), ("/tmp/\u00e9", "is not of ASCII")])
+def test_a_folder_that_ray_does_not_take(folder: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_TMPDIR", raising=False)
+    monkeypatch.setenv("TMPDIR", folder)
+    with pytest.raises(MachineError, match=f"TMPDIR={folder} {words}.*Use RAY_TMPDIR=/tmp"):
+        check_folder()
+
+
 def test_a_folder_in_which_nothing_can_be_made(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path / "file"))
