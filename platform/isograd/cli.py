@@ -11,7 +11,7 @@ from isograd.config.items import refuse_flag
 from isograd.options import check_text
 from isograd.paths import check_working_folder
 from isograd.report.console import say, wide_console
-from isograd.status import open_streams, status_of
+from isograd.status import name_faults, open_streams, status_of
 from isograd.version import version_line
 
 _OPTIONS = (
@@ -26,6 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     trials did, 130 when interrupted.
     """
     open_streams()
+    name_faults()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a name that the terminal's encoding lacks is no reason to fail
             stream.reconfigure(errors="backslashreplace")

@@ -1,9 +1,11 @@
 """How a command ends: its exit status, errors explained on one line, actors released on SIGTERM and SIGHUP."""
 
+import faulthandler
 import os
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType
 
 from isograd.errors import IsogradError
@@ -59,6 +61,13 @@ def open_streams() -> None:
     for number, name in ((1, "stdout"), (2, "stderr")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(number, "w", encoding="utf-8", closefd=False))  # noqa: SIM115 - stays open
+
+
+def name_faults() -> None:
+    """Lets a fault in native code say where it was: without, the process ends without a word."""
+    if not faulthandler.is_enabled():
+        with suppress(AttributeError, OSError, ValueError):  # a stream that is no file
+            faulthandler.enable(all_threads=False)
 
 
 def _explain(error: IsogradError) -> int:

@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 from pathlib import Path
 
 import pytest
@@ -173,6 +174,13 @@ def test_a_closed_stream_is_no_reason_to_fail(tmp_path: Path, closed: str) -> No
     done = called("-m", "isograd", "train", *quick, cwd=tmp_path, before=("bash", "-c", f'exec "$0" "$@" {closed}'))
     assert done.returncode == 0 and not done.stdout and "Traceback" not in done.stderr, done.stderr
     assert (tmp_path / "runs" / "it").is_dir()
+
+
+def test_a_fault_in_native_code_says_where() -> None:
+    fault = "import ctypes, isograd.cli as cli; cli._run = lambda arguments: ctypes.string_at(0); cli.main([])"
+    done = called("-c", fault)
+    assert done.returncode == -signal.SIGSEGV and "Segmentation fault" in done.stderr
+    assert "ctypes/__init__.py" in done.stderr, done.stderr
 
 
 @pytest.mark.parametrize("arguments", [("train", "--help"), ("plan",), ("prepare", "svhn")])

@@ -51,7 +51,7 @@ def change(space: DictConfig, written: dict[str, Any], override: str) -> None:
     if not sign.startswith("+") and not _has(space, path):
         raise SpaceError(
             f"space.{name} is not there, so it cannot be {'taken away' if sign else 'changed'}",
-            "The space has no such entry",
+            f"The space has the parameters {', '.join(map(str, space.get(_SECTION) or {}))}",
             f"Leave ~space.{name} out."
             if sign
             else f"Use a name that `isograd tune SPACE --config` shows, or to add it use +space.{name}={text}.",
