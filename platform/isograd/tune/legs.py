@@ -12,7 +12,9 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from isograd.config.load import fingerprint
 from isograd.config.schema import RunConfig
+from isograd.errors import StudyError
 from isograd.executor.executor import Opener
 from isograd.lock import held
 from isograd.report.json_lines import AppendedLines, read_lines
@@ -116,6 +118,12 @@ class TrialRuns:
     def _advanced(self, seed: int, epoch: int) -> Result:
         folder = self._run_folder(seed)
         stored = _stored(folder)
+        if stored is not None and stored.fingerprint != fingerprint(self.config_of(seed)):
+            raise StudyError(
+                f"{folder.path} holds a run of another configuration",
+                "It is no run of this trial, and its numbers would be taken for those of one",
+                "Delete the folder of the trial, or begin another study with another tune.name.",
+            )
         if stored is not None and stored.num_epochs >= epoch:
             if self._has_legs_to(seed, stored.num_epochs):
                 return stored

@@ -155,6 +155,12 @@ def _mend(cause: BaseException) -> str:
     return "Use tune.storage with a database that can be reached"
 
 
+def may_exist(url: str) -> bool:
+    """Whether a storage may be there already: of a file that is known, of a server not."""
+    path = _file(url)
+    return path is None or path.exists()
+
+
 def _file(url: str) -> Path | None:
     """Returns the file that a storage is, or None where it is a server."""
     if url.startswith("sqlite"):

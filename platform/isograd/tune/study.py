@@ -25,7 +25,7 @@ from isograd.registry import suggestion
 from isograd.tune.ground import changed
 from isograd.tune.proposer import Admit, Proposer, anything
 from isograd.tune.request import Request, is_study, keep
-from isograd.tune.storage import default_url, open_storage, storage_errors
+from isograd.tune.storage import default_url, may_exist, open_storage, storage_errors
 
 _IDENTITY, _NUM_TRIALS = "isograd", "num_trials"
 _ASSIGNED, _OUTCOME = "assigned", "outcome"
@@ -235,6 +235,9 @@ def create_study(request: Request, admit: Admit = anything) -> Study:
 
 def _created(request: Request, admit: Admit) -> Study:
     url, identity = request.sweep.storage or default_url(request.folder), request.identity()
+    is_taken = is_study(request.folder)
+    if is_taken and not may_exist(url):
+        raise _taken(request, url)
     storage = open_storage(url, new=True)
     directions = [StudyDirection.MINIMIZE] * len(request.sweep.objectives)
     with storage_errors(url):
@@ -244,6 +247,9 @@ def _created(request: Request, admit: Admit) -> Study:
             found = optuna.load_study(storage=storage, study_name=request.name)
             _check_identity(found, request, url)
             raise _exists(request, url) from None
+        if is_taken:
+            optuna.delete_study(study_name=request.name, storage=storage)
+            raise _taken(request, url)
         made.set_user_attr(_IDENTITY, identity)
         made.set_user_attr(_NUM_TRIALS, request.sweep.num_trials)
     keep(request)
@@ -310,6 +316,14 @@ def _different(path: str, first: Any, second: Any) -> list[str]:
         keys = [*first, *(key for key in second if key not in first)]
         return [name for key in keys for name in _different(f"{path}.{key}", first.get(key), second.get(key))]
     return [] if first == second else [path.strip(".")]
+
+
+def _taken(request: Request, url: str) -> StudyError:
+    return StudyError(
+        f"{request.folder} is the folder of a study that is not in {url}",
+        "Its trials would be taken for those of the new study",
+        f"Use `isograd resume {request.folder}` to go on with it, another tune.name, or delete that folder.",
+    )
 
 
 def _exists(request: Request, url: str) -> StudyError:

@@ -2,14 +2,17 @@
 
 from pathlib import Path
 
+import pytest
+
 from isograd.config.load import load
+from isograd.errors import StudyError
 from isograd.executor.executor import make_executor
 from isograd.tune.legs import TrialRuns
 
 
-def runs_in(folder: Path) -> TrialRuns:
+def runs_in(folder: Path, *more: str) -> TrialRuns:
     options = ["model.width=4", "train.epochs=2", "schedule.warmup_epochs=1", "executor.device=cpu"]
-    options += ["executor=sequential", "method.auxiliary=linear"]
+    options += ["executor=sequential", "method.auxiliary=linear", *more]
     return TrialRuns(load(options), (0,), folder, make_executor)
 
 
@@ -31,3 +34,9 @@ def test_a_leg_that_was_lost_before_it_was_written_down_is_measured_again(tmp_pa
     (folder / "legs.jsonl").unlink()
     leg = runs_in(tmp_path / "broken").advance(2)
     assert leg.metrics["test_error"] == whole.metrics["test_error"] and leg.metrics["epoch_s"] > 0
+
+
+def test_a_run_of_another_configuration_is_none_of_the_trial(tmp_path: Path) -> None:
+    runs_in(tmp_path).advance(1)
+    with pytest.raises(StudyError, match="seed-0 holds a run of another configuration"):
+        runs_in(tmp_path, "optimizer.lr=0.2").advance(1)

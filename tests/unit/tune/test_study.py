@@ -224,6 +224,29 @@ def test_a_study_can_be_kept_in_a_journal(tmp_path: Path) -> None:
     assert journal.exists() and open_study(kept(tmp_path / "mine")).num_left == 4
 
 
+def test_a_folder_is_that_of_one_study(tmp_path: Path) -> None:
+    first, second = (f"tune.storage={tmp_path / name}.log" for name in ("first", "second"))
+    study = create_study(request(tmp_path, first))
+    create_study(request(tmp_path, second, "tune.name=other"))
+    for others in ([second], [f"tune.storage={tmp_path}/third.log"], []):
+        with pytest.raises(StudyError, match=r"/mine is the folder of a study that is not in .*isograd resume"):
+            create_study(request(tmp_path, *others))
+    assert not (tmp_path / "third.log").exists() and not (tmp_path / "mine" / "study.db").exists()
+    assert finish(study, 1) == [0] and kept(tmp_path / "mine").sweep.storage == str(tmp_path / "first.log")
+    with pytest.raises(StudyError, match=r"study 'mine' is in .*first\.log already"):
+        create_study(request(tmp_path, first))
+
+
+def test_what_is_no_storage(tmp_path: Path) -> None:
+    (tmp_path / "text.db").write_text("no database " * 1000)
+    for url, words in (
+        ("foo", "tune.storage=foo is no address of a storage"),
+        (f"sqlite:///{tmp_path}/text.db", "is damaged, or no SQLite file"),
+    ):
+        with pytest.raises((ConfigError, StudyError), match=words):
+            create_study(request(tmp_path, f"tune.storage={url}"))
+
+
 @pytest.mark.parametrize(
     ("url", "mend"),
     [
