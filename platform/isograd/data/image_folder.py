@@ -242,7 +242,7 @@ def _openable() -> frozenset[str]:
 
 def _is_stub(kind: str) -> bool:
     """Whether Pillow only knows such files when it sees them, and reads none of their pixels."""
-    opener = Image.OPEN[kind][0]
+    opener = Image.OPEN.get(kind, (None,))[0]  # a reader may call what it has read by another name, as MPO
     return kind == "MPEG" or (isinstance(opener, type) and issubclass(opener, StubImageFile))
 
 

@@ -11,7 +11,7 @@ from pyarrow import parquet
 
 from isograd.analysis.study import load_study
 from isograd.errors import StudyError
-from isograd.tune.request import keep, parse
+from isograd.tune.request import parse
 from isograd.tune.study import Assignment, Outcome, Study, create_study
 from isograd.tune.table import TABLE, write_table
 from tests.unit.analysis.studies import study, trial, write
@@ -120,7 +120,6 @@ SMALL = ("model.width=4", "train.epochs=2", "executor.device=cpu", "tune.name=re
 
 def begun(folder: Path, *items: str) -> Study:
     request = parse("man", [*SMALL, f"tune.folder={folder}", *items])
-    keep(request)
     return create_study(request)
 
 
@@ -147,6 +146,7 @@ def test_what_a_sweep_writes_is_read(tmp_path: Path) -> None:
     assert write_table(made, {"commit": "abc"}).name == TABLE
     found = load_study(tmp_path / "real")
     assert (found.name, found.space, found.num_trials, found.seeds) == ("real", "man", 3, (0, 1))
+    assert found.data is not None and (found.data.num_train, found.data.num_test) == (1437, 360)
     assert found.parameters == made.request.file.space.parameters
     for ours, theirs in zip(found.trials, assigned, strict=True):
         ends = theirs.settings["partition.ends"]
