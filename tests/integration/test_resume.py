@@ -166,7 +166,9 @@ def test_a_run_that_another_process_went_on_with_is_read_again(tmp_path: Path) -
         prepare_resumed(folder, ["train.max_steps=4"])
     early = prepare_resumed(folder, ["train.max_steps=4"])
     execute(prepare_resumed(folder, ["train.max_steps=3"]))
-    with pytest.raises(RunFolderError, match="is at step 3, no longer at step 2"):
+    with pytest.raises(
+        RunFolderError, match=r"is .*step-00000003, no longer .*step-00000002"
+    ):
         execute(early)
 
 
@@ -178,3 +180,18 @@ def test_without_a_checkpoint_there_is_nothing_to_go_on_from(tmp_path: Path) -> 
         prepare_resumed(tmp_path / "early")
     with pytest.raises(RunFolderError, match="or delete that folder: it has no checkpoint to go on from"):
         prepare(config)
+
+
+def test_tensors_that_are_not_what_was_written_are_refused(tmp_path: Path) -> None:
+    run(load([*SMALL, *SEQUENTIAL, f"folder={tmp_path}", "run_name=part", "train.max_steps=2"]))
+    written = checkpoint.newest(tmp_path / "part" / "checkpoints")
+    tensors = written / "state.safetensors"
+    assert tensors.stat().st_mode == (written / "checkpoint.json").stat().st_mode
+    intact = tensors.read_bytes()
+    for damaged in (intact[:-40] + bytes(40), intact[:-1] + bytes([intact[-1] ^ 1])):
+        tensors.write_bytes(damaged)
+        with pytest.raises(CheckpointError, match="its digest is another one"):
+            prepare_resumed(tmp_path / "part", ["train.max_steps=3"])
+    tensors.write_bytes(intact)
+    renamed = written.rename(written.with_name("step-00000099"))  # its place says nothing
+    assert execute(prepare_resumed(tmp_path / "part", ["train.max_steps=3"])).num_steps == 3 and renamed.exists()

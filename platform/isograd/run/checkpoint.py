@@ -4,6 +4,7 @@ A checkpoint is the state of all K local modules at one position between two ste
 the number of stages or on the executor. It is written wholly or not at all.
 """
 
+import hashlib
 import json
 import os
 import shutil
@@ -78,10 +79,16 @@ def write(folder: Path, checkpoint: Checkpoint) -> Path:
     try:
         draft.mkdir(parents=True)
         save_file(checkpoint.state, draft / _TENSORS)
-        header = {"format": 1, "fingerprint": checkpoint.fingerprint, "position": asdict(checkpoint.position)}
+        header = {
+            "format": 1,
+            "fingerprint": checkpoint.fingerprint,
+            "position": asdict(checkpoint.position),
+            "digest": _digest(draft / _TENSORS),
+        }
         if checkpoint.data is not None:
             header["data"] = checkpoint.data.to_json()
         (draft / _HEADER).write_text(json.dumps(header, indent=2) + "\n")
+        shutil.copymode(draft / _HEADER, draft / _TENSORS)  # safetensors lets nobody else read it
         shutil.rmtree(target, ignore_errors=True)
         os.replace(draft, target)
     except BaseException:
@@ -95,9 +102,10 @@ def saved(folder: Path) -> list[Path]:
     return sorted(path.parent for path in folder.glob(f"{_PREFIX}*/{_HEADER}"))
 
 
-def step_of(path: Path) -> int:
-    """Returns the number of steps that a checkpoint has trained, by its folder's name."""
-    return int(path.name.removeprefix(_PREFIX))
+def _digest(path: Path) -> str:
+    """Returns the SHA-256 of a file: a block of zeros in it, as a crash may leave, has valid tensors."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def newest(folder: Path) -> Path:
@@ -128,7 +136,15 @@ def read(path: Path, fingerprint: str, data: Identity | None = None) -> Checkpoi
         header = json.loads((path / _HEADER).read_text())
         position = Position(**header["position"])
         trained_on = Identity.from_json(header["data"]) if "data" in header else None
+        if header.get("digest") not in (None, _digest(path / _TENSORS)):  # earlier versions have none
+            raise ValueError(f"{_TENSORS} is not what was written: its digest is another one")
         state = load_file(path / _TENSORS)
+    except PermissionError as error:
+        raise CheckpointError(
+            f"the checkpoint {path} cannot be read ({error.strerror}: {error.filename})",
+            "This user may not read it",
+            "Let this user read it (chmod), or let its owner go on with the run.",
+        ) from error
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise CheckpointError(
             f"the checkpoint {path} cannot be read ({error})",

@@ -47,6 +47,7 @@ class Prepared:
         program: What it does.
         data: What it trains on.
         resumed: The checkpoint that it goes on from.
+        newest: Where that lies.
         earlier: Events of the run before that checkpoint.
     """
 
@@ -56,6 +57,7 @@ class Prepared:
     folder: RunFolder
     data: Identity
     resumed: Checkpoint | None = None
+    newest: Path | None = None
     earlier: tuple[Event, ...] = ()
 
     @property
@@ -110,7 +112,9 @@ def prepare_resumed(path: Path, overrides: Sequence[str] = (), data_path: str | 
     config = stored_config(run_folder, overrides)
     if data_path is not None:
         config = replace(config, data=replace(config.data, path=data_path))
-    folder.check_writable(run_folder, f"Use a copy: `cp -r {run_folder.path} COPY`, and `isograd resume COPY`.")
+    folder.check_writable(
+        run_folder, f"Use a copy: `cp -r --no-preserve=mode {run_folder.path} COPY`, and `isograd resume COPY`."
+    )
     with held(run_folder.path):  # who works there removes checkpoints, and the one that is being read may be the next
         return _prepared_resumed(run_folder, config)
 
@@ -123,7 +127,7 @@ def _prepared_resumed(run_folder: RunFolder, config: RunConfig) -> Prepared:
     _check_unfinished(run_folder, program)
     earlier = tuple(_earlier_metrics(run_folder.events, found.position.step))
     _check_history(run_folder, program, earlier)
-    return Prepared(config, blueprint, program, run_folder, data, found, earlier)
+    return Prepared(config, blueprint, program, run_folder, data, found, newest, earlier)
 
 
 def _check_unfinished(run_folder: RunFolder, program: Program) -> None:
@@ -200,10 +204,10 @@ def _check_newest(prepared: Prepared) -> None:
     """Raises RunFolderError where another process has gone on with the run since it was checked."""
     if prepared.resumed is None:
         return
-    newest = checkpoint.step_of(checkpoint.newest(prepared.folder.checkpoints))
-    if newest != prepared.resumed.position.step:
+    newest = checkpoint.newest(prepared.folder.checkpoints)
+    if newest != prepared.newest:
         raise RunFolderError(
-            f"{prepared.folder.path} is at step {newest}, no longer at step {prepared.resumed.position.step}",
+            f"the newest checkpoint of the run is {newest}, no longer {prepared.newest}",
             "Another process went on with the run meanwhile",
             "Use `isograd resume` again.",
         )
