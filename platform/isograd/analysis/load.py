@@ -120,10 +120,11 @@ def _record(path: Path, config: RunConfig, result: dict[str, Any]) -> Record:
 
 
 def _data_of(folder: RunFolder) -> Identity | None:
-    """Returns what a run trained on; of one that was resumed, the same all the way."""
-    if not folder.provenance.exists():
+    """Returns what a run trained on, the same all the way; None where that cannot be read."""
+    try:
+        return data_in(json.loads(folder.provenance.read_text()))
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return None
-    return data_in(json.loads(folder.provenance.read_text()))
 
 
 def options(config: RunConfig) -> dict[str, Any]:

@@ -75,6 +75,9 @@ def _data(comparison: Comparison) -> Iterator[str]:
     """Yields what each entry was trained on, where that is not the same: its options alone do not tell."""
     first = {entry.label: entry.records[0].data for entry in comparison.entries if entry.records}
     known = {label: str(data) for label, data in first.items() if data is not None}
+    unknown = [label for label, data in first.items() if data is None]
+    if known and unknown:
+        yield f"What data {', '.join(unknown)} was trained on is not known: the provenance does not say."
     if len(set(known.values())) > 1:
         said = "; ".join(f"{label} {data}" for label, data in known.items())
         yield f"The entries were trained on different data, so their errors do not compare: {said}."

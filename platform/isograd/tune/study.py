@@ -24,7 +24,7 @@ from isograd.errors import StudyError
 from isograd.registry import suggestion
 from isograd.tune.ground import changed
 from isograd.tune.proposer import Admit, Proposer, anything
-from isograd.tune.request import Request, is_study, keep
+from isograd.tune.request import Request, is_study, keep, kept
 from isograd.tune.storage import default_url, may_exist, open_storage, storage_errors
 
 _IDENTITY, _NUM_TRIALS = "isograd", "num_trials"
@@ -235,7 +235,7 @@ def create_study(request: Request, admit: Admit = anything) -> Study:
 
 def _created(request: Request, admit: Admit) -> Study:
     url, identity = request.sweep.storage or default_url(request.folder), request.identity()
-    is_taken = is_study(request.folder)
+    is_taken = is_study(request.folder) or request.trial_folder(0).exists()
     if is_taken and not may_exist(url):
         raise _taken(request, url)
     storage = open_storage(url, new=True)
@@ -319,10 +319,12 @@ def _different(path: str, first: Any, second: Any) -> list[str]:
 
 
 def _taken(request: Request, url: str) -> StudyError:
+    goes_on = is_study(request.folder) and (storage := kept(request.folder).sweep.storage) and may_exist(storage)
+    resuming = f"`isograd resume {request.folder}` to go on with it, " if goes_on else ""
     return StudyError(
         f"{request.folder} is the folder of a study that is not in {url}",
         "Its trials would be taken for those of the new study",
-        f"Use `isograd resume {request.folder}` to go on with it, another tune.name, or delete that folder.",
+        f"Use {resuming}another tune.name, or delete that folder.",
     )
 
 

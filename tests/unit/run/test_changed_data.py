@@ -110,3 +110,15 @@ def test_entries_of_a_comparison(altered: tuple[Path, list[str]]) -> None:
     (said,) = (note for note in notes(compared) if "different data" in note)
     assert re.search(r"e2e 24 rows .*; dgl 26 rows", said)
     assert not any("different data" in note for note in notes(compare_finished([made.parent / "dgl"])))
+
+
+@pytest.mark.parametrize("left", [None, "", "[]", "{}"])
+def test_data_that_is_not_known_is_said(altered: tuple[Path, list[str]], left: str | None) -> None:
+    made, asked = altered
+    run(load([*asked, "method=dgl", f"folder={made.parent}", "run_name=dgl"]))
+    provenance = made.parent / "dgl" / "provenance.json"
+    provenance.unlink()
+    if left is not None:
+        provenance.write_text(left)
+    said = notes(compare_finished([made / "runs" / "e2e-seed0", made.parent / "dgl"]))
+    assert any(note.startswith("What data dgl was trained on is not known") for note in said)

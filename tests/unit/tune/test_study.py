@@ -235,6 +235,13 @@ def test_a_folder_is_that_of_one_study(tmp_path: Path) -> None:
     assert finish(study, 1) == [0] and kept(tmp_path / "mine").sweep.storage == str(tmp_path / "first.log")
     with pytest.raises(StudyError, match=r"study 'mine' is in .*first\.log already"):
         create_study(request(tmp_path, first))
+    (tmp_path / "first.log").unlink()
+    with pytest.raises(StudyError, match=r"Use another tune\.name, or delete that folder"):
+        create_study(request(tmp_path, first))
+    (tmp_path / "mine" / "sweep.json").unlink()
+    study.request.trial_folder(0).mkdir(parents=True)
+    with pytest.raises(StudyError, match=r"/mine is the folder of a study that is not in"):
+        create_study(request(tmp_path))
 
 
 def test_what_is_no_storage(tmp_path: Path) -> None:
