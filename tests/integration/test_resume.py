@@ -166,9 +166,7 @@ def test_a_run_that_another_process_went_on_with_is_read_again(tmp_path: Path) -
         prepare_resumed(folder, ["train.max_steps=4"])
     early = prepare_resumed(folder, ["train.max_steps=4"])
     execute(prepare_resumed(folder, ["train.max_steps=3"]))
-    with pytest.raises(
-        RunFolderError, match=r"is .*step-00000003, no longer .*step-00000002"
-    ):
+    with pytest.raises(RunFolderError, match=r"is .*step-00000003, no longer .*step-00000002"):
         execute(early)
 
 
