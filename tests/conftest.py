@@ -7,6 +7,7 @@ from collections.abc import Iterator
 os.environ.setdefault("RAY_AUTH_MODE", "disabled")
 os.environ.setdefault("RAY_memory_monitor_refresh_ms", "0")
 os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # listen on the loopback interface only
+os.environ.setdefault("RAY_worker_niceness", "0")  # or whatever else runs on the machine comes before these tests
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # Measurements of other sessions would hide that this one measures.
