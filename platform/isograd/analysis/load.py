@@ -39,7 +39,7 @@ class Record:
         device_s: Sum over stages of the time that each held its device.
         devices: Where each stage computed.
         hardware: The machine.
-        data: What it trained on; None where that is not known, as of trials and of runs of earlier versions.
+        data: What it trained on; None where that is not known, as of runs and studies of earlier versions.
     """
 
     folder: Path

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from isograd.config.schema import RunConfig
+from isograd.data.labels import MOST_CLASSES
 from isograd.errors import ConfigError
 from isograd.options import Range, check_choice, check_declared, check_folder_name, check_number
 
@@ -32,7 +33,7 @@ RANGES: dict[str, Range] = {
     "cluster.num_cpus": _COUNT,
     "cluster.object_store_bytes": Range(75 * 2**20),
     "data.batch_size": _COUNT,
-    "data.num_classes": Range(2, 10**6),
+    "data.num_classes": Range(2, MOST_CLASSES),
     "data.padding": _NOT_NEGATIVE,
     "data.resize": _COUNT,
     "data.window": _COUNT,

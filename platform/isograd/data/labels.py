@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from isograd.errors import DataError
 
+MOST_CLASSES = 10**6  # that a network is built for; what is numbered further identifies something
 _FORM = "NFC"  # of Unicode: accents as one character where there is one
 _LARGEST = np.iinfo(np.int64).max
 

@@ -29,9 +29,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-_MOST_CLASSES = 10**6  # that a network is built for
-
-
 @dataclass(frozen=True)
 class ParquetSplit:
     """Where the rows of a split lie. Picklable, and holds no open file.
@@ -221,7 +218,7 @@ def _label_mend(split: ParquetSplit, value: int, largest: int) -> str:
         return f"Use a labelled split, such as {other}: the hub marks hidden labels with -1."
     if value < 0:
         return "Number the classes from 0."
-    if largest >= _MOST_CLASSES:
+    if largest >= labels.MOST_CLASSES:
         return f"Number the classes from 0: labels up to {largest:,} identify something, and are no classes."
     return f"Use data.num_classes={largest + 1} if the labels are right."
 

@@ -319,7 +319,7 @@ def _different(path: str, first: Any, second: Any) -> list[str]:
 
 
 def _taken(request: Request, url: str) -> StudyError:
-    goes_on = is_study(request.folder) and (storage := kept(request.folder).sweep.storage) and may_exist(storage)
+    goes_on = is_study(request.folder) and may_exist(kept(request.folder).sweep.storage or default_url(request.folder))
     resuming = f"`isograd resume {request.folder}` to go on with it, " if goes_on else ""
     return StudyError(
         f"{request.folder} is the folder of a study that is not in {url}",

@@ -3,7 +3,7 @@
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -55,28 +55,32 @@ HEADERS, PREFACE_BYTES, FRAME_BYTES = 1, 24, 9
 
 
 @contextmanager
-def serving_pages() -> Iterator[int]:
-    """Runs a server that speaks HTTP/2, and knows no page."""
+def serving_pages(asked: list[bytes]) -> Iterator[int]:
+    """Runs a server that speaks HTTP/2, and knows no page; what it is ``asked`` for is listed."""
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def serve() -> None:
-            connection, _ = server.accept()
-            with connection:
-                connection.sendall(SETTINGS + ACKNOWLEDGED)
-                stream = connection.makefile("rb")
-                stream.read(PREFACE_BYTES)
-                while len(frame := stream.read(FRAME_BYTES)) == FRAME_BYTES:
-                    stream.read(int.from_bytes(frame[:3], "big"))
-                    if frame[3] == HEADERS:
-                        connection.sendall(NOT_FOUND)
+            for _ in range(2):  # whether somebody listens; whether it is Ray
+                connection, _ = server.accept()
+                with connection, suppress(ConnectionError):
+                    connection.sendall(SETTINGS + ACKNOWLEDGED)
+                    stream = connection.makefile("rb")
+                    stream.read(PREFACE_BYTES)
+                    while len(frame := stream.read(FRAME_BYTES)) == FRAME_BYTES:
+                        stream.read(int.from_bytes(frame[:3], "big"))
+                        if frame[3] == HEADERS:
+                            asked.append(frame)
+                            connection.sendall(NOT_FOUND)
 
         threading.Thread(target=serve, daemon=True).start()
         yield server.getsockname()[1]
 
 
 def test_what_speaks_http2_is_no_ray_yet() -> None:
-    with serving_pages() as port, pytest.raises(PlacementError, match="something listens there that is no Ray"):
+    asked: list[bytes] = []
+    with serving_pages(asked) as port, pytest.raises(PlacementError, match="something listens there that is no Ray"):
         check_address(f"127.0.0.1:{port}")
+    assert len(asked) == 1
 
 
 def test_auto_without_a_cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -239,6 +239,9 @@ def test_a_folder_is_that_of_one_study(tmp_path: Path) -> None:
     with pytest.raises(StudyError, match=r"Use another tune\.name, or delete that folder"):
         create_study(request(tmp_path, first))
     (tmp_path / "mine" / "sweep.json").unlink()
+    create_study(request(tmp_path, "tune.name=plain"))
+    with pytest.raises(StudyError, match=r"/plain is the folder .*isograd resume"):
+        create_study(request(tmp_path, second, "tune.name=plain"))
     study.request.trial_folder(0).mkdir(parents=True)
     with pytest.raises(StudyError, match=r"/mine is the folder of a study that is not in"):
         create_study(request(tmp_path))
