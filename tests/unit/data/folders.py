@@ -5,9 +5,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
+import pytest
 from PIL import Image
 
 from isograd.data.parquet import find_split
+from isograd.data.prepare import STAMP
+from isograd.errors import DataError
 
 CLASSES = ["cat", "dog", "frog"]
 
@@ -26,3 +29,13 @@ def write_folder(root: Path, test: str = "test") -> Path:
 
 def rows(folder: Path, split: str) -> list[dict[str, Any]]:
     return [row for file in find_split(folder, split).files for row in pq.read_table(file).to_pylist()]
+
+
+def refusal(*parts: str):
+    """Expects a DataError whose text has all the parts, in this order."""
+    return pytest.raises(DataError, match="(?s)" + ".*".join(parts))
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Returns what was prepared, without what depends on the original's place and times."""
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.name != STAMP}

@@ -1,7 +1,6 @@
 """Preparation: what is written, that it survives interruption, and what it refuses."""
 
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,12 +14,12 @@ import torch
 from PIL import Image
 
 from isograd.data import prepare as preparation
-from isograd.data.originals import SOURCES, ArrayImages, FileImages, PreparedSource
+from isograd.data.originals import SOURCES, ArrayImages, PreparedSource
 from isograd.data.parquet import find_split, load_images
 from isograd.data.prepare import STAMP, prepare
-from isograd.errors import ConfigError, DataError, RunFolderError, UnknownNameError
+from isograd.errors import ConfigError, RunFolderError, UnknownNameError
 from isograd.lock import held
-from tests.unit.data.folders import CLASSES, rows, write_folder
+from tests.unit.data.folders import CLASSES, contents, refusal, rows, write_folder
 
 NUM_TRAIN, NUM_TEST = 57, 20
 
@@ -45,15 +44,6 @@ def arrays() -> Iterator[dict[str, Any]]:
     SOURCES.add("arrays", PreparedSource(lambda root, split, download: splits[split]))
     yield splits
     SOURCES._entries.pop("arrays")
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.name != STAMP}
-
-
-def refusal(*parts: str):
-    """Expects a DataError whose text has all the parts, in this order."""
-    return pytest.raises(DataError, match="(?s)" + ".*".join(parts))
 
 
 def test_arrays_lose_nothing(arrays: dict[str, Any], tmp_path: Path):
@@ -230,36 +220,6 @@ def test_what_cannot_be_downloaded(tmp_path: Path):
         prepare("imagenet", tmp_path, tmp_path / "out", download=True)
 
 
-def test_image_folder_without_test(tmp_path: Path):
-    shutil.rmtree(write_folder(tmp_path / "in") / "test")
-    with refusal("there is no folder test or val or validation", "found: train"):
-        prepare("image_folder", tmp_path / "in", tmp_path / "out")
-
-
-@pytest.mark.parametrize(
-    ("moved", "root", "mend"),
-    [
-        ("Train", ".", "Rename .*/Train to train"),
-        ("training", ".", "Rename .*/training to train"),
-        ("in/train", ".", "Use --root .*/in"),
-        ("train", "train", "Use --root .*original"),
-        ("pictures", ".", "Arrange the images so: .*/train/CLASS/IMAGE.png"),
-    ],
-)
-def test_image_folder_laid_out_otherwise(tmp_path: Path, moved: str, root: str, mend: str):
-    there = tmp_path / "original" / moved
-    there.parent.mkdir(parents=True)
-    (write_folder(tmp_path / "in") / "train").rename(there)
-    with refusal("there is no folder train", mend):
-        prepare("image_folder", tmp_path / "original" / root, tmp_path / "out")
-
-
-def test_image_folder_is_the_users_own(tmp_path: Path):
-    for root, download in ((tmp_path / "nowhere", False), (tmp_path, True)):
-        with refusal("Set --root to the folder that has train and test"):
-            prepare("image_folder", root, tmp_path / "out", download=download)
-
-
 def test_a_damaged_shard_is_no_other_data_set(tmp_path: Path):
     root, output = write_folder(tmp_path / "in"), tmp_path / "out"
     before = contents(prepare("image_folder", root, output))
@@ -286,109 +246,6 @@ def test_two_processes_do_not_write_one_output(tmp_path: Path):
     before = contents(prepare("image_folder", root, output))
     with held(output):  # who only looks is not kept out
         assert contents(prepare("image_folder", root, output)) == before
-
-
-def test_files_that_pillow_only_recognises_are_no_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    root = write_folder(tmp_path / "in")
-    (root / "train" / "cat" / "film.mpg").write_bytes(b"\x00\x00\x01\xb3" + bytes(20))
-    (root / "train" / "cat" / "features.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(20))
-    prepare("image_folder", root, tmp_path / "out")
-    assert "left out of train: 2 files that are no images (cat/features.h5, cat/film.mpg)" in capsys.readouterr().err
-
-
-def test_a_class_whose_name_is_no_utf8(tmp_path: Path):
-    root = write_folder(tmp_path / "in")
-    (root / "train" / "cat").rename(root / "train" / os.fsdecode(b"c\xe9"))
-    with refusal("holds bytes that are no UTF-8", "Rename it"):
-        prepare("image_folder", root, tmp_path / "out")
-
-
-def test_image_folder_whose_splits_differ(tmp_path: Path):
-    shutil.rmtree(write_folder(tmp_path / "in") / "test" / "dog")
-    with refusal("differ in 1 classes: dog", "one number would mean two classes"):
-        prepare("image_folder", tmp_path / "in", tmp_path / "out")
-
-
-def test_image_folder_leaves_nothing_out_unseen(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    root = write_folder(tmp_path / "in")
-    for name in (".DS_Store", "cat/.DS_Store", "cat/._0.jpg", "cat/Thumbs.db", "__MACOSX/._cat"):
-        (root / "train" / name).parent.mkdir(exist_ok=True)
-        (root / "train" / name).write_bytes(b"\0")
-    (root / "train" / ".git").mkdir()
-    (root / "train" / "dog" / "notes.txt").write_text("mine")
-    Image.new("L", (8, 8)).save(root / "train" / "frog" / "more.GIF", "GIF")
-    Image.new("L", (8, 8)).save(root / "train" / "frog" / "nosuffix", "PNG")
-    output = prepare("imagefolder", root, tmp_path / "out")
-    assert "left out of train: 1 files that are no images (dog/notes.txt)" in capsys.readouterr().err
-    paths = {row["image"]["path"] for row in rows(output, "train")}
-    assert len(paths) == 29 and {"frog/more.GIF", "frog/nosuffix"} < paths
-    assert json.loads((output / "dataset.json").read_text())["classes"] == CLASSES
-
-
-@pytest.mark.parametrize(
-    ("name", "words"),
-    [
-        ("cat/photo.heic", "an image of a format that cannot be opened here"),
-        ("cat/drawing.svg", "an image of a format that cannot be opened here"),
-        ("eel/notes.txt", "the class folder .*eel has no image"),
-        ("0.png", "1 images lie in .* in no class folder: 0.png"),
-    ],
-)
-def test_image_folder_refuses(tmp_path: Path, name: str, words: str):
-    root = write_folder(tmp_path / "in")
-    (root / "train" / name).parent.mkdir(exist_ok=True)
-    (root / "train" / name).write_bytes(b"\0")
-    with refusal(words):
-        prepare("image_folder", root, tmp_path / "out")
-
-
-@pytest.mark.parametrize(
-    ("name", "target", "words"),
-    [
-        ("train/cat/self", ".", "cat/self leads to .*train/cat, which is read already"),
-        ("train/cat/up", "..", "cat/up leads to .*train, which is read already"),
-        ("train/frog/all", "../..", "frog/all/train leads to .*train, which is read already"),
-        ("train/gnu", "dog", "gnu leads to .*train/dog, which is read already"),
-        ("train/cat/more", "gone", "cat/more is a link to gone, where nothing is"),
-        ("train/cat/me", "me", "cat/me is a link to me, where nothing is"),
-        ("train/gnu", "gone", "gnu is a link to gone, where nothing is"),
-        ("test/cat/7.png", "gone.png", "7.png is a link to gone.png, where nothing is"),
-        ("train/cat/pipe", None, "cat/pipe is neither a folder nor a file"),
-        ("train/cat/pipe.png", None, "cat/pipe.png is neither a folder nor a file"),
-        ("train/pipe", None, "train/pipe is neither a folder nor a file"),
-    ],
-)
-def test_image_folder_follows_links_to_new_images_only(tmp_path: Path, name: str, target: str | None, words: str):
-    path = write_folder(tmp_path / "in") / name
-    if target is None:
-        os.mkfifo(path)
-    else:
-        path.symlink_to(target)
-    with refusal(words):
-        prepare("image_folder", tmp_path / "in", tmp_path / "out")
-
-
-def test_image_folder_may_be_of_links(tmp_path: Path):
-    expected = contents(prepare("image_folder", write_folder(tmp_path / "in"), tmp_path / "out"))
-    for split in ("train", "test"):
-        (tmp_path / "links" / split).mkdir(parents=True)
-        for name in CLASSES:
-            (tmp_path / "links" / split / name).symlink_to(tmp_path / "in" / split / name)
-    assert contents(prepare("image_folder", tmp_path / "links", tmp_path / "other")) == expected
-
-
-def test_one_name_of_a_class_is_one_folder(tmp_path: Path):
-    root = write_folder(tmp_path / "in")
-    for name in ("\u00e9", "e\u0301"):
-        shutil.copytree(root / "train" / "cat", root / "train" / name)
-    with refusal(r"two class folders of .*train are called \u00e9: 'e\\u0301' and '\\xe9'", "they are one class"):
-        prepare("image_folder", root, tmp_path / "out")
-
-
-def test_an_image_is_a_file(tmp_path: Path):
-    os.mkfifo(tmp_path / "0.png")
-    with pytest.raises(DataError, match=r"0\.png is no file"):
-        FileImages(tmp_path, ["0.png"], np.array([0]), ["a"]).encoded(0)
 
 
 def test_a_single_class_cannot_be_prepared(tmp_path: Path):
