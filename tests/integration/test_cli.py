@@ -138,7 +138,7 @@ def test_bad_input_is_explained_before_anything_is_written(
 
 CORRUPT = {
     "missing column": (dict(labels=[0, 1], without="label"), "label"),
-    "corrupt image": (dict(labels=[0, 1]), "row 0"),
+    "corrupt image": (dict(labels=[*range(10)]), "row 0"),
     "label out of range": (dict(labels=[0, 10]), "10"),
     "empty split": (dict(labels=[]), "has 0 rows"),
 }

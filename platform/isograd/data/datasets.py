@@ -1,5 +1,6 @@
 """The data sets: one row each. A row says where the images lie and how they are usually trained on."""
 
+import warnings
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from isograd.data import parquet
+from isograd.data import labels, parquet
 from isograd.data.batch import Source
 from isograd.data.identity import Identity, identity_of_arrays, identity_of_splits
 from isograd.data.memory import Images, MemorySource
@@ -129,15 +130,19 @@ def open_source(config: DataConfig, seed: int) -> Source:
     """Checks a data set and returns its batches.
 
     Raises:
-        DataError: It is missing, empty, has a single class, or a row of it is corrupt.
+        DataError: It is missing, empty, has a single class or fewer than ``num_classes``, or a row of it is corrupt.
+
+    Warns:
+        UserWarning: There are classes that no image to train on has.
     """
     if config.name == "digits":
         _check_digits(config)
         return _memory(config, seed, *_digits())
+    splits = _splits(config)
+    _check_classes(config, splits)
     if config.loading == "stream":
-        return _stream(config, seed)
-    train, test = (_decoded(split, config.shape, config.num_classes, _written(split)) for split in _splits(config))
-    _check_classes(train.targets)
+        return _stream(config, seed, *splits)
+    train, test = (_decoded(split, config.shape, config.num_classes, _written(split)) for split in splits)
     return _memory(config, seed, train, test)
 
 
@@ -161,12 +166,29 @@ def _identified(
     return identity_of_splits(train, test)
 
 
-def _check_classes(targets: np.ndarray) -> None:
-    if (targets == targets[0]).all():
+def _check_classes(config: DataConfig, splits: tuple[parquet.ParquetSplit, parquet.ParquetSplit]) -> None:
+    train_labels, test_labels = (parquet.check_labels(split, config.num_classes) for split in splits)
+    if (train_labels == train_labels[0]).all():
         raise DataError(
-            f"all {len(targets):,} images of the train split have label {targets[0]}",
+            f"all {len(train_labels):,} images of the train split have label {train_labels[0]}",
             "Of a single class there is nothing to tell apart: the loss falls to 0, and means nothing",
             "Use a data set of two classes or more, or data.label_column=NAME with the column that has them.",
+        )
+    num_named = max(split.num_named for split in splits)
+    num_classes = max(num_named, int(train_labels.max()) + 1, int(test_labels.max()) + 1)  # a label may have no name
+    if num_named and config.num_classes > num_classes:
+        raise DataError(
+            f"data.num_classes={config.num_classes}, but the labels '{config.label_column}' of {config.path} have "
+            f"names for {num_named} classes",
+            f"The classifier would have {config.num_classes - num_classes} outputs that no image can be of",
+            f"Use data.num_classes={num_classes}.",
+        )
+    if unseen := labels.unseen(train_labels, config.num_classes):
+        warnings.warn(
+            f"{len(unseen)} of data.num_classes={config.num_classes} classes have no image to train on: "
+            f"{', '.join(map(str, unseen[:5]))}{', and others' if len(unseen) > 5 else ''}. The labels there are "
+            f"{train_labels.min()} to {train_labels.max()}.",
+            stacklevel=3,
         )
 
 
@@ -193,12 +215,9 @@ def _splits(config: DataConfig) -> tuple[parquet.ParquetSplit, parquet.ParquetSp
     return parquet.find_splits(config.path, config.test_split, config.image_column, config.label_column)
 
 
-def _stream(config: DataConfig, seed: int) -> Source:
+def _stream(config: DataConfig, seed: int, train: parquet.ParquetSplit, test: parquet.ParquetSplit) -> Source:
     from isograd.data import crops, stream
 
-    train, test = _splits(config)
-    train_labels, _ = (parquet.check_labels(split, config.num_classes) for split in (train, test))
-    _check_classes(train_labels)
     shape, random_crop = config.shape, config.crop == "random"
     return stream.StreamSource(
         train=train,
@@ -213,11 +232,11 @@ def _stream(config: DataConfig, seed: int) -> Source:
 
 
 def _check_digits(config: DataConfig) -> None:
-    if config.shape != (1, 8, 8) or config.num_classes < 10:
+    if config.shape != (1, 8, 8) or config.num_classes != 10:
         raise DataError(
             f"digits are 1x8x8 images of 10 classes, not {'x'.join(map(str, config.shape))} of {config.num_classes}",
             "The network is built for the images and classes that the data set has",
-            "Use data=digits without data.image_shape and data.num_classes.",
+            "Use data.image_shape=[1,8,8] data.num_classes=10, or data=digits without either.",
         )
 
 

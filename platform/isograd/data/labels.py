@@ -79,6 +79,11 @@ def refuse_unknown(split: str, column: pa.ChunkedArray, names: Sequence[str]) ->
         )
 
 
+def unseen(labels: np.ndarray, num_classes: int) -> list[int]:
+    """Returns the classes of 0 to ``num_classes`` - 1 that no label is."""
+    return np.flatnonzero(np.bincount(labels, minlength=num_classes) == 0).tolist()
+
+
 def to_numpy(numbers: pa.ChunkedArray) -> np.ndarray:
     """Returns a column without nulls as (N,) int64."""
     return numbers.to_numpy().astype(np.int64)

@@ -40,6 +40,7 @@ class ParquetSplit:
         image_column: Column of the encoded images.
         label_column: Column of the classes.
         names: Of the classes in the order of their numbers, where labels are text; else none.
+        num_named: Classes that have names, of text or of ClassLabel; 0 where labels are numbers alone.
     """
 
     name: str
@@ -48,6 +49,7 @@ class ParquetSplit:
     image_column: str = "image"
     label_column: str = "label"
     names: tuple[str, ...] = ()
+    num_named: int = 0
 
     @property
     def num_rows(self) -> int:
@@ -173,7 +175,10 @@ def _split(
         schemas = {file: _opened(file)[1] for file in train.files} | schemas
     check_agree(schemas, label_column)
     made = ParquetSplit(split, files, counts, image_column, label_column)
-    return replace(made, names=_names(made, train)) if labels.is_text(opened[0][1].field(label_column).type) else made
+    if labels.is_text(opened[0][1].field(label_column).type):
+        names = _names(made, train)
+        return replace(made, names=names, num_named=len(names))
+    return replace(made, num_named=max(len(labels.declared_names(schema, label_column)) for schema in schemas.values()))
 
 
 def _names(split: ParquetSplit, train: ParquetSplit | None) -> tuple[str, ...]:
@@ -220,7 +225,7 @@ def _label_mend(split: ParquetSplit, value: int, largest: int) -> str:
         return "Number the classes from 0."
     if largest >= labels.MOST_CLASSES:
         return f"Number the classes from 0: labels up to {largest:,} identify something, and are no classes."
-    return f"Use data.num_classes={largest + 1} if the labels are right."
+    return f"Use data.num_classes={max(largest + 1, split.num_named)} if the labels are right."
 
 
 def load_images(split: ParquetSplit, image_size: tuple[int, int, int], num_classes: int) -> "tuple[Tensor, Tensor]":

@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -139,8 +140,6 @@ def test_more_names_than_classes_names_the_option(tmp_path: Path) -> None:
 
 
 def config(folder: Path, **changes: Any) -> Any:
-    from dataclasses import replace
-
     shape = {"image_shape": [1, 4, 4], "mean": [0.5], "std": [0.5]}
     return replace(DATASETS.get("parquet"), path=str(folder), **shape, **changes)
 
@@ -151,6 +150,52 @@ def test_a_single_class_is_refused(tmp_path: Path, loading: str) -> None:
     write(tmp_path, "test", [0, 1])
     with pytest.raises(DataError, match=r"all 3 images of the train split have label 1.*nothing to tell apart"):
         open_source(config(tmp_path, loading=loading), 0)
+
+
+@pytest.mark.parametrize("loading", ["memory", "stream"])
+@pytest.mark.parametrize(
+    ("labels", "names", "num_named"),
+    [([0, 1], ["cat", "dog"], 2), ([0, 1], ["cat", "dog", "eel"], 3), (["cat", "dog"], None, 2)],
+)
+def test_more_classes_than_have_names_are_refused(
+    tmp_path: Path, labels: Any, names: list[str] | None, num_named: int, loading: str
+) -> None:
+    write(tmp_path, "train", labels)
+    write(tmp_path, "test", labels, names)  # wherever the names are
+    said = (
+        rf"data\.num_classes=5, but the labels 'label' .* for {num_named} classes.*Use data\.num_classes={num_named}\."
+    )
+    with pytest.raises(DataError, match=said):
+        open_source(config(tmp_path, loading=loading, num_classes=5), 0)
+    write(tmp_path, "train", labels * 5)
+    open_source(config(tmp_path, loading=loading, num_classes=2), 0)  # a part of a data set has the names of all of it
+
+
+def test_what_the_message_of_too_few_classes_says_is_not_refused(tmp_path: Path) -> None:
+    write(tmp_path, "train", [0, 1, 2, 3], ["a", "b", "c", "d", "e"])
+    write(tmp_path, "test", [0, 4])
+    with pytest.raises(DataError, match=r"has label 2, not one of 0 to 1.*Use data\.num_classes=5"):
+        open_source(config(tmp_path, num_classes=2), 0)
+    write(tmp_path, "train", [1, 2, 3], ["a", "b", "c"])  # counted from 1, as EMNIST's letters are
+    write(tmp_path, "test", [3])
+    with pytest.raises(DataError, match=r"has label 3, not one of 0 to 2.*Use data\.num_classes=4"):
+        open_source(config(tmp_path, num_classes=3), 0)
+    with pytest.warns(UserWarning, match=r"1 of data\.num_classes=4 classes have no image to train on: 0\. .* 1 to 3"):
+        open_source(config(tmp_path, num_classes=4), 0)
+
+
+@pytest.mark.parametrize("loading", ["memory", "stream"])
+def test_classes_without_images_are_said(tmp_path: Path, loading: str) -> None:
+    write(tmp_path, "train", [0, 1, 2])
+    write(tmp_path, "test", [9])
+    with pytest.warns(UserWarning, match=r"7 of data\.num_classes=10 .*: 3, 4, 5, 6, 7, and others\. .* 0 to 2"):
+        open_source(config(tmp_path, loading=loading), 0)
+
+
+@pytest.mark.parametrize("num_classes", [5, 20])
+def test_digits_have_ten_classes(num_classes: int) -> None:
+    with pytest.raises(DataError, match=rf"10 classes, not 1x8x8 of {num_classes}.*data\.num_classes=10"):
+        open_source(replace(DATASETS.get("digits"), num_classes=num_classes), 0)
 
 
 def test_one_class_is_no_number_of_classes() -> None:

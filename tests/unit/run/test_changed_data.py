@@ -48,7 +48,14 @@ def altered(tmp_path: Path) -> tuple[Path, list[str]]:
 
 
 def options(data: Path) -> list[str]:
-    shape = ["data=parquet", "data.image_shape=[1,8,8]", "data.mean=[0.5]", "data.std=[0.5]", "data.batch_size=8"]
+    shape = [
+        "data=parquet",
+        "data.num_classes=3",
+        "data.image_shape=[1,8,8]",
+        "data.mean=[0.5]",
+        "data.std=[0.5]",
+        "data.batch_size=8",
+    ]
     return [*shape, f"data.path={data}", "model=resnet20", "model.width=4", "method=e2e"]
 
 
