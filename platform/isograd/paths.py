@@ -10,17 +10,24 @@ from isograd.errors import ConfigError
 
 
 def user_path(text: str | Path) -> Path:
-    """Returns the path that was written. ``~name`` of a user who does not exist stays as it is, a folder's name.
+    """Returns the path that was written.
 
     Raises:
-        ConfigError: It lies in the home of a user who has none.
+        ConfigError: It lies in the home of a user who has none, or of one who does not exist.
     """
     path = Path(os.path.expanduser(text))
-    if path.parts[:1] == ("~",):
+    first = path.parts[0] if path.parts else ""
+    if first == "~":
         raise ConfigError(
             f"{text} lies in a home that is not known",
             "This user has none, and HOME is not set",
             "Use a path that does not begin with ~, or set HOME.",
+        )
+    if first.startswith("~"):
+        raise ConfigError(
+            f"{text} lies in the home of {first[1:]}, a user who does not exist here",
+            f"A folder would be made, or looked for, that is itself called {first}",
+            f"Use a path that does not begin with ~; where the folder is called so, {Path.cwd() / path}.",
         )
     return path
 
