@@ -39,7 +39,8 @@ class DataConfig:
             ImageNet's 256 of 224.
         image_column: Of the Parquet files.
         label_column: Of the Parquet files.
-        test_split: Prefix of the files to test on.
+        test_split: Prefix of the files to test on. ``test`` where there are none is the one split of ``validation``,
+            ``valid`` and ``val`` that is there; ``validation`` and ``val`` are each other.
         window: Rows that are shuffled among each other when streaming.
     """
 

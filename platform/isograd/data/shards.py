@@ -18,7 +18,7 @@ from isograd.data.access import not_allowed
 from isograd.errors import DataError
 from isograd.paths import user_path
 
-# Where a split may lie, by the name that it is asked for; the first that is there is taken.
+# Where a split may lie, by the name that it is asked for: its own name first, else the only one that is there.
 PREFIXES = {
     "test": ("test", "validation", "valid", "val"),
     "validation": ("validation", "valid", "val"),
@@ -73,10 +73,11 @@ def _found(folder: Path, split: str) -> Shards:
     if not folder.is_dir():
         raise _no_folder(folder, split)
     prefixes = PREFIXES.get(split, (split,))
+    data = (folder / "data").resolve()  # it may be a link to the folder itself
     for prefix in prefixes:
-        data = (folder / "data").resolve()  # it may be a link to the folder itself
         found = [files for place in dict.fromkeys([folder, data]) for files in _sets_at(place, prefix)]
         if found:
+            _refuse_several([folder, data], split, prefix)
             return Shards(folder, _complete(found, prefix))
     for prefix in prefixes:
         places = {place: found for place in _subfolders(folder) if (found := _sets_at(place, prefix))}
@@ -87,8 +88,20 @@ def _found(folder: Path, split: str) -> Shards:
                 f"Use data.path={next(iter(places))}, or another one of them.",
             )
         for place, found in places.items():
+            _refuse_several([place], split, prefix)
             return Shards(place, _complete(found, prefix))
     raise _no_split(folder, split, prefixes)
+
+
+def _refuse_several(places: Sequence[Path], split: str, found: str) -> None:
+    """Raises DataError where a split is not there by its name, but by several others that it may have."""
+    there = [name for name in PREFIXES.get(split, ()) if any(_sets_at(place, name) for place in places)]
+    if split != found and len(there) > 1:
+        raise DataError(
+            f"{places[0]} has no split {split}, but {len(there)} that may be meant: {', '.join(there)}",
+            "One of them would be read, and the others passed over",
+            f"Use data.test_split={found}, or another one of them.",
+        )
 
 
 def _shown(folder: Path) -> list[Path]:

@@ -208,3 +208,15 @@ def test_a_training_split_alone(tmp_path: Path) -> None:
     touch(tmp_path, "test.parquet")
     with pytest.raises(DataError, match=r"Use data\.test_split=test, or call it TEST"):
         find_shards(tmp_path, "TEST")
+
+
+@pytest.mark.parametrize("place", ["", "data/", "default/"])
+def test_a_split_is_one_of_the_names_that_it_may_have(tmp_path: Path, place: str) -> None:
+    touch(tmp_path, *(f"{place}{name}.parquet" for name in ("train", "validation", "val")))
+    with pytest.raises(
+        DataError, match=r"has no split test, but 2 that may be meant: validation, val\..*data\.test_split=validation"
+    ):
+        find_shards(tmp_path, "test")
+    assert find_shards(tmp_path, "val").files[0].name == "val.parquet"
+    touch(tmp_path, f"{place}test.parquet")
+    assert find_shards(tmp_path, "test").files[0].name == "test.parquet"
