@@ -200,10 +200,17 @@ def _image_folder(root: Path, split: str, download: bool) -> Any:
 
 
 def _imagenet(root: Path, split: str, download: bool) -> Any:
-    """Lists the files anew, as torchvision passes over folders that it cannot read, and follows links in circles."""
+    """Lists the files itself, as torchvision passes over folders that it cannot read, and follows links in circles."""
     from torchvision.datasets import ImageNet  # takes seconds
 
-    dataset = ImageNet(root, split={"train": "train", "validation": "val"}[split])
+    class Unlisted(ImageNet):
+        """Has the names of the classes, after unpacking what is still packed; of the images, none."""
+
+        @staticmethod
+        def make_dataset(*args: Any, **options: Any) -> list[tuple[str, int]]:
+            return []
+
+    dataset = Unlisted(str(root), split={"train": "train", "validation": "val"}[split])
     return replace(list_images(root, [dataset.split]), classes=dataset.classes)
 
 
