@@ -16,15 +16,16 @@ from itertools import pairwise
 from pathlib import Path
 
 from PIL import Image
-from PIL.ImageFile import StubImageFile
 
 from isograd.data.access import not_allowed
+from isograd.data.images import has_pixels
 from isograd.errors import DataError
 
 _OF_FILE_MANAGERS = frozenset(["thumbs.db", "desktop.ini", "__macosx", "@eadir"])
 # Formats of images that Pillow does not open by itself, or not in every build.
 _OF_CAMERAS = frozenset([".raw", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf"])
-_CLOSED = _OF_CAMERAS | {".heic", ".heif", ".hif", ".avif", ".avifs", ".jxl", ".svg", ".svgz", ".exr", ".hdr", ".dcm"}
+_DRAWINGS = frozenset([".svg", ".svgz", ".eps", ".ps", ".wmf", ".emf"])
+_CLOSED = _OF_CAMERAS | _DRAWINGS | {".heic", ".heif", ".hif", ".avif", ".avifs", ".jxl", ".exr", ".hdr", ".dcm"}
 _COPIES = ("~", ".bak", ".orig", ".old", ".tmp", ".part", ".crdownload")  # of an image that is there already
 _SHOWN = 5
 
@@ -218,7 +219,7 @@ def _is_image(path: Path) -> bool:
         return False
     try:
         with Image.open(path) as image:
-            if image.format is not None and not _is_stub(image.format):
+            if image.format is not None and has_pixels(image.format):
                 return True
     except PermissionError as error:
         raise not_allowed(path, error) from error
@@ -229,7 +230,7 @@ def _is_image(path: Path) -> bool:
         return False
     raise DataError(
         f"{path} is an image of a format that cannot be opened here ({suffix})",
-        f"Pillow {Image.__version__} does not read it, and to leave it out would change the data set unseen",
+        f"Pillow {Image.__version__} reads no pixels of it, and to leave it out would change the data set unseen",
         "Convert such files to PNG or JPEG, or move them elsewhere.",
     )
 
@@ -237,13 +238,7 @@ def _is_image(path: Path) -> bool:
 @lru_cache(maxsize=1)
 def _openable() -> frozenset[str]:
     suffixes = Image.registered_extensions()
-    return frozenset(suffix for suffix, kind in suffixes.items() if kind in Image.OPEN and not _is_stub(kind))
-
-
-def _is_stub(kind: str) -> bool:
-    """Whether Pillow only knows such files when it sees them, and reads none of their pixels."""
-    opener = Image.OPEN.get(kind, (None,))[0]  # a reader may call what it has read by another name, as MPO
-    return kind == "MPEG" or (isinstance(opener, type) and issubclass(opener, StubImageFile))
+    return frozenset(suffix for suffix, kind in suffixes.items() if kind in Image.OPEN and has_pixels(kind))
 
 
 def _some(names: Sequence[str]) -> str:

@@ -9,6 +9,7 @@ import io
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.ExifTags import Base
+from PIL.ImageFile import StubImageFile
 
 from isograd.errors import DataError
 
@@ -17,6 +18,7 @@ GREY_MODES = frozenset(["1", "L", "LA", "La"])
 
 _WIDE_MODES = ("I", "F")  # how the names of PIL's modes of more than 8 bits begin
 _FULL_RANGE = frozenset([None, "PNG", "TIFF", "JPEG2000", "PPM"])  # formats whose 16 bits mean 0 to 65535
+_DRAWINGS = frozenset(["EPS"])  # formats without pixels, which another program draws, if it is there
 _ONE_PICTURE = frozenset(["MPO", "PSD"])  # further frames are thumbnails and layers of the first
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0  # TIFF
 
@@ -25,10 +27,12 @@ def open_image(data: bytes) -> Image.Image:
     """Decodes one image: upright, as its EXIF orientation says, and with at most 8 bits a channel.
 
     Raises:
-        DataError: It has several frames, or a mode without a range that could be scaled to 8 bits.
+        DataError: It has several frames, or a mode without a range that could be scaled to 8 bits, or is of a format
+            that has no pixels that Pillow reads.
         Exception: Whatever PIL raises on a corrupt image; callers know where it lies, see :func:`undecodable`.
     """
     image = Image.open(io.BytesIO(data))
+    _refuse_unreadable(image)
     _refuse_frames(image)
     image.load()
     return _eight_bits(_upright(image), image)
@@ -74,9 +78,30 @@ def convert(image: Image.Image, channels: int) -> Image.Image:
         ) from error
 
 
+def has_pixels(kind: str) -> bool:
+    """Whether Pillow itself reads the pixels of a format, whatever else is installed.
+
+    Of others it only knows the files when it sees them; and what is a drawing has no pixels, but those that Ghostscript
+    would give it, by its version.
+    """
+    opener = Image.OPEN.get(kind, (None,))[0]  # a reader may call what it has read by another name, as MPO
+    is_stub = isinstance(opener, type) and issubclass(opener, StubImageFile)
+    return kind not in _DRAWINGS and kind != "MPEG" and not is_stub
+
+
 def undecodable(cause: Exception) -> str:
     """Returns why an image cannot be decoded; of an unknown format PIL says the address of a buffer."""
     return "no known format" if isinstance(cause, UnidentifiedImageError) else str(cause) or type(cause).__name__
+
+
+def _refuse_unreadable(image: Image.Image) -> None:
+    kind = image.format
+    if kind is not None and not has_pixels(kind):
+        raise DataError(
+            f"an image of format {kind} has no pixels that can be read here",
+            "It is a drawing, or data that other programs make a picture of, each as it sees fit",
+            "Convert it to PNG.",
+        )
 
 
 def _refuse_frames(image: Image.Image) -> None:

@@ -117,6 +117,9 @@ def test_image_folder_refuses(tmp_path: Path, name: str, words: str):
 )
 def test_image_folder_follows_links_to_new_images_only(tmp_path: Path, name: str, target: str | None, words: str):
     path = write_folder(tmp_path / "in") / name
+        ("cat/drawing.eps", "an image of a format that cannot be opened here .*Convert such files to PNG"),
+        ("cat/drawing.PS", "an image of a format that cannot be opened here"),
+        ("cat/drawing.wmf", "an image of a format that cannot be opened here"),
     if target is None:
         os.mkfifo(path)
     else:

@@ -123,6 +123,19 @@ def test_several_frames_are_refused(kind: str) -> None:
         decode(data, 3)
 
 
+@pytest.mark.parametrize(
+    ("data", "kind"),
+    [
+        (encode(Image.new("L", (4, 4)), "EPS"), "EPS"),
+        (b"\x89HDF\r\n\x1a\n" + bytes(20), "HDF5"),
+        (b"\x00\x00\x01\xb3\x00\x40\x04" + bytes(20), "MPEG"),
+    ],
+)
+def test_formats_without_pixels_are_no_damaged_images(data: bytes, kind: str) -> None:
+    with pytest.raises(DataError, match=rf"an image of format {kind} has no pixels .*Convert it to PNG"):
+        open_image(data)
+
+
 def test_a_photograph_with_its_preview_is_one_picture() -> None:
     data = encode(Image.new("RGB", (4, 4), "red"), "MPO", save_all=True, append_images=[Image.new("RGB", (2, 2))])
     assert decode(data, 3).shape == (3, 4, 4)
