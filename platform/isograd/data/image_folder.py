@@ -57,16 +57,14 @@ def list_images(root: Path, names: Sequence[str]) -> FolderImages:
 
     Args:
         root: Has a folder for each split.
-        names: Of the split's folder; the first that is there is taken.
+        names: That the split's folder may have; only one of them may be there with class folders.
 
     Raises:
-        DataError: The split or its class folders are not there, a class has no image, an image is in no class, or
-            Pillow cannot open it; a folder is there twice, by a link, or cannot be read, or something is neither a
-            folder nor a file.
+        DataError: The split or its class folders are not there, or there twice, a class has no image, an image is in no
+            class, or Pillow cannot open it; a folder is there twice, by a link, or cannot be read, or something is
+            neither a folder nor a file.
     """
-    folder = next((root / name for name in names if (root / name).is_dir()), None)
-    if folder is None:
-        raise _no_folder(root, names)
+    folder = _chosen(root, names)
     folders, files = _listed(folder)
     classes = sorted(folders, key=_name)
     _refuse_one_name(classes)
@@ -95,6 +93,39 @@ def list_images(root: Path, names: Sequence[str]) -> FolderImages:
                 "Remove the folder, or put the images of its class there.",
             )
     return FolderImages(folder, samples, [_name(path) for path in classes], left_out)
+
+
+def folders_beside(folders: Sequence[Path], output: Path) -> list[str]:
+    """Returns the names of the folders that lie beside those of splits, sorted, as far as they may be listed.
+
+    Args:
+        folders: Of the splits.
+        output: May lie there as well, and is none of them; nor are hidden ones.
+    """
+    read = {folder.resolve() for folder in (*folders, output)}
+    try:
+        beside = sorted(path for root in {folder.parent for folder in folders} for path in root.iterdir())
+    except PermissionError:
+        return []
+    return [path.name for path in beside if path.is_dir() and path.resolve() not in read and not is_hidden(path.name)]
+
+
+def _chosen(root: Path, names: Sequence[str]) -> Path:
+    """Returns the folder of a split: the one with class folders, as ImageNet's ``test`` has none."""
+    there = [root / name for name in names if (root / name).is_dir()]
+    there = [*{folder.resolve(): folder for folder in reversed(there)}.values()][::-1]  # a link gives one two names
+    if not there:
+        raise _no_folder(root, names)
+    with_classes = [folder for folder in there if _listed(folder)[0]]
+    if len(with_classes) > 1:
+        first, *others = with_classes
+        raise DataError(
+            f"{root} has {len(with_classes)} folders to test on: {', '.join(folder.name for folder in with_classes)}",
+            "One of them would be read, and the others passed over",
+            f"To test on {first.name}, rename {' and '.join(map(str, others))}, say to unused_{others[0].name}; "
+            "or the other way round.",
+        )
+    return (with_classes or there)[0]
 
 
 def _no_folder(root: Path, names: Sequence[str]) -> DataError:

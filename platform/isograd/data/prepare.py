@@ -24,6 +24,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from isograd.data.access import not_allowed
+from isograd.data.image_folder import folders_beside
 from isograd.data.images import GREY_MODES, open_image, to_pixels, undecodable
 from isograd.data.originals import SOURCES, ArrayImages, FileImages, open_original, source_name
 from isograd.data.parquet import unreadable
@@ -75,6 +76,8 @@ def prepare(name: str, root: Path, output: Path, *, download: bool = False, rows
         if left_out := images.left_out:
             names = ", ".join(left_out[:5]) + (" ..." if len(left_out) > 5 else "")
             say(console, f"left out of {split}: {len(left_out)} files that are no images ({names})")
+    if passed_over := job.passed_over():
+        say(console, f"not read: the folders {', '.join(passed_over)} in {root}")
     if found.get("fingerprint") == job.fingerprint:
         with suppress(OSError):  # of an output that may only be read, images are compared each time
             job.note_stamp()
@@ -170,6 +173,11 @@ class Job:
         for images in self.splits.values():
             digest.update(images.stamp())
         return digest.hexdigest()
+
+    def passed_over(self) -> list[str]:
+        """Returns the names of the folders beside those of the splits, but not of what is written."""
+        folders = [images.folder for images in self.splits.values() if isinstance(images, FileImages)]
+        return folders_beside(folders, self.output)
 
     def shards(self) -> Iterator[Shard]:
         """Yields the shards of all splits. The order of the rows is the same on every machine."""

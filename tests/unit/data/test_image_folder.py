@@ -21,6 +21,36 @@ def test_image_folder_without_test(tmp_path: Path):
         prepare("image_folder", tmp_path / "in", tmp_path / "out")
 
 
+@pytest.mark.parametrize("names", [("val", "valid"), ("test", "val"), ("test", "validation"), ("test", "val", "valid")])
+def test_image_folder_has_one_split_to_test_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], names: tuple[str, ...]
+):
+    root = write_folder(tmp_path / "in", names[0])
+    for name in names[1:]:
+        shutil.copytree(root / names[0], root / name)
+    others = " and ".join(f".*/{name}" for name in names[1:])
+    with refusal(f"{len(names)} folders to test on: {', '.join(names)}", f"To test on {names[0]}, rename {others}"):
+        prepare("image_folder", root, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    for name in names[1:]:
+        (root / name).rename(root / f"unused_{name}")
+    prepare("image_folder", root, tmp_path / "out")
+    said = f"not read: the folders {', '.join(f'unused_{name}' for name in names[1:])} in {root}"
+    assert said in capsys.readouterr().err
+
+
+def test_a_folder_without_classes_is_no_split(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    root = write_folder(tmp_path / "in", "val")
+    expected = contents(prepare("image_folder", root, tmp_path / "out"))
+    assert "not read" not in capsys.readouterr().err
+    (root / "test").mkdir()
+    shutil.copy(root / "val" / "cat" / "0.jpg", root / "test" / "unlabelled.jpg")
+    (root / "valid").symlink_to("val")
+    (root / ".git").mkdir()
+    assert contents(prepare("image_folder", root, root / "out")) == expected
+    assert f"not read: the folders test in {root}\n" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("moved", "root", "mend"),
     [
@@ -87,6 +117,9 @@ def test_image_folder_leaves_nothing_out_unseen(tmp_path: Path, capsys: pytest.C
     [
         ("cat/photo.heic", "an image of a format that cannot be opened here"),
         ("cat/drawing.svg", "an image of a format that cannot be opened here"),
+        ("cat/drawing.eps", "an image of a format that cannot be opened here .*Convert such files to PNG"),
+        ("cat/drawing.PS", "an image of a format that cannot be opened here"),
+        ("cat/drawing.wmf", "an image of a format that cannot be opened here"),
         ("eel/notes.txt", "the class folder .*eel has no image"),
         ("0.png", "1 images lie in .* in no class folder: 0.png"),
     ],
@@ -117,9 +150,6 @@ def test_image_folder_refuses(tmp_path: Path, name: str, words: str):
 )
 def test_image_folder_follows_links_to_new_images_only(tmp_path: Path, name: str, target: str | None, words: str):
     path = write_folder(tmp_path / "in") / name
-        ("cat/drawing.eps", "an image of a format that cannot be opened here .*Convert such files to PNG"),
-        ("cat/drawing.PS", "an image of a format that cannot be opened here"),
-        ("cat/drawing.wmf", "an image of a format that cannot be opened here"),
     if target is None:
         os.mkfifo(path)
     else:
