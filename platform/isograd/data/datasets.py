@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from isograd.data import labels, parquet
+from isograd.data import labels, parquet, windows
 from isograd.data.batch import Source
 from isograd.data.identity import Identity, identity_of_arrays, identity_of_splits
 from isograd.data.memory import Images, MemorySource
@@ -134,13 +134,14 @@ def open_source(config: DataConfig, seed: int) -> Source:
         DataError: It is missing, empty, has a single class or fewer than ``num_classes``, or a row of it is corrupt.
 
     Warns:
-        UserWarning: There are classes that no image to train on has.
+        UserWarning: There are classes that no image to train on has, or rows are sorted by class, and streamed in
+            portions that have few of them.
     """
     if config.name == "digits":
         _check_digits(config)
         return _memory(config, seed, *_digits())
     splits = _splits(config)
-    _check_classes(config, splits)
+    _check_labels(config, splits)
     if config.loading == "stream":
         return _stream(config, seed, *splits)
     train, test = (_decoded(split, config.shape, config.num_classes, _written(split)) for split in splits)
@@ -167,7 +168,7 @@ def _identified(
     return identity_of_splits(train, test)
 
 
-def _check_classes(config: DataConfig, splits: tuple[parquet.ParquetSplit, parquet.ParquetSplit]) -> None:
+def _check_labels(config: DataConfig, splits: tuple[parquet.ParquetSplit, parquet.ParquetSplit]) -> None:
     train_labels, test_labels = (parquet.check_labels(split, config.num_classes) for split in splits)
     if (train_labels == train_labels[0]).all():
         raise DataError(
@@ -190,6 +191,19 @@ def _check_classes(config: DataConfig, splits: tuple[parquet.ParquetSplit, parqu
             f"{', '.join(map(str, unseen[:5]))}{', and others' if len(unseen) > 5 else ''}. The labels there are "
             f"{train_labels.min()} to {train_labels.max()}.",
             stacklevel=3,
+        )
+    _warn_if_sorted(config, splits[0], train_labels)
+
+
+def _warn_if_sorted(config: DataConfig, train: parquet.ParquetSplit, train_labels: np.ndarray) -> None:
+    if config.loading != "stream" or (np.diff(train_labels) < 0).any():
+        return
+    if (count := len(windows.cut_windows(train.groups, config.window))) > 1:
+        warnings.warn(
+            f"the rows to train on are sorted by class, and are shuffled in {count} windows of about "
+            f"data.window={config.window}: batches will be of few classes. data.window={train.num_rows} shuffles all; "
+            "`isograd prepare` writes them in random order.",
+            stacklevel=4,
         )
 
 

@@ -27,11 +27,16 @@ def open_image(data: bytes) -> Image.Image:
     """Decodes one image: upright, as its EXIF orientation says, and with at most 8 bits a channel.
 
     Raises:
-        DataError: It has several frames, or a mode without a range that could be scaled to 8 bits, or is of a format
-            that has no pixels that Pillow reads.
+        DataError: It has several frames, or a mode without a range that could be scaled to 8 bits, is of a format that
+            has no pixels that Pillow reads, or is too large for it.
         Exception: Whatever PIL raises on a corrupt image; callers know where it lies, see :func:`undecodable`.
     """
-    image = Image.open(io.BytesIO(data))
+    try:
+        image = Image.open(io.BytesIO(data))
+    except Image.DecompressionBombError as error:
+        raise DataError(
+            f"an image is too large ({error})", "Pillow opens no image of so many pixels", "Scale it down."
+        ) from error
     _refuse_unreadable(image)
     _refuse_frames(image)
     image.load()

@@ -178,6 +178,12 @@ def _check(name: str, split: str, splits: dict[str, ArrayImages | FileImages]) -
             "Classes are numbered in the order of their names; one number would mean two classes",
             f"Let the {split} split have the same {len(classes)} class folders as train.",
         )
+    if split != "train" and (shared := sorted(_folders(images) & _folders(splits["train"]))):
+        raise DataError(
+            f"the splits train and {split} of {name} share {len(shared)} folders: {', '.join(shared[:5])}",
+            "Tests on images that were trained on say nothing of others",
+            "Remove the links between them, and put other images there.",
+        )
     wrong = np.flatnonzero((images.labels < 0) | (images.labels >= len(classes)))
     if wrong.size or not len(images.labels):
         what = f"image {wrong[0]} has label {images.labels[wrong[0]]}" if wrong.size else "it has 0 images"
@@ -193,6 +199,13 @@ def _check(name: str, split: str, splits: dict[str, ArrayImages | FileImages]) -
             "Of a single class there is nothing to tell apart: the loss falls to 0, and means nothing",
             "Use an original of two classes or more.",
         )
+
+
+def _folders(images: ArrayImages | FileImages) -> set[str]:
+    """Returns the folders that hold images, by their paths without links."""
+    if isinstance(images, ArrayImages):
+        return set()
+    return {os.path.realpath(images.folder / place) for place in {os.path.dirname(path) for path in images.paths}}
 
 
 def _image_folder(root: Path, split: str, download: bool) -> Any:

@@ -6,7 +6,7 @@ classes, numbers or names (:mod:`isograd.data.labels`). The row of an image *in 
 files in the order of their names, is its index everywhere in the platform.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -119,7 +119,7 @@ def find_splits(
 
     Raises:
         DataError: What :func:`find_split` raises, or the two are not of one data set: they lie in different
-            configurations, or mean different classes by the same number.
+            configurations, or mean different classes by the same number; or a file is read twice.
     """
     folder = Path(folder)
     found = {split: find_shards(folder, split) for split in ("train", test_split)}
@@ -130,9 +130,28 @@ def find_splits(
             "They may be splits of different data sets",
             f"Use data.path={places[0]}, and put the split to test on there.",
         )
+    _refuse_twice([file for split in ("train", test_split) for file in found[split].files], test_split)
     train = _split(found["train"], "train", image_column, label_column)
     test = _split(found[test_split], test_split, image_column, label_column, train)
     return train, test
+
+
+def _refuse_twice(files: Sequence[Path], test_split: str) -> None:
+    """Raises DataError where two files are one: by a link, or as a part of both splits."""
+    seen: dict[tuple[int, int], Path] = {}
+    for file in files:
+        status = file.stat()
+        identity = status.st_dev, status.st_ino
+        if (other := seen.get(identity)) is not None:
+            raise DataError(
+                f"{file} would be read twice" + (f": it is {other}" if other != file else ", to train and to test on"),
+                "Tests on images that were trained on say nothing of others, and rows of one split would occur twice",
+                "Use data.test_split=NAME with another split, or put a part of the training split into a file of its "
+                "own."
+                if test_split == "train"
+                else "Put there what the file is named after, or remove it.",
+            )
+        seen[identity] = file
 
 
 def find_split(
@@ -201,6 +220,10 @@ def check_labels(split: ParquetSplit, num_classes: int) -> np.ndarray:
         index = column.to_pylist().index(None)
         raise _bad_label(split, index, "has no label", "Every image needs a class", "Remove the row, or label it.")
     values = labels.to_numpy(column)
+    blank = [number for number, name in enumerate(split.names) if not name.strip()]
+    if (unlabelled := np.flatnonzero(np.isin(values, blank))).size:
+        what = "has no label, but an empty text"
+        raise _bad_label(split, int(unlabelled[0]), what, "It would be a class", "Remove the row, or label it.")
     wrong = np.flatnonzero((values < 0) | (values >= num_classes))
     if wrong.size:
         value = int(values[wrong[0]])

@@ -188,7 +188,14 @@ class Job:
                 yield Shard(split, f"{split}-{number:05d}-of-{count:05d}.parquet", rows)
 
     def check_output(self) -> None:
-        """Raises DataError where the output folder holds shards that this job would not write."""
+        """Raises DataError where the output folder lies in the original, or holds shards that are not this job's."""
+        for images in self.splits.values():
+            if isinstance(images, FileImages) and self.output.resolve().is_relative_to(images.folder.resolve()):
+                raise DataError(
+                    f"the output folder {self.output} lies in {images.folder}, among the images of {self.name}",
+                    "The next call would take what was written for a class, or for a file of the original",
+                    "Use another output folder.",
+                )
         for path in sorted(self.output.glob("*.parquet")):
             found = _footer(path)
             if found is None:

@@ -62,6 +62,12 @@ def find_shards(folder: Path, split: str) -> Shards:
     Raises:
         DataError: There is no such folder or split, several places have it, or its files are no complete set.
     """
+    if not split:
+        raise DataError(
+            "data.test_split is empty",
+            "A split is found by the beginning of its files' names",
+            "Use data.test_split=test.",
+        )
     folder = user_path(folder).resolve()  # a Ray worker has another working directory
     try:
         return _found(folder, split)

@@ -167,6 +167,23 @@ def test_image_folder_may_be_of_links(tmp_path: Path):
     assert contents(prepare("image_folder", tmp_path / "links", tmp_path / "other")) == expected
 
 
+@pytest.mark.parametrize(("place", "target"), [("test", "train"), ("test/cat", "../train/cat")])
+def test_what_is_tested_on_is_not_trained_on(tmp_path: Path, place: str, target: str):
+    root = write_folder(tmp_path / "in")
+    shutil.rmtree(root / place)
+    (root / place).symlink_to(target)
+    with refusal("the splits train and test of image_folder share [13] folders: .*train/cat", "trained on"):
+        prepare("image_folder", root, tmp_path / "out")
+
+
+@pytest.mark.parametrize("output", ["train", "train/out", "test/cat"])
+def test_the_output_does_not_lie_among_the_images(tmp_path: Path, output: str):
+    root = write_folder(tmp_path / "in")
+    with refusal(f"the output folder .*{output} lies in .*, among the images", "Use another output folder"):
+        prepare("image_folder", root, root / output)
+    assert not [*root.rglob("*.parquet")] and not (root / "train" / "out").exists()
+
+
 def test_one_name_of_a_class_is_one_folder(tmp_path: Path):
     root = write_folder(tmp_path / "in")
     for name in ("\u00e9", "e\u0301"):

@@ -136,6 +136,12 @@ def test_formats_without_pixels_are_no_damaged_images(data: bytes, kind: str) ->
         open_image(data)
 
 
+def test_too_many_pixels_are_no_damage(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 4)
+    with pytest.raises(DataError, match=r"an image is too large \(.*16 pixels.*Scale it down"):
+        open_image(encode(Image.new("L", (4, 4)), "PNG"))
+
+
 def test_a_photograph_with_its_preview_is_one_picture() -> None:
     data = encode(Image.new("RGB", (4, 4), "red"), "MPO", save_all=True, append_images=[Image.new("RGB", (2, 2))])
     assert decode(data, 3).shape == (3, 4, 4)

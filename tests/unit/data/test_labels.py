@@ -134,6 +134,11 @@ def test_a_null_name_is_no_label(tmp_path: Path) -> None:
         check_labels(find_split(write(tmp_path, "train", pa.array(["a", None])), "train"), 2)
 
 
+def test_an_empty_name_is_no_label(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"row 1 of .* has no label, but an empty text"):
+        check_labels(find_split(write(tmp_path, "train", pa.array(["a", " ", "b"])), "train"), 3)
+
+
 def test_more_names_than_classes_names_the_option(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"has label 2 \('c'\), not one of 0 to 1.*Use data\.num_classes=3"):
         check_labels(find_split(write(tmp_path, "train", ["a", "b", "c"]), "train"), 2)
@@ -190,6 +195,16 @@ def test_classes_without_images_are_said(tmp_path: Path, loading: str) -> None:
     write(tmp_path, "test", [9])
     with pytest.warns(UserWarning, match=r"7 of data\.num_classes=10 .*: 3, 4, 5, 6, 7, and others\. .* 0 to 2"):
         open_source(config(tmp_path, loading=loading), 0)
+
+
+def test_rows_sorted_by_class_are_not_streamed_unsaid(tmp_path: Path) -> None:
+    write(write(tmp_path, "train", [0, 0, 1, 1]), "test", [0, 1])
+    table = pq.read_table(tmp_path / "train-00000-of-00001.parquet")
+    pq.write_table(table, tmp_path / "train-00000-of-00001.parquet", row_group_size=2)
+    options = {"loading": "stream", "num_classes": 2}
+    with pytest.warns(UserWarning, match=r"sorted by class, .* in 2 windows of about data\.window=2.*data\.window=4"):
+        open_source(config(tmp_path, window=2, **options), 0)
+    open_source(config(tmp_path, window=4, **options), 0)
 
 
 @pytest.mark.parametrize("num_classes", [5, 20])

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from isograd.data.images import decode
-from isograd.data.parquet import ParquetSplit, check_labels, find_split, load_images
+from isograd.data.parquet import ParquetSplit, check_labels, find_split, find_splits, load_images
 from isograd.data.windows import RowGroup, Window, cut_windows, skip_rows
 from isograd.errors import DataError
 
@@ -247,3 +247,23 @@ def test_skipping_keeps_the_order_of_the_rest(num_rows: int):
         return [(window.groups[0].number, int(place)) for window in windows for place in window.order()]
 
     assert rows(skip_rows(windows, num_rows)) == rows(windows)[num_rows:]
+
+
+def test_no_file_is_read_twice(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    table = pa.table({"image": pa.array([b"", b""], pa.binary()), "label": [0, 1]})
+    pq.write_table(table, folder / "train-00000-of-00002.parquet")
+    pq.write_table(table, folder / "test.parquet")
+    second = folder / "train-00001-of-00002.parquet"
+    second.symlink_to("train-00000-of-00002.parquet")
+    with refusal("train-00001-of-00002.parquet would be read twice: it is .*train-00000-of-00002.parquet"):
+        find_splits(folder, "test")
+    second.unlink()
+    pq.write_table(table, second)
+    with refusal("would be read twice, to train and to test on", "Use data.test_split=NAME"):
+        find_splits(folder, "train")
+    (folder / "test.parquet").unlink()
+    (folder / "test.parquet").hardlink_to(second)
+    with refusal("test.parquet would be read twice: it is .*train-00001-of-00002.parquet", "Put there"):
+        find_splits(folder, "test")

@@ -220,3 +220,8 @@ def test_a_split_is_one_of_the_names_that_it_may_have(tmp_path: Path, place: str
     assert find_shards(tmp_path, "val").files[0].name == "val.parquet"
     touch(tmp_path, f"{place}test.parquet")
     assert find_shards(tmp_path, "test").files[0].name == "test.parquet"
+
+
+def test_a_split_has_a_name(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"data\.test_split is empty.*Use data\.test_split=test"):
+        find_shards(touch(tmp_path, "train.parquet", "test.parquet"), "")
