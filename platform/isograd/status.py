@@ -9,6 +9,7 @@ from contextlib import suppress
 from types import FrameType
 
 from isograd.errors import IsogradError
+from isograd.passwords import hide_passwords
 from isograd.report.console import say, wide_console
 from isograd.trouble import explained
 
@@ -71,7 +72,7 @@ def name_faults() -> None:
 
 
 def _explain(error: IsogradError) -> int:
-    say(wide_console(stderr=True), f"error: {error}")
+    say(wide_console(stderr=True), hide_passwords(f"error: {error}"))
     return 2
 
 

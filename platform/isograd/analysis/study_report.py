@@ -1,6 +1,5 @@
 """A study as a page of HTML in one file, which opens offline, and its pictures as PNG files beside it."""
 
-import re
 import shlex
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -15,6 +14,7 @@ from isograd.analysis.study import load_study
 from isograd.analysis.study_pictures import PICTURES, StudyPicture
 from isograd.analysis.study_table import KINDS, StudyTable, Trial
 from isograd.errors import RunFolderError, StudyError
+from isograd.passwords import hide_password, hide_passwords
 from isograd.report.console import say, wide_console
 from isograd.run.folder import write_atomically
 from isograd.tune.progress import shown
@@ -26,7 +26,6 @@ _METRICS = {
     "epoch_s": "time of an epoch",
     "peak_bytes": "peak memory",
 }
-_PASSWORD = re.compile(r"(://[^:/@\s]+):[^@/\s]+@")
 
 Say = Callable[[str], None]
 
@@ -81,7 +80,7 @@ def _outcome(study: StudyTable) -> Iterator[str]:
     counts = Counter(trial.kind for trial in study.trials)
     said = ", ".join(f"{counts[kind]} {kind}" for kind in KINDS if counts[kind])
     yield page.paragraph(f"{len(study.trials)} of {study.num_trials} trials: {said or 'none yet'}.")
-    reasons = Counter((trial.kind, _public(trial.reason)) for trial in study.trials if trial.reason)
+    reasons = Counter((trial.kind, hide_passwords(trial.reason)) for trial in study.trials if trial.reason)
     if reasons:
         yield page.listing(f"{count} {kind}: {reason}" for (kind, reason), count in reasons.most_common())
     front = study.front()
@@ -134,7 +133,7 @@ def _searched(study: StudyTable) -> Iterator[str]:
         "epochs": str(study.num_epochs),
         "sampler": study.sampler,
         "scheduler": study.scheduler,
-        "set on the command line": _public(" ".join(study.items)) or "nothing",
+        "set on the command line": " ".join(map(hide_password, study.items)) or "nothing",
     }
     yield page.table((), [(Cell(name), Cell(text)) for name, text in facts.items()])
     rows = [
@@ -161,7 +160,7 @@ def _row(trial: Trial, names: list[str]) -> list[Cell]:
     metrics = (_metric(name, trial.metrics.get(name)) for name in _METRICS)
     values = (_value(trial.values.get(name)) for name in names)
     head = (Cell(str(trial.number), trial.number), Cell(trial.kind), Cell(str(trial.epoch), trial.epoch))
-    return [*head, *metrics, *values, Cell(_public(trial.reason))]
+    return [*head, *metrics, *values, Cell(hide_passwords(trial.reason))]
 
 
 def _metric(name: str, value: float | None) -> Cell:
@@ -183,15 +182,10 @@ def _provenance(study: StudyTable) -> Iterator[tuple[str, str]]:
     found = study.provenance
     changes = ", with uncommitted changes" if found.get("uncommitted_changes") else ""
     machines = {run.hardware for trial in study.trials for run in trial.runs} | {str(found.get("hardware"))}
-    yield "last command", _public(shlex.join(["isograd", *found.get("command", [])[1:]]))
+    yield "last command", shlex.join(["isograd", *map(hide_password, found.get("command", [])[1:])])
     yield "commit", f"{found.get('commit')}{changes}"
     yield "hardware", "; ".join(sorted(machines))
     yield "hosts", ", ".join(sorted({trial.host for trial in study.trials if trial.host})) or "not recorded"
     yield "Python", str(found.get("python"))
     yield "packages", ", ".join(f"{name} {version}" for name, version in found.get("packages", {}).items())
     yield "table", str(study.file)
-
-
-def _public(text: str) -> str:
-    """Hides a password in an address, as that of a storage: reports are passed on."""
-    return _PASSWORD.sub(r"\1:***@", text)

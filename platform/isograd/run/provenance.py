@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 
+from isograd.passwords import hide_password
+
 _PACKAGES = (
     "isograd",
     "torch",
@@ -31,7 +33,7 @@ def provenance(seed: int) -> dict[str, Any]:
     return {
         "commit": _git("rev-parse", "HEAD"),
         "uncommitted_changes": bool(_git("status", "--porcelain")),
-        "command": [_program(Path(sys.argv[0])), *sys.argv[1:]],
+        "command": [_program(Path(sys.argv[0])), *map(hide_password, sys.argv[1:])],
         "seed": seed,
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in _PACKAGES},

@@ -10,6 +10,7 @@ import pyarrow as pa
 from optuna.trial import FrozenTrial
 from pyarrow import parquet
 
+from isograd.passwords import hide_password
 from isograd.tune.ground import ground_of
 from isograd.tune.records import read_records
 from isograd.tune.space import Ground
@@ -135,7 +136,7 @@ def _metadata(study: Study, provenance: Mapping[str, Any]) -> dict[str, Any]:
         "format": 1,
         "study": study.request.name,
         "space": study.request.file.name,
-        "items": list(study.request.items),
+        "items": [hide_password(item) for item in study.request.items],
         "objectives": sweep.objectives,
         "seeds": sweep.seeds,
         "num_trials": study.num_trials,
