@@ -105,9 +105,10 @@ def _trouble(error: BaseException, cause: BaseException, number: int, place: str
 def _of_system(error: BaseException, number: int, place: str = "") -> MachineError:
     path = _path(error) or place
     what = os.strerror(number) if number else _words(error)
-    if number in (errno.EACCES, errno.EPERM) and os.path.exists(path) and not os.access(path, os.R_OK):
+    closed = _closed(path) if number in (errno.EACCES, errno.EPERM) else None
+    if closed is not None:
         return MachineError(
-            f"{path}: {what}",
+            f"{closed}: {what}",
             "This user may not read it",
             "Let this user read it (chmod), or use a copy elsewhere.",
         )
@@ -118,6 +119,17 @@ def _of_system(error: BaseException, number: int, place: str = "") -> MachineErr
         "What has been written until now stays; what was being written is incomplete or missing",
         f"{mend}: `isograd resume FOLDER`, for a run or a search that had begun.",
     )
+
+
+def _closed(path: str) -> Path | None:
+    """Returns what keeps a path from being read: a folder on the way that may not be entered, or what is there."""
+    if not path:
+        return None
+    place = Path(path).absolute()
+    for each, right in (*((folder, os.X_OK) for folder in reversed(place.parents)), (place, os.R_OK)):
+        if os.path.exists(each) and not os.access(each, right):
+            return each
+    return None
 
 
 def _memory_short(text: str) -> MemoryShortError:

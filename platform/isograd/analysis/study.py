@@ -10,6 +10,7 @@ from isograd.analysis.study_table import Epoch, StudyTable, Trial
 from isograd.data.identity import data_in
 from isograd.errors import StudyError
 from isograd.paths import user_path
+from isograd.trouble import trouble_of
 from isograd.tune.distributions import Categorical, Cuts, Number
 from isograd.tune.legs import SeedRun
 from isograd.tune.request import is_study
@@ -65,6 +66,9 @@ def _reading(file: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, LookupError, TypeError, AttributeError, NotImplementedError) as error:
+        trouble = trouble_of(error, file)
+        if trouble is not None:  # such as a table that may not be read
+            raise trouble from error
         raise StudyError(
             f"{file} cannot be read as a study's table ({type(error).__name__}: {str(error).partition(chr(10))[0]})",
             "It is damaged, or another version of isograd wrote it",

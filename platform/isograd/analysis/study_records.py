@@ -1,5 +1,6 @@
 """A study's trial as records of finished runs, one a seed, from the study's table alone."""
 
+import errno
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -41,7 +42,9 @@ def is_trial(item: str) -> bool:
     """Whether ``item`` names a study, or a trial of one, whether or not the study has that trial."""
     try:
         return _split(item) is not None
-    except OSError:  # too long for a file's name
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
         return False
 
 

@@ -16,8 +16,10 @@ from isograd.config.schema import RunConfig
 from isograd.data.datasets import identify
 from isograd.errors import ConfigError, SpaceError, StudyError
 from isograd.options import check_not_set
+from isograd.passwords import hide_password
 from isograd.paths import user_path
 from isograd.run.folder import write_atomically
+from isograd.trouble import trouble_of
 from isograd.tune.space_file import SpaceFile, load_space
 from isograd.tune.storage import absolute_url
 from isograd.tune.sweep_config import SweepConfig, sweep_config
@@ -62,8 +64,9 @@ class Request:
         return self.folder / "trials" / f"{number:04d}"
 
     def to_yaml(self) -> str:
-        """Returns the sweep's options and the space, as YAML."""
+        """Returns the sweep's options and the space, as YAML to be shown: a password in the storage is hidden."""
         sweep = {key: value for key, value in dataclasses.asdict(self.sweep).items() if key != "name"}
+        sweep["storage"] = self.sweep.storage and hide_password(self.sweep.storage)
         return OmegaConf.to_yaml(OmegaConf.create({"tune": {"name": self.name, **sweep}, **self.file.tree}))
 
     def identity(self) -> dict[str, Any]:
@@ -187,6 +190,7 @@ def kept(folder: Path) -> Request:
 
     Raises:
         StudyError: The folder is none of a study, or damaged.
+        MachineError: It may not be read.
     """
     folder = user_path(folder).absolute()
     try:
@@ -194,6 +198,9 @@ def kept(folder: Path) -> Request:
         file = dataclasses.replace(load_space(str(folder / _SPACE)), name=record["space"])
         sweep, base = SweepConfig(**record["sweep"]), from_dict(record["base"])
     except (OSError, ValueError, KeyError, TypeError) as error:
+        trouble = trouble_of(error)
+        if trouble is not None:  # such as a folder that may not be read
+            raise trouble from error
         raise StudyError(
             f"{folder} cannot be read as a study ({type(error).__name__}: {error})",
             f"A study's folder has {_SWEEP} and {_SPACE}, as `isograd tune` writes them",
