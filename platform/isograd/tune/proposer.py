@@ -58,18 +58,10 @@ class Proposer:
         request: What is searched.
         earlier: Trials of the study so far.
         tried: Fingerprint -> trial, of their configurations.
-        admit: Raises IsogradError for what is not to be proposed, though it could be trained.
     """
 
-    def __init__(
-        self,
-        request: Request,
-        earlier: Sequence[FrozenTrial],
-        tried: Mapping[str, int],
-        admit: Admit = anything,
-    ) -> None:
+    def __init__(self, request: Request, earlier: Sequence[FrozenTrial], tried: Mapping[str, int]) -> None:
         quiet_optuna()
-        self._admit = admit
         self._request, self._ground = request, ground_of(request.base)
         self._tried = dict(tried)
         self._trials: dict[int, Trial] = {}
@@ -86,8 +78,12 @@ class Proposer:
         if not earlier and request.sweep.start_from_defaults:
             self._study.enqueue_trial(request.file.space.start(self._ground))
 
-    def draw(self, number: int) -> Drawn | None:
-        """Draws a configuration for the trial with this number; None: all that can be drawn has been tried.
+    def draw(self, number: int, admit: Admit = anything) -> Drawn | None:
+        """Draws a configuration; None: all that can be drawn has been tried.
+
+        Args:
+            number: Of the trial that it is for.
+            admit: Raises IsogradError for what is not to be proposed, though it could be trained.
 
         Raises:
             StudyError: Nothing that is drawn can be trained.
@@ -97,7 +93,7 @@ class Proposer:
             with self._sampling(follows=attempt < _INSISTENCE):
                 trial = self._study.ask()
                 try:
-                    settings, config = self._suggested(trial)
+                    settings, config = self._suggested(trial, admit)
                 except IsogradError as error:
                     reason = error.what
                     self._study.tell(trial, state=TrialState.FAIL)
@@ -126,7 +122,7 @@ class Proposer:
         if again:
             self._tried = {found: trial for found, trial in self._tried.items() if trial != number}
 
-    def _suggested(self, trial: Trial) -> tuple[Settings, RunConfig]:
+    def _suggested(self, trial: Trial, admit: Admit) -> tuple[Settings, RunConfig]:
         """Returns what a trial's draws lead to. Raises IsogradError for what cannot be trained."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
@@ -134,7 +130,7 @@ class Proposer:
         config = with_cuts(changed(self._request.base, settings))
         self._checked = Blueprint(config).sharing(self._checked)
         self._checked.check()
-        self._admit(self._checked)
+        admit(self._checked)
         return settings, config
 
     @contextmanager

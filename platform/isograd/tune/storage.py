@@ -1,7 +1,11 @@
 """Where studies are kept: an SQL database or a journal, by Optuna."""
 
+import errno
+import os
+import re
+import shlex
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -9,17 +13,21 @@ import optuna
 from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy import dialects, make_url
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.pool import QueuePool
 
-from isograd.errors import ConfigError, StudyError
+from isograd.errors import ConfigError, IsogradError, StudyError
+from isograd.passwords import hide_password, hide_passwords
 from isograd.paths import user_path
 from isograd.trouble import trouble_of
 
 _SQLITE = "sqlite:///"
 _DRIVER = "sqlite+pysqlite"  # the only one of SQLite's that Optuna can use
 _QUERIES = ("uri", "mode", "cache", "timeout", "check_same_thread", "isolation_level", "detect_types", "immutable")
-_IN_MEMORY = (".", ":memory:")
+_SCHEME = re.compile(r"([A-Za-z][\w+.-]*):")
+_IN_MEMORY = re.compile(r"sqlite(\+\w+)?:///?(:memory:)?(\?.*)?")
+_SQLITE_MEND = "Use sqlite:///FOLDER/study.db, or sqlite:////FOLDER/study.db where the folder's path begins at the root"
 _PATIENCE_S = 10  # for another process that writes
 
 
@@ -32,36 +40,112 @@ def absolute_url(url: str) -> str:
     """Returns a storage so that it is found from any folder.
 
     Raises:
-        ConfigError: It would be gone with the process.
+        ConfigError: It is no address of a storage, or it would be gone with the process.
     """
+    if _scheme(url).partition("+")[0] == "sqlite":
+        _check_sqlite(url)
     path = _file(url)
     if path is None:
+        _check_server(url)
         return url
-    if str(path) in _IN_MEMORY:
+    path = user_path(path).absolute()
+    return f"{_SQLITE}{path}" if _scheme(url) else str(path)
+
+
+def _check_sqlite(url: str) -> None:
+    """Raises ConfigError for the address of an SQLite file that says more, or less, than where the file is."""
+    if _IN_MEMORY.fullmatch(url):
         raise ConfigError(
             f"tune.storage={url} is kept in memory",
             "A study is resumed, extended and read after its sweep has ended",
             "Leave tune.storage out (SQLite in the study's folder), or use sqlite:////PATH/study.db.",
         )
-    _check_sqlite(url)
-    path = user_path(path).absolute()
-    return str(path) if url.endswith(".log") and not url.startswith("sqlite") else f"{_SQLITE}{path}"
-
-
-def _check_sqlite(url: str) -> None:
-    """Raises ConfigError for the address of an SQLite file that says more, or less, than where the file is."""
-    if not url.startswith("sqlite"):
-        return
     scheme, slashes, rest = url.partition(":///")
     query = rest.rpartition("?")[2].partition("=")[0] if "?" in rest else ""
-    if slashes and scheme in ("sqlite", _DRIVER) and not rest.startswith("file:") and query not in _QUERIES:
+    if not slashes:
+        raise ConfigError(
+            f"tune.storage={url} is no address of an SQLite file: it lacks slashes",
+            "A path from the working folder comes after three slashes, one from the root after three and its own",
+            f"{_SQLITE_MEND}.",
+        )
+    if scheme in ("sqlite", _DRIVER) and not rest.startswith("file:") and query not in _QUERIES:
         return
     raise ConfigError(
         f"tune.storage={url} is no address of an SQLite file"
         + (f": it has the option {query}" if query in _QUERIES else ""),
         "It is sqlite:/// and the file's path as it is, whatever characters it has, and nothing more",
-        "Use sqlite:///FOLDER/study.db, or sqlite:////FOLDER/study.db where the folder's path begins at the root.",
+        f"{_SQLITE_MEND}.",
     )
+
+
+def _check_server(url: str) -> None:
+    """Raises ConfigError for what is neither a file nor an address of a database that SQLAlchemy knows."""
+    try:
+        make_url(url).get_dialect()
+    except (ArgumentError, ValueError) as error:
+        raise _no_address(url) from error
+
+
+def _no_address(url: str) -> ConfigError:
+    path = url.removeprefix(f"{_scheme(url)}:")
+    path = f"/{path.lstrip('/')}" if path.startswith("/") else path
+    return ConfigError(
+        f"tune.storage={hide_password(url)} is no address of a storage",
+        f"It begins with the name of a database that SQLAlchemy knows ({', '.join(dialects.__all__)}), or is the path "
+        "of a journal, which ends in .log",
+        f"Use tune.storage={path} for a journal."
+        if path.endswith(".log")
+        else "Use sqlite:///FOLDER/study.db, postgresql://USER@HOST/NAME, or FOLDER/study.log.",
+    )
+
+
+def check_place(url: str, folder: Path) -> None:
+    """Checks that what a storage is to be written to can be, before anything is made. Of a server nothing is known.
+
+    Args:
+        url: Of the storage.
+        folder: Of the study, which need not exist.
+
+    Raises:
+        StudyError: The file's folder is not there, or one of them may only be read.
+    """
+    path = _file(url)
+    if path is None:
+        return
+    if path.parent != folder and not path.parent.is_dir():
+        raise StudyError(
+            f"the storage {url} cannot be made: there is no folder {path.parent}",
+            "Only a study's own folder is made with it; another one that is not there may be misspelt",
+            f"Make the folder (`mkdir -p {shlex.quote(str(path.parent))}`), or leave tune.storage out: SQLite in the "
+            "study's folder.",
+        )
+    check_writable(places_of(url))
+
+
+def places_of(url: str) -> tuple[Path, ...]:
+    """Returns the folder and the file that a storage is written to; none of a server."""
+    path = _file(url)
+    return () if path is None else (path.parent, path)
+
+
+def check_writable(places: Sequence[Path], mend: str | None = None) -> None:
+    """Checks that a study can be written, without writing; what is not there yet is passed over.
+
+    Args:
+        places: Its folders and files.
+        mend: What to do; None: to let this user write there.
+
+    Raises:
+        StudyError: One of them may only be read.
+    """
+    closed = [place for place in places if place.exists() and not os.access(place, os.W_OK)]
+    if closed:
+        is_disk = os.statvfs(closed[0]).f_flag & os.ST_RDONLY
+        raise StudyError(
+            f"{closed[0]} may only be read ({os.strerror(errno.EROFS if is_disk else errno.EACCES)})",
+            "Every proposal and every result of a study is written there",
+            mend or f"Let this user write there: `chmod u+w {shlex.join(map(str, closed))}`.",
+        )
 
 
 def open_storage(url: str, *, new: bool) -> BaseStorage:
@@ -69,7 +153,7 @@ def open_storage(url: str, *, new: bool) -> BaseStorage:
 
     Args:
         url: An SQLAlchemy URL, or the path of a journal, which ends in ``.log``.
-        new: Whether a file may be made that is not there.
+        new: Whether a file may be made that is not there, in a folder that is.
 
     Raises:
         StudyError: It is missing, locked, damaged, or its driver is not installed.
@@ -83,14 +167,12 @@ def open_storage(url: str, *, new: bool) -> BaseStorage:
         )
     quiet_optuna()
     with storage_errors(url):
-        if path is not None:
-            path.parent.mkdir(exist_ok=True)  # what lies further up is misspelt where it does not exist
-        if path is not None and url.startswith("sqlite"):
+        if path is None:
+            return RDBStorage(url)
+        if _scheme(url):
             return _sqlite(path)
-        if path is not None:
-            lock = JournalFileSymlinkLock(str(path), grace_period=_PATIENCE_S)  # one that a killed driver left
-            return JournalStorage(JournalFileBackend(str(path), lock))
-        return RDBStorage(url)
+        lock = JournalFileSymlinkLock(str(path), grace_period=_PATIENCE_S)  # one that a killed driver left
+        return JournalStorage(JournalFileBackend(str(path), lock))
 
 
 def _sqlite(path: Path) -> RDBStorage:
@@ -117,42 +199,43 @@ def storage_errors(url: str) -> Iterator[None]:
     try:
         yield
     except (SQLAlchemyError, StorageInternalError, OSError, ImportError, ValueError) as error:
-        cause = error.__cause__ or error
-        if isinstance(cause, ArgumentError) and not isinstance(cause, NoSuchModuleError):
-            raise ConfigError(
-                f"tune.storage={url} is no address of a storage",
-                "It is an SQLAlchemy URL, or the path of a journal, which ends in .log",
-                "Use sqlite:///FOLDER/study.db, postgresql://USER@HOST/NAME, or FOLDER/study.log.",
-            ) from error
-        if "not a database" in str(cause) or "malformed" in str(cause):
-            raise StudyError(
-                f"the storage {url} is damaged, or no SQLite file ({str(cause).splitlines()[0]})",
-                "All trials of the study are kept there",
-                "Use a copy of that file as it was, or begin another study.",
-            ) from error
-        text = str(cause).splitlines()[0]
-        locked = "locked" in text
-        raise StudyError(
-            f"the storage {url} {'is locked by another process' if locked else 'cannot be used'} "
-            f"({type(cause).__name__}: {text})",
-            f"A sweep waits for it, {_PATIENCE_S} s an attempt; every proposal and every result is written there"
-            if locked
-            else "Every proposal and every result is written there",
-            "Wait until the other process has ended, and use `isograd resume`."
-            if locked
-            else f"{_mend(cause)}, or leave tune.storage out: SQLite in the study's folder.",
-        ) from error
+        raise _explained(url, error.__cause__ or error) from error
 
 
-def _mend(cause: BaseException) -> str:
-    if isinstance(cause, ModuleNotFoundError):
-        return f"Install the database's driver, the package `{cause.name}`, where the sweep runs"
+def _explained(url: str, cause: BaseException) -> IsogradError:
+    """Returns in three parts what a storage raised."""
+    if isinstance(cause, ArgumentError):
+        return _no_address(url)
+    shown, text = hide_password(url), hide_passwords(str(cause).partition("\n")[0])
+    if "not a database" in text or "malformed" in text:
+        return StudyError(
+            f"the storage {shown} is damaged, or no SQLite file ({text})",
+            "All trials of the study are kept there",
+            "Use a copy of that file as it was, or begin another study.",
+        )
+    if "locked" in text:
+        return StudyError(
+            f"the storage {shown} is locked by another process ({type(cause).__name__}: {text})",
+            f"A sweep waits for it, {_PATIENCE_S} s an attempt; every proposal and every result is written there",
+            "Wait until the other process has ended, and use `isograd resume`.",
+        )
+    return StudyError(
+        f"the storage {shown} cannot be used ({type(cause).__name__}: {text})",
+        "Every proposal and every result is written there",
+        f"{_mend(url, cause)}.",
+    )
+
+
+def _mend(url: str, cause: BaseException) -> str:
     trouble = trouble_of(cause)
     if trouble is not None:
         return trouble.mend.partition(":")[0]
-    if isinstance(cause, FileNotFoundError):
-        return "Make the folder that it is to lie in"
-    return "Use tune.storage with a database that can be reached"
+    if _file(url) is not None:
+        return "Use tune.storage=sqlite:////FOLDER/study.db, of a file in a folder that you may write to"
+    instead = "or leave tune.storage out: SQLite in the study's folder"
+    if isinstance(cause, ModuleNotFoundError):
+        return f"Install the database's driver, the package `{cause.name}`, where the sweep runs, {instead}"
+    return f"Use tune.storage with a database that can be reached, {instead}"
 
 
 def may_exist(url: str) -> bool:
@@ -163,6 +246,13 @@ def may_exist(url: str) -> bool:
 
 def _file(url: str) -> Path | None:
     """Returns the file that a storage is, or None where it is a server."""
-    if url.startswith("sqlite"):
+    scheme = _scheme(url)
+    if scheme.partition("+")[0] == "sqlite":
         return Path(url.partition(":///")[2])
-    return Path(url) if url.endswith(".log") else None
+    return Path(url) if url.endswith(".log") and not scheme else None
+
+
+def _scheme(url: str) -> str:
+    """Returns what an address has before its colon; nothing for a path."""
+    found = _SCHEME.match(url)
+    return found[1] if found else ""

@@ -5,8 +5,10 @@ extended with all that its searcher knew. Everything here runs in the driver and
 """
 
 import json
+import shlex
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -19,15 +21,24 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from isograd.config.load import from_dict, to_dict
 from isograd.config.schema import RunConfig
-from isograd.data.identity import Identity
-from isograd.errors import StudyError
+from isograd.errors import IsogradError, StudyError
+from isograd.passwords import hide_password
 from isograd.registry import suggestion
+from isograd.tune.comparable import IDENTITY, check_identity
 from isograd.tune.ground import changed
 from isograd.tune.proposer import Admit, Proposer, anything
 from isograd.tune.request import Request, is_study, keep, kept
-from isograd.tune.storage import default_url, may_exist, open_storage, storage_errors
+from isograd.tune.storage import (
+    check_place,
+    check_writable,
+    default_url,
+    may_exist,
+    open_storage,
+    places_of,
+    storage_errors,
+)
 
-_IDENTITY, _NUM_TRIALS = "isograd", "num_trials"
+_NUM_TRIALS = "num_trials"
 _ASSIGNED, _OUTCOME = "assigned", "outcome"
 _STATES = {
     "complete": TrialState.COMPLETE,
@@ -82,17 +93,17 @@ class Study:
         request: What is searched.
         url: Of the storage.
         storage: Where the study is; :func:`create_study` and :func:`open_study` bring it.
-        admit: Raises IsogradError for what is not to be proposed, though it could be trained.
         notes: What a person should know before it goes on.
 
     Attributes:
+        admit: Raises IsogradError for what is not to be proposed, though it could be trained: what the cluster can
+            never hold, once there is one.
         is_exhausted: Whether all that the space has was tried before there were ``num_trials``.
     """
 
-    def __init__(
-        self, request: Request, url: str, storage: BaseStorage, admit: Admit = anything, notes: Sequence[str] = ()
-    ) -> None:
+    def __init__(self, request: Request, url: str, storage: BaseStorage, notes: Sequence[str] = ()) -> None:
         self.request, self.url, self._storage, self.notes = request, url, storage, tuple(notes)
+        self.admit: Admit = anything
         with storage_errors(url):
             self._id = storage.get_study_id_from_name(request.name)
             self._num_trials: int = storage.get_study_user_attrs(self._id)[_NUM_TRIALS]
@@ -107,13 +118,13 @@ class Study:
             for trial in trials
             if (outcome := outcome_of(trial)) is None or outcome.kind != "lost"
         }
-        self._proposer = Proposer(request, trials, tried, admit)
+        self._proposer = Proposer(request, trials, tried)
 
     @property
     def data(self) -> Mapping[str, str | int] | None:
         """What all trials train on, an :class:`Identity` as JSON; None for a study of an earlier version."""
         with storage_errors(self.url):
-            return self._storage.get_study_user_attrs(self._id)[_IDENTITY].get("data")
+            return self._storage.get_study_user_attrs(self._id)[IDENTITY].get("data")
 
     @property
     def num_trials(self) -> int:
@@ -184,7 +195,7 @@ class Study:
         return replace(assignment, config=changed(config, own))
 
     def _drawn(self, number: int) -> Assignment | None:
-        drawn = self._proposer.draw(number)
+        drawn = self._proposer.draw(number, self.admit)
         if drawn is None:
             self.is_exhausted = True
             return None
@@ -214,115 +225,127 @@ def outcome_of(trial: FrozenTrial) -> Outcome | None:
     return None if record is None else Outcome(**record)
 
 
-def create_study(request: Request, admit: Admit = anything) -> Study:
-    """Begins a study.
+def check_free(request: Request) -> None:
+    """Checks that a study can be begun, as far as that is known before anything is made.
 
     Args:
         request: What is searched.
-        admit: See :class:`Study`.
 
     Raises:
         StudyError: There is one of that name, or the storage cannot be used.
     """
-    is_new = not request.folder.exists()
+    url, is_taken = url_of(request), is_study(request.folder) or request.trial_folder(0).exists()
+    if may_exist(url):
+        storage = open_storage(url, new=False)
+        with storage_errors(url):
+            if request.name in optuna.get_all_study_names(storage):
+                check_identity(optuna.load_study(storage=storage, study_name=request.name), request, url)
+                raise _exists(request, url)
+    if is_taken:
+        raise _taken(request, url)
+    check_place(url, request.folder)
+
+
+def create_study(request: Request) -> Study:
+    """Begins a study, wholly or not at all.
+
+    Args:
+        request: What is searched.
+
+    Raises:
+        StudyError: There is one of that name, or the storage cannot be used.
+    """
+    check_free(request)
+    url, identity = url_of(request), request.identity()
+    made = [path for path in (request.folder, *places_of(url)) if not path.exists()]
     try:
-        return _created(request, admit)
+        request.folder.mkdir(parents=True, exist_ok=True)
+        return _created(request, url, identity)
     except BaseException:
-        if is_new:  # half a study's folder is none
-            shutil.rmtree(request.folder, ignore_errors=True)
+        for path in made:
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            elif path.parent == request.folder or not _is_used(url):
+                path.unlink(missing_ok=True)
         raise
 
 
-def _created(request: Request, admit: Admit) -> Study:
-    url, identity = request.sweep.storage or default_url(request.folder), request.identity()
-    is_taken = is_study(request.folder) or request.trial_folder(0).exists()
-    if is_taken and not may_exist(url):
-        raise _taken(request, url)
+def _created(request: Request, url: str, identity: Mapping[str, Any]) -> Study:
     storage = open_storage(url, new=True)
     directions = [StudyDirection.MINIMIZE] * len(request.sweep.objectives)
     with storage_errors(url):
         try:
-            made = optuna.create_study(storage=storage, study_name=request.name, directions=directions)
-        except DuplicatedStudyError:
-            found = optuna.load_study(storage=storage, study_name=request.name)
-            _check_identity(found, request, url)
+            begun = optuna.create_study(storage=storage, study_name=request.name, directions=directions)
+        except DuplicatedStudyError:  # by another process, since that was checked
             raise _exists(request, url) from None
-        if is_taken:
-            optuna.delete_study(study_name=request.name, storage=storage)
-            raise _taken(request, url)
-        made.set_user_attr(_IDENTITY, identity)
-        made.set_user_attr(_NUM_TRIALS, request.sweep.num_trials)
-    keep(request)
-    return Study(request, url, storage, admit)
+        try:
+            begun.set_user_attr(IDENTITY, identity)
+            begun.set_user_attr(_NUM_TRIALS, request.sweep.num_trials)
+            keep(request)
+        except BaseException:
+            with suppress(Exception):  # what failed may fail again
+                optuna.delete_study(study_name=request.name, storage=storage)
+            raise
+    return Study(request, url, storage)
 
 
-def open_study(request: Request, admit: Admit = anything) -> Study:
+def _is_used(url: str) -> bool:
+    """Whether another process has begun a study in a storage, or may have."""
+    try:
+        return bool(optuna.get_all_study_names(open_storage(url, new=False)))
+    except IsogradError:
+        return True
+
+
+def url_of(request: Request) -> str:
+    """Returns the storage of a study."""
+    return request.sweep.storage or default_url(request.folder)
+
+
+def check_goes_on(request: Request) -> None:
+    """Checks that a study may be written, where that is known from its files, before it is opened to go on with it.
+
+    Args:
+        request: Of a study that was begun before.
+
+    Raises:
+        StudyError: It may only be read.
+    """
+    folder = shlex.quote(str(request.folder))
+    copying = f"Use a copy: `cp -r --no-preserve=mode {folder} COPY`, and `isograd resume COPY`."
+    has_all = request.sweep.storage is None  # in its folder; a storage elsewhere would be that of the copy, too
+    check_writable((request.folder, *places_of(url_of(request))), copying if has_all else None)
+
+
+def open_study(request: Request) -> Study:
     """Opens a study that was begun before.
 
     Args:
         request: What is searched.
-        admit: See :class:`Study`.
 
     Raises:
         StudyError: It is not there, is one of another space, or the storage cannot be used.
     """
-    url = request.sweep.storage or default_url(request.folder)
+    url = url_of(request)
     storage = open_storage(url, new=False)
     with storage_errors(url):
-        names = [summary.study_name for summary in optuna.get_all_study_summaries(storage)]
+        names = optuna.get_all_study_names(storage)
         if request.name not in names:
             raise StudyError(
-                f"the storage {url} has no study '{request.name}'.{suggestion(request.name, names)}",
+                f"the storage {hide_password(url)} has no study '{request.name}'.{suggestion(request.name, names)}",
                 f"It has {', '.join(names) or 'none'}",
                 "Use the storage that the study was begun with, or begin another one with `isograd tune`.",
             )
         found = optuna.load_study(storage=storage, study_name=request.name)
-        notes = _check_identity(found, request, url)
-    return Study(request, url, storage, admit, notes)
-
-
-def _check_identity(found: optuna.Study, request: Request, url: str) -> list[str]:
-    """Raises StudyError where a study is about something else; returns what could not be told."""
-    theirs, ours = found.user_attrs.get(_IDENTITY), request.identity()
-    if theirs is None:
-        raise StudyError(
-            f"study '{request.name}' in {url} does not say what it is about",
-            "Another program began it, or its storage is damaged",
-            "Use another tune.name, or a copy of the storage.",
-        )
-    data, notes = ours.pop("data"), []
-    if "data" not in theirs:
-        notes.append("note: the study does not say what data it began with; that it is the same has not been checked")
-    elif theirs["data"] != data:
-        before, now = (Identity.from_json(tree) for tree in (theirs["data"], data))
-        raise StudyError(
-            f"the data is not what study '{request.name}' in {url} began with: {before}, then; {now}, now",
-            "Values of trials on other rows cannot be compared",
-            "Use data.path=FOLDER with the data that it began with, or begin another study with another tune.name.",
-        )
-    differing = sorted(set(_different("", {name: part for name, part in theirs.items() if name != "data"}, ours)))
-    if differing:
-        raise StudyError(
-            f"study '{request.name}' in {url} is one of another space: it differs in {', '.join(differing[:6])}"
-            + (f" and {len(differing) - 6} more" if len(differing) > 6 else ""),
-            "Values of trials are only compared within one space, one training and the same seeds",
-            "Use another tune.name, or the space and options that it was begun with.",
-        )
-    return notes
-
-
-def _different(path: str, first: Any, second: Any) -> list[str]:
-    if isinstance(first, dict) and isinstance(second, dict):
-        keys = [*first, *(key for key in second if key not in first)]
-        return [name for key in keys for name in _different(f"{path}.{key}", first.get(key), second.get(key))]
-    return [] if first == second else [path.strip(".")]
+        notes = check_identity(found, request, url)
+    return Study(request, url, storage, notes)
 
 
 def _taken(request: Request, url: str) -> StudyError:
-    goes_on = is_study(request.folder) and may_exist(kept(request.folder).sweep.storage or default_url(request.folder))
+    goes_on = is_study(request.folder) and may_exist(url_of(kept(request.folder)))
     resuming = f"`isograd resume {request.folder}` to go on with it, " if goes_on else ""
     return StudyError(
-        f"{request.folder} is the folder of a study that is not in {url}",
+        f"{request.folder} is the folder of a study that is not in {hide_password(url)}",
         "Its trials would be taken for those of the new study",
         f"Use {resuming}another tune.name, or delete that folder.",
     )
@@ -331,7 +354,7 @@ def _taken(request: Request, url: str) -> StudyError:
 def _exists(request: Request, url: str) -> StudyError:
     resuming = f"`isograd resume {request.folder}` to go on with it, or " if is_study(request.folder) else ""
     return StudyError(
-        f"study '{request.name}' is in {url} already",
+        f"study '{request.name}' is in {hide_password(url)} already",
         "Two sweeps would mix their trials",
         f"Use {resuming}another tune.name.",
     )

@@ -4,7 +4,7 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +25,16 @@ from isograd.tune.proposer import Admit
 from isograd.tune.records import EpochRecords
 from isograd.tune.remarks import counted, remarks
 from isograd.tune.request import Request, elsewhere, keep, kept
-from isograd.tune.study import Assignment, Outcome, Study, create_study, open_study, outcome_of
+from isograd.tune.study import (
+    Assignment,
+    Outcome,
+    Study,
+    check_free,
+    check_goes_on,
+    create_study,
+    open_study,
+    outcome_of,
+)
 from isograd.tune.table import write_table
 
 if TYPE_CHECKING:
@@ -67,7 +76,12 @@ def begin(request: Request, console: Console) -> Sweep:
             storage cannot be used. What has been tried until then is kept.
     """
     check_request(request)
-    return _sweep(request, create_study, console)
+    with _working(request) as stack:
+        check_free(request)
+        room, admit = _connected(stack, request.base)
+        study = create_study(request)
+        study.admit = admit
+        return _search(study, room, console)
 
 
 def resume(folder: Path, extend: int, console: Console, overrides: Sequence[str] = ()) -> Sweep:
@@ -88,36 +102,44 @@ def resume(folder: Path, extend: int, console: Console, overrides: Sequence[str]
             f"--extend {extend} would take trials away", "What has been tried is kept", "Use --extend 8, for example."
         )
 
-    def opened(request: Request, admit: Admit) -> Study:
-        study = open_study(request, admit)
+    request = elsewhere(kept(folder), overrides)
+    check_goes_on(request)
+    with _working(request) as stack:
+        study, room = open_study(request), None
+        if study.num_left + extend:
+            room, study.admit = _connected(stack, request.base)
         if overrides:
             keep(request)
         if extend:
             study.extend(extend)
-        return study
-
-    return _sweep(elsewhere(kept(folder), overrides), opened, console)
+        return _search(study, room, console)
 
 
-def _sweep(request: Request, opening: Callable[[Request, Admit], Study], console: Console) -> Sweep:
+@contextmanager
+def _working(request: Request) -> Iterator[ExitStack]:
+    """Works in a study's folder, alone; what is entered into the stack is left before the folder is."""
     if request.base.cluster.address is None:
         prefer_loopback()
-    with ExitStack() as stack:
-        stack.enter_context(held(request.folder))
-        stack.enter_context(_quiet())
-        _connect(stack, request.base)
-        room, admit = _capacity(request.base)
-        study = opening(request, admit)
-        for line in (_heading(study), *study.notes, *remarks(request)):
-            say(console, line)
-        stack.callback(_write_table, study, console)
-        started_s, started_work_s = time.perf_counter(), time.thread_time()
-        if study.num_left:
+    with held(request.folder), _quiet(), ExitStack() as stack:
+        yield stack
+
+
+def _search(study: Study, room: "TrialRoom | None", console: Console) -> Sweep:
+    """Tries what a study has left; without room, as there is no cluster, that is nothing. Writes its table."""
+    for line in (_heading(study), *study.notes, *remarks(study.request)):
+        say(console, line)
+    started_s, started_work_s = time.perf_counter(), time.thread_time()
+    try:
+        if room is None:
+            say(console, f"nothing is left to try; `isograd resume {study.request.folder} --extend 8` tries 8 more")
+        elif study.num_left:
             with _resumable(study, console):
                 _fit(study, room, console)
         if study.is_exhausted:
             say(console, f"all that the space has was tried: {study.num_left} trials fewer than asked for")
         return Sweep(study, time.perf_counter() - started_s, time.thread_time() - started_work_s)
+    finally:
+        _write_table(study, console)
 
 
 def _write_table(study: Study, console: Console) -> None:
@@ -164,18 +186,14 @@ def _heading(study: Study) -> str:
     )
 
 
-def _capacity(config: RunConfig) -> tuple["TrialRoom", Admit]:
-    """Returns how many trials the cluster has room for, and what refuses those that it can never hold."""
-    from isograd.tune.resources import admitting, check_room
-
-    return check_room(config), admitting(config)
-
-
-def _connect(stack: ExitStack, config: RunConfig) -> None:
+def _connected(stack: ExitStack, config: RunConfig) -> tuple["TrialRoom", Admit]:
+    """Connects to the cluster. Returns how many trials it has room for, and what refuses those it can never hold."""
     from isograd.executor.cluster import connected
+    from isograd.tune.resources import admitting, check_room
 
     streams = config.data.loading == "stream"
     stack.enter_context(connected(config.cluster, extra_cpus=1 if streams else 0))
+    return check_room(config), admitting(config)
 
 
 def _fit(study: Study, room: "TrialRoom", console: Console) -> None:
