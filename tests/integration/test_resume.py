@@ -159,6 +159,36 @@ def test_a_damaged_result_is_written_again(tmp_path: Path) -> None:
         assert json.loads(result.read_text())["test_error"] == expected
 
 
+def test_what_a_resumed_run_took_is_that_of_all_its_legs(tmp_path: Path) -> None:
+    folder = tmp_path / "part"
+    run(load([*SMALL, *SEQUENTIAL, f"folder={tmp_path}", "run_name=part", "train.max_steps=9"]))
+    first = json.loads((folder / "result.json").read_text())
+    second = execute(prepare_resumed(folder, ["train.max_steps=23"]))
+    assert [leg["start"] for leg in second.spent] == [0, 9]
+    (early, late), none = second.spent, 0.0
+    assert early["num_images"] == 9 * 64 and early["num_images"] + late["num_images"] == 1437
+    assert second.device_s == early["device_s"] + late["device_s"] and 0 < early["device_s"] <= first["device_s"]
+    assert second.images_per_s == pytest.approx(1437 / (early["train_s"] + late["train_s"]))
+    assert second.peak_bytes == max(early["peak_bytes"], late["peak_bytes"])
+
+    (folder / "result.json").unlink()
+    again = execute(prepare_resumed(folder))  # takes no step
+    assert [leg["num_images"] for leg in again.spent] == [early["num_images"], late["num_images"], 0]
+    assert again.device_s is not None and again.device_s > early["device_s"] > none
+    assert again.images_per_s == pytest.approx(second.images_per_s, rel=0.5)
+
+
+def test_what_a_run_took_before_its_checkpoint_said_so_is_not_known(tmp_path: Path) -> None:
+    run(load([*SMALL, *SEQUENTIAL, f"folder={tmp_path}", "run_name=part", "train.max_steps=9"]))
+    folder = tmp_path / "part"
+    header = checkpoint.newest(folder / "checkpoints") / "checkpoint.json"
+    tree = json.loads(header.read_text())
+    header.write_text(json.dumps({name: part for name, part in tree.items() if name != "spent"}))
+    result = execute(prepare_resumed(folder, ["train.max_steps=23"]))
+    assert (result.images_per_s, result.device_s, result.peak_bytes) == (None, None, None)
+    assert [leg["start"] for leg in result.spent] == [9]
+
+
 def test_a_run_that_another_process_went_on_with_is_read_again(tmp_path: Path) -> None:
     run(load([*SMALL, *SEQUENTIAL, f"folder={tmp_path}", "run_name=part", "train.max_steps=2"]))
     folder = tmp_path / "part"

@@ -103,7 +103,9 @@ def measure(config: RunConfig) -> Speed:
         program = dataclasses.replace(prepared.program, tests=False)
         result = execute(dataclasses.replace(prepared, program=program))
         steady = _steady(_progress(prepared.folder, len(result.stages) - 1))
-    return Speed(steady or result.images_per_s, program.source.num_train, len(result.stages))
+    speed = steady or result.images_per_s
+    assert speed is not None, "a calibration trains, from its first step on"
+    return Speed(speed, program.source.num_train, len(result.stages))
 
 
 def _afforded(entry: Planned, speed: Speed | None, device_s: float, request: Request) -> Planned:

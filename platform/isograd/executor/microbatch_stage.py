@@ -6,6 +6,7 @@ It knows torch's process group, in which its index is its rank, but no Ray.
 import time
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -20,7 +21,7 @@ from isograd.executor.stage import Clock, peak_bytes
 from isograd.local.learner import Learner
 from isograd.local.message import Kind, Message
 from isograd.local.state import check_state, load_state, state_of
-from isograd.report.events import Event, ModuleMetrics, Position, Progress, Snapshot, StageReport
+from isograd.report.events import Event, ModuleMetrics, Position, Progress, ReportSoFar, Snapshot, StageReport
 from isograd.report.metrics import Meter
 
 
@@ -193,6 +194,7 @@ class MicrobatchStage:
         for piece in self.pieces:
             piece.learner.finite.flush()
         if message.kind is Kind.SNAPSHOT:
+            yield ReportSoFar(replace(self._report(), step_ends_s=()))
             yield Snapshot(0, Position(message.epoch, message.number, message.step), self.state())
         elif message.kind in (Kind.TRAINED, Kind.TESTED) and self.pieces[-1].is_last:
             yield self._metrics("train" if message.kind is Kind.TRAINED else "test", message)

@@ -8,7 +8,7 @@ import resource
 import time
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -25,6 +25,7 @@ from isograd.report.events import (
     ModuleMetrics,
     Position,
     Progress,
+    ReportSoFar,
     Snapshot,
     StageReport,
     StageTimeline,
@@ -292,6 +293,7 @@ class Stage:
         elif message.kind is Kind.TESTED:
             yield from self._metrics("test", message)
         elif message.kind is Kind.SNAPSHOT:
+            yield ReportSoFar(replace(self._report(), step_ends_s=()))
             position = Position(message.epoch, message.number, message.step)
             for learner, meter in zip(self.learners, self._meters, strict=True):
                 yield Snapshot(learner.module.index, position, self._state_of(learner, meter))

@@ -112,6 +112,13 @@ class StageReport:
 
 
 @dataclass(frozen=True)
+class ReportSoFar:
+    """How a stage has spent its time until a snapshot, of which it comes first: a run may go on from there."""
+
+    report: StageReport
+
+
+@dataclass(frozen=True)
 class StageTimeline:
     """What a stage did in its newest steps, if the run records it.
 
@@ -143,7 +150,7 @@ class Rebalanced:
     slowest_after_s: float
 
 
-Event = Progress | ModuleMetrics | Snapshot | StageReport | StageTimeline | Rebalanced
+Event = Progress | ModuleMetrics | Snapshot | StageReport | ReportSoFar | StageTimeline | Rebalanced
 
 
 def to_record(event: Event) -> dict[str, Any]:
@@ -152,6 +159,7 @@ def to_record(event: Event) -> dict[str, Any]:
         return {"event": "Snapshot", "module": event.module, **asdict(event.position)}
     if isinstance(event, StageTimeline):
         return {"event": "StageTimeline", "stage": event.stage, "num_spans": len(event.spans)}
-    record = {"event": type(event).__name__, **asdict(event)}
+    content = event.report if isinstance(event, ReportSoFar) else event
+    record = {"event": type(event).__name__, **asdict(content)}
     record.pop("step_ends_s", None)
     return record

@@ -30,8 +30,8 @@ def summary(result: "Result", folder: Path) -> RenderableType:
     lines = [
         f"test accuracy      {_accuracy(result.test_error)} % (best epoch {_accuracy(result.best_test_error)} %)",
         f"local modules      {', '.join(_accuracy(error) for error in result.module_test_errors)} %",
-        f"speed              {result.images_per_s:,.0f} images/s, {result.wall_s:.1f} s, "
-        f"{result.device_s:.1f} device seconds",
+        f"speed              {_number(result.images_per_s, ',.0f')} images/s, {_number(result.wall_s, '.1f')} s, "
+        f"{_number(result.device_s, '.1f')} device seconds",
     ]
     timeline = [] if result.timeline is None else [f"timeline           {result.timeline}"]
     return Group(
@@ -65,6 +65,10 @@ def _stages(result: "Result") -> Table:
 def module_range(modules: Sequence[int]) -> str:
     """Returns the indices of a stage's consecutive local modules as text."""
     return f"{modules[0]} to {modules[-1]}" if len(modules) > 1 else str(modules[0])
+
+
+def _number(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)
 
 
 def _accuracy(error: float | None) -> str:

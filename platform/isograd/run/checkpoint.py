@@ -18,6 +18,7 @@ from torch import Tensor
 from isograd.data.identity import Identity
 from isograd.errors import CheckpointError
 from isograd.report.events import Position, Snapshot
+from isograd.run.spent import Spent
 
 _TENSORS, _HEADER, _PREFIX = "state.safetensors", "checkpoint.json", "step-"
 
@@ -31,12 +32,14 @@ class Checkpoint:
         fingerprint: Of the configuration that wrote it.
         state: All tensors by their global names.
         data: What was trained on; None in checkpoints of versions that did not say.
+        spent: What the legs of the run until here took; none in checkpoints of versions that did not say.
     """
 
     position: Position
     fingerprint: str
     state: dict[str, Tensor]
     data: Identity | None = None
+    spent: tuple[Spent, ...] = ()
 
 
 class Collector:
@@ -55,8 +58,16 @@ class Collector:
         self._fingerprint, self._data, self._keep = fingerprint, data, max(keep, 1)
         self._gathered: dict[Position, dict[int, dict[str, Tensor]]] = {}
 
-    def add(self, snapshot: Snapshot) -> Path | None:
-        """Takes one module's snapshot. Returns the checkpoint's folder if it was the last one missing."""
+    def add(self, snapshot: Snapshot, spent: tuple[Spent, ...]) -> Path | None:
+        """Takes one module's snapshot.
+
+        Args:
+            snapshot: Of a module.
+            spent: What the legs of the run until now took.
+
+        Returns:
+            The checkpoint's folder if that was the last module missing.
+        """
         parts = self._gathered.setdefault(snapshot.position, {})
         assert snapshot.module not in parts, "a position is saved once"
         parts[snapshot.module] = snapshot.tensors
@@ -65,7 +76,8 @@ class Collector:
         state = {
             name: tensor for part in self._gathered.pop(snapshot.position).values() for name, tensor in part.items()
         }
-        written = write(self._folder, Checkpoint(snapshot.position, self._fingerprint, state, self._data))
+        made = Checkpoint(snapshot.position, self._fingerprint, state, self._data, spent)
+        written = write(self._folder, made)
         for old in saved(self._folder)[: -self._keep]:
             shutil.rmtree(old)
         return written
@@ -84,6 +96,7 @@ def write(folder: Path, checkpoint: Checkpoint) -> Path:
             "fingerprint": checkpoint.fingerprint,
             "position": asdict(checkpoint.position),
             "digest": _digest(draft / _TENSORS),
+            "spent": [leg.to_json() for leg in checkpoint.spent],
         }
         if checkpoint.data is not None:
             header["data"] = checkpoint.data.to_json()
@@ -136,6 +149,7 @@ def read(path: Path, fingerprint: str, data: Identity | None = None) -> Checkpoi
         header = json.loads((path / _HEADER).read_text())
         position = Position(**header["position"])
         trained_on = Identity.from_json(header["data"]) if "data" in header else None
+        spent = tuple(map(Spent.from_json, header.get("spent", ())))
         if header.get("digest") not in (None, _digest(path / _TENSORS)):  # earlier versions have none
             raise ValueError(f"{_TENSORS} is not what was written: its digest is another one")
         state = load_file(path / _TENSORS)
@@ -163,4 +177,4 @@ def read(path: Path, fingerprint: str, data: Identity | None = None) -> Checkpoi
             "The run would go on with other rows, and its result would be that of neither",
             "Use data.path=FOLDER with the data that it began with, or begin another run with `isograd train`.",
         )
-    return Checkpoint(position, header["fingerprint"], state, trained_on)
+    return Checkpoint(position, header["fingerprint"], state, trained_on, spent)

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, fields, replace
@@ -34,6 +33,7 @@ from isograd.run.checkpoint import Checkpoint, Collector
 from isograd.run.folder import RunFolder
 from isograd.run.provenance import hardware, provenance
 from isograd.run.result import Result, Tally
+from isograd.run.spent import Account
 from isograd.run.timeline import TimelineKeeper, planned
 from isograd.trouble import trouble_of
 
@@ -186,11 +186,12 @@ def _executed(prepared: Prepared, console: Console | None, open_executor: Opener
             sinks.append(keeper)
         if console is not None:
             sinks.append(stack.enter_context(_terminal(console, prepared)))
-        started_s = time.perf_counter()
-        newest = _consume(executor.fit(program), sinks, _collector(prepared))
-        wall_s = time.perf_counter() - started_s
+        account = Account(program.start.step, prepared.resumed.spent if prepared.resumed else ())
+        newest = _consume(executor.fit(program), [account, *sinks], _collector(prepared), account)
+        spent = account.legs
     result = tally.result(
-        wall_s=wall_s,
+        spent,
+        account.stages,
         checkpoint=None if newest is None else str(newest),
         fingerprint=fingerprint(prepared.config),
         hardware=hardware(),
@@ -218,13 +219,13 @@ def run(config: RunConfig, console: Console | None = None) -> Result:
     return execute(prepare(config), console)
 
 
-def _consume(events: Iterator[Event], sinks: Sequence[Sink], collector: Collector) -> Path | None:
+def _consume(events: Iterator[Event], sinks: Sequence[Sink], collector: Collector, account: Account) -> Path | None:
     newest = None
     for event in events:
         for sink in sinks:
             sink.take(event)
         if isinstance(event, Snapshot):
-            newest = collector.add(event) or newest
+            newest = collector.add(event, account.legs) or newest
     return newest
 
 

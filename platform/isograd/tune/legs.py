@@ -143,16 +143,10 @@ class TrialRuns:
         program = prepared.program
         last = 0 if epoch >= program.num_epochs else epoch * program.steps_per_epoch
         result = execute(replace(prepared, program=replace(program, max_steps=last)), None, self.open_executor)
-        num_images = result.stages[-1]["num_images"]
         leg = {
-            "start": program.start.step,
+            **result.spent[-1],
             "num_epochs": result.num_epochs,
             "num_train": program.source.num_train,
-            "num_images": num_images,
-            "train_s": num_images / result.images_per_s if result.images_per_s else 0.0,
-            "peak_bytes": max(stage["peak_bytes"] for stage in result.stages),
-            "wall_s": result.wall_s,
-            "device_s": result.device_s,
             "devices": [stage["device"] for stage in result.stages],
             "hardware": result.hardware,
         }

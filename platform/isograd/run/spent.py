@@ -1,0 +1,92 @@
+"""What a run takes, leg by leg: a leg goes from a start, or from a checkpoint, to where the next one goes on."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from isograd.report.events import Event, ReportSoFar, StageReport
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What a leg took.
+
+    Attributes:
+        start: Training steps that were taken before it.
+        num_images: Training images of its last stage.
+        train_s: Of that stage, training batches and the waits before them.
+        wall_s: From the first message to the last report, or to the checkpoint that the next leg goes on from.
+        device_s: Sum over stages of the time that each held its device.
+        peak_bytes: Largest memory of a stage.
+    """
+
+    start: int
+    num_images: int
+    train_s: float
+    wall_s: float
+    device_s: float
+    peak_bytes: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns it as JSON; :meth:`from_json` turns it back."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, tree: Mapping[str, Any]) -> "Spent":
+        """Returns what :meth:`to_json` was called of. Raises TypeError for anything else."""
+        return cls(**tree)
+
+
+def is_whole(legs: Sequence[Spent]) -> bool:
+    """Whether legs are all that a run had: checkpoints of earlier versions do not say what was spent before them."""
+    return bool(legs) and legs[0].start == 0
+
+
+class Account:
+    """Adds up what a leg takes; a sink. Its clock begins when it is made.
+
+    Args:
+        start: Training steps that were taken before the leg.
+        earlier: The legs before.
+    """
+
+    def __init__(self, start: int, earlier: Sequence[Spent]) -> None:
+        self._start, self._earlier = start, tuple(earlier)
+        self._reports: dict[int, StageReport] = {}
+        self._so_far: dict[int, StageReport] = {}
+        self._started_s = time.perf_counter()
+
+    def take(self, event: Event) -> None:
+        """Takes one event."""
+        if isinstance(event, ReportSoFar):
+            self._so_far[event.report.stage] = event.report
+        elif isinstance(event, StageReport):
+            self._so_far.pop(event.stage, None)
+            self._reports[event.stage] = _followed(self._reports.get(event.stage), event)
+
+    @property
+    def stages(self) -> list[StageReport]:
+        """One report a stage, of the leg until now."""
+        found = dict(self._reports)
+        for stage, report in self._so_far.items():
+            found[stage] = _followed(found.get(stage), report)
+        return [found[stage] for stage in sorted(found)]
+
+    @property
+    def legs(self) -> tuple[Spent, ...]:
+        """All legs of the run, this one until now."""
+        stages, wall_s = self.stages, time.perf_counter() - self._started_s
+        leg = Spent(
+            self._start,
+            num_images=stages[-1].num_images if stages else 0,
+            train_s=stages[-1].train_s if stages else 0.0,
+            wall_s=wall_s,
+            device_s=wall_s * len(stages),
+            peak_bytes=max((stage.peak_bytes for stage in stages), default=0),
+        )
+        return (*self._earlier, leg)
+
+
+def _followed(before: StageReport | None, report: StageReport) -> StageReport:
+    return report if before is None else before.followed_by(report)
