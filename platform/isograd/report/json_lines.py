@@ -1,6 +1,7 @@
 """Files of JSON objects, a line each, as runs and sweeps append to them."""
 
 import json
+import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -44,10 +45,11 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
     except FileNotFoundError:
         return
     except UnicodeDecodeError as error:
+        old, new = (shlex.quote(str(place)) for place in (path, path.with_name(f"{path.name}.mended")))
         raise RunFolderError(
             f"{path} holds bytes that are no UTF-8, the first at byte {error.start:,} of {len(error.object):,}",
             "It has a JSON object in each line, and something else has written into it, or its disk is damaged",
-            f"Delete the damaged lines (`iconv -c -f utf-8 {path}` leaves out such bytes), or use a copy.",
+            f"Use `iconv -c -f utf-8 -t utf-8 {old} > {new} && mv {new} {old}`, which leaves them out, or a copy.",
         ) from error
     except OSError as error:
         raise RunFolderError(

@@ -1,5 +1,8 @@
 """Files of JSON lines that something has damaged."""
 
+import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -24,7 +27,13 @@ def test_what_is_no_object_is_none(tmp_path: Path) -> None:
 
 
 def test_bytes_that_are_no_text_are_named_with_their_place(tmp_path: Path) -> None:
-    path = tmp_path / "lines.jsonl"
+    path = tmp_path / "my lines.jsonl"
     path.write_bytes(b'{"a": 1}\n\xff\xfe\n')
-    with pytest.raises(RunFolderError, match=r"lines.jsonl holds bytes that are no UTF-8, the first at byte 9 of 12"):
+    match = r"lines.jsonl holds bytes that are no UTF-8, the first at byte 9 of 12"
+    with pytest.raises(RunFolderError, match=match) as caught:
         list(read_lines(path))
+    if shutil.which("iconv") is None:
+        pytest.skip("there is no iconv")
+    (command,) = re.findall("`(.*)`", caught.value.mend)
+    subprocess.run(command, shell=True, check=True)
+    assert list(read_lines(path)) == [{"a": 1}] and list(path.parent.iterdir()) == [path]
