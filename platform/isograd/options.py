@@ -75,11 +75,11 @@ def check_choice(option: str, value: Any, known: Sequence[str]) -> None:
 
 def check_folder_name(option: str, name: str | None, where: str) -> None:
     """Raises ConfigError for what cannot name a folder below the one that the option ``where`` says."""
-    if name is not None and (not name or "/" in name or name.startswith(".")):
+    if name is not None and (not name.strip(" .") or "/" in name or name.startswith(".")):
         raise ConfigError(
             f"{option}='{name}' cannot be the name of a folder below `{where}`",
-            "It would be hidden, or lie elsewhere",
-            f"Use a name without slashes that does not begin with a dot, and {where}=PATH.",
+            "It would be blank or hidden, or lie elsewhere",
+            f"Use a name of letters and digits, without slashes, that does not begin with a dot, and {where}=PATH.",
         )
     if name is not None and (len(os.fsencode(name)) > _LONGEST_NAME or not name.isprintable()):
         raise ConfigError(

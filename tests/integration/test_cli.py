@@ -91,6 +91,7 @@ BAD = {
     "data.batch_size=1": "the last batch of an epoch has 1 image",
     "optimizer.lr=nan": "optimizer.lr=nan is out of range",
     "run_name=../x": "without slashes",
+    "run_name=' '": "cannot be the name of a folder",
     "partition.ends=[layer1.0]": "It is an option of partition=balanced and partition=explicit",
     "partition=explicit": "has no cuts for 4 local modules",
     "seed=abc": "could not be converted to Integer",
