@@ -8,6 +8,7 @@ import errno
 import os
 import re
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -93,6 +94,28 @@ def explained(error: BaseException) -> IsogradError | None:
         if isinstance(each, OSError):
             return _of_system(each, each.errno or 0)
     return None
+
+
+def unreadable(path: Path, error: OSError) -> MachineError:
+    """Returns what is said of a file or folder that this user may not read."""
+    return MachineError(
+        f"{path} cannot be read ({error.strerror})",
+        "This user may not read it",
+        "Let this user read it (chmod), or use a copy elsewhere.",
+    )
+
+
+def check_readable(*paths: Path) -> None:
+    """Raises MachineError where this user may not read a file or a folder, or may not know whether it is there."""
+    for path in paths:
+        try:
+            mode = os.stat(path).st_mode
+        except PermissionError as error:
+            raise unreadable(path, error) from error
+        except OSError:
+            continue  # what is missing is for others to say
+        if not os.access(path, os.R_OK | os.X_OK if stat.S_ISDIR(mode) else os.R_OK):
+            raise unreadable(path, PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
 
 
 def _trouble(error: BaseException, cause: BaseException, number: int, place: str) -> MachineError:

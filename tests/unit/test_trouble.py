@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from isograd.analysis.load import is_finished
 from isograd.errors import ConfigError, IsogradError, MachineError, MemoryShortError, RunFolderError
 from isograd.status import status_of
-from isograd.trouble import explained, trouble_of
+from isograd.trouble import check_readable, explained, trouble_of
+from isograd.tune.request import is_study
 
 MACHINE = [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE, errno.EACCES, errno.EFBIG]
 
@@ -129,3 +131,12 @@ def test_an_error_of_ours_in_the_code_is_not_hidden() -> None:
 
     with pytest.raises(KeyError):
         status_of(command)
+
+
+def test_what_may_not_be_read_is_neither_missing_nor_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    check_readable(tmp_path, tmp_path / "nothing", tmp_path / ("x" * 300))
+    monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path / "closed")  # root may read anything
+    (tmp_path / "closed").mkdir()
+    for check in (check_readable, is_finished, is_study):
+        with pytest.raises(MachineError, match=r"closed cannot be read \(Permission denied\)\. This user"):
+            check(tmp_path / "closed")

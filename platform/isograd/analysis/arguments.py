@@ -159,13 +159,15 @@ def _asked(item: str) -> Asked:
             "An entry is a method's name, or a label with what sets it apart",
             f"Use '{label.strip() or 'LABEL'}: {text.strip() or 'method=NAME'}'.",
         )
-    is_folder = os.path.isdir(user_path(item))
-    if is_folder or "/" in item:
-        missing = "it has no result.json and config.yaml" if is_folder else "there is no such folder"
+    path = user_path(item)
+    if os.path.isdir(path) or "/" in item:
+        lost = [name for name in ("config.yaml", "result.json") if not os.path.isfile(path / name)]
+        missing = f"it has no {' and no '.join(lost)}" if os.path.isdir(path) else "there is no such folder"
         raise RunFolderError(
             f"{item} is not the folder of a finished run: {missing}",
             "A comparison takes its numbers from there",
-            "Use the path that `isograd train` printed at its end, or finish the run with `isograd resume`.",
+            "Use the path that `isograd train` printed at its end"
+            + (f", or finish the run with `isograd resume {path}`." if lost == ["result.json"] else "."),
         )
     return Asked(item, (f"method={item}",))
 

@@ -142,6 +142,7 @@ def summarise(entry: Entry, baseline: Entry) -> Summary:
     """Returns an entry's figures, paired with the baseline's by seed."""
     errors, speeds = entry.by_seed(_test_error), entry.by_seed(_speed)
     is_baseline = entry is baseline
+    known_peaks = [record.peak_bytes for record in entry.records if record.peak_bytes is not None]
     ratio = None if is_baseline else spread(ratios(speeds, baseline.by_seed(_speed)))
     return Summary(
         test_error=spread(errors.values()),
@@ -149,8 +150,8 @@ def summarise(entry: Entry, baseline: Entry) -> Summary:
         difference=None if is_baseline else spread(differences(errors, baseline.by_seed(_test_error))),
         images_per_s=spread(speeds.values()),
         speed_ratio=None if ratio is None else ratio.mean,
-        peak_bytes=max((record.peak_bytes for record in entry.records), default=None),
-        device_s=spread(record.device_s for record in entry.records),
+        peak_bytes=max(known_peaks, default=None),
+        device_s=spread(record.device_s for record in entry.records if record.device_s is not None),
         num_epochs=max((record.num_epochs for record in entry.records), default=entry.config.train.epochs),
     )
 

@@ -2,21 +2,19 @@
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
-
-from isograd.config.load import read_config as load_config
 from isograd.config.load import to_dict
 from isograd.config.schema import RunConfig
+from isograd.config.stored import read_config
 from isograd.data.identity import Identity, data_in
-from isograd.errors import ConfigError, RunFolderError
+from isograd.errors import ConfigError
 from isograd.run.folder import RunFolder
+from isograd.run.stored_result import read_result
+from isograd.trouble import check_readable
 
 # What runs of one entry may differ in: it changes neither what was trained nor how fast.
 _PASSED_OVER = ("seed", "folder", "run_name", "checkpoint", "cluster")
@@ -34,7 +32,7 @@ class Record:
         test_error: Of the final module after the last epoch.
         best_test_error: Smallest over epochs.
         test_errors: Of the final module, by epoch.
-        images_per_s: Training images, of all stages together.
+        images_per_s: Training images, of all stages together; None where that is not known, as are the next two.
         peak_bytes: Largest over stages.
         device_s: Sum over stages of the time that each held its device.
         devices: Where each stage computed.
@@ -49,9 +47,9 @@ class Record:
     test_error: float | None
     best_test_error: float | None
     test_errors: Mapping[int, float]
-    images_per_s: float
-    peak_bytes: int
-    device_s: float
+    images_per_s: float | None
+    peak_bytes: int | None
+    device_s: float | None
     devices: tuple[str, ...]
     hardware: str
     data: Identity | None = None
@@ -63,9 +61,14 @@ class Record:
 
 
 def is_finished(path: Path) -> bool:
-    """Whether ``path`` is the folder of a run that came to its end."""
+    """Whether ``path`` is the folder of a run that came to its end.
+
+    Raises:
+        MachineError: This user may not read the folder.
+    """
     folder = RunFolder(path)
     # os.path, because an item of a command line can be too long for a file's name, which is no error but an answer
+    check_readable(path, folder.config)
     return os.path.isfile(folder.result) and os.path.isfile(folder.config)
 
 
@@ -73,49 +76,28 @@ def read(path: Path) -> Record:
     """Reads a finished run.
 
     Raises:
-        RunFolderError: A file is missing, damaged or of another version.
+        ConfigError: Its configuration is missing, damaged or of another version.
+        RunFolderError: So is its result.
+        MachineError: This user may not read it.
         UnknownNameError: The run used a plug-in that is not here.
     """
-    config = read_config(path)
-    with _reading(path):
-        return _record(path, config, json.loads(RunFolder(path).result.read_text()))
-
-
-def read_config(path: Path) -> RunConfig:
-    """Reads the configuration of a run, finished or not; raises what :func:`read` does."""
-    with _reading(path):
-        return load_config(RunFolder(path).config)
-
-
-@contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, YAMLError, OmegaConfBaseException) as error:
-        raise RunFolderError(
-            f"{path} cannot be read as a run ({type(error).__name__}: {str(error).partition(chr(10))[0]})",
-            "A comparison takes its numbers from config.yaml and result.json as this version of isograd writes them",
-            "Use `isograd resume` where result.json alone is damaged, `isograd train` to make the run again, or leave "
-            "its folder out.",
-        ) from error
-
-
-def _record(path: Path, config: RunConfig, result: dict[str, Any]) -> Record:
-    finals = {epoch["epoch"]: epoch["module_test_errors"][-1] for epoch in result["history"]}
+    folder = RunFolder(path)
+    config, result = read_config(folder.config), read_result(path)
+    finals = {row["epoch"]: row["module_test_errors"][-1] for row in result.history if row["module_test_errors"]}
     return Record(
         folder=path,
         config=config,
-        fingerprint=result["fingerprint"],
-        num_epochs=result["num_epochs"],
-        test_error=result["test_error"],
-        best_test_error=result["best_test_error"],
+        fingerprint=result.fingerprint,
+        num_epochs=result.num_epochs,
+        test_error=result.test_error,
+        best_test_error=result.best_test_error,
         test_errors={epoch: error for epoch, error in finals.items() if error is not None},
-        images_per_s=result["images_per_s"],
-        peak_bytes=max(stage["peak_bytes"] for stage in result["stages"]),
-        device_s=result["device_s"],
-        devices=tuple(stage["device"] for stage in result["stages"]),
-        hardware=result["hardware"],
-        data=_data_of(RunFolder(path)),
+        images_per_s=result.images_per_s,
+        peak_bytes=result.peak_bytes,
+        device_s=result.device_s,
+        devices=tuple(stage["device"] for stage in result.stages),
+        hardware=result.hardware,
+        data=_data_of(folder),
     )
 
 

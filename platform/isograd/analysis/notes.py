@@ -20,6 +20,7 @@ def notes(comparison: Comparison) -> list[str]:
         "mean over seeds.",
         _timing(comparison),
         *_peak(comparison),
+        *_unknown(comparison),
         "Saved: the most bytes that autograd keeps for backward at once when the modules of one process train in turn, "
         "counted on one small batch.",
         *_stages(comparison),
@@ -62,6 +63,16 @@ def _peak(comparison: Comparison) -> Iterator[str]:
     counted += ["memory allocated by torch on a GPU"] if devices and devices != {"cpu"} else []
     if counted:
         yield f"Peak memory: largest over stages and seeds; {', '.join(counted)}."
+
+
+def _unknown(comparison: Comparison) -> Iterator[str]:
+    """Yields which runs were resumed from a checkpoint that did not say what had been spent before."""
+    runs = [str(record.folder) for entry in comparison.entries for record in entry.records if record.device_s is None]
+    if runs:
+        yield (
+            "Speed, memory and device seconds are without those of runs that earlier versions of isograd began, and "
+            f"that were resumed: what they took until then is not known ({', '.join(runs)})."
+        )
 
 
 def _stages(comparison: Comparison) -> Iterator[str]:

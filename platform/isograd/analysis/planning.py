@@ -12,6 +12,7 @@ from isograd.analysis.comparison import AuxiliaryParameters
 from isograd.config.load import fingerprint
 from isograd.config.load import load as composed
 from isograd.config.schema import RunConfig
+from isograd.config.stored import read_config
 from isograd.data.datasets import identify
 from isograd.errors import ConfigError, IsogradError, RunFolderError
 from isograd.executor.blueprint import Blueprint
@@ -100,7 +101,7 @@ def check_folders(entries: Sequence[Planned]) -> None:
             _check_data(record, config)
         elif folder.exists():
             with held(folder):
-                found = load.read_config(folder)
+                found = read_config(RunFolder(folder).config)
                 _check_same(folder, found, fingerprint(found), config)
 
 

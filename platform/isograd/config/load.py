@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,6 @@ from isograd.config.items import Item, refuse_several, split_all
 from isograd.config.override import override, set_value
 from isograd.config.schema import ExecutorConfig, RunConfig
 from isograd.config.typed import typed
-from isograd.config.written import as_declared, hints_of, load_yaml
 from isograd.data.datasets import DATASETS
 from isograd.errors import ConfigError, UnknownNameError
 from isograd.local.method import METHODS
@@ -120,6 +119,25 @@ def overridden(config: RunConfig, overrides: Iterable[str]) -> RunConfig:
     return override(with_choices(config, tree), items, known)
 
 
+def changing(config: RunConfig, overrides: Sequence[str], value: Callable[[RunConfig], Any]) -> list[str]:
+    """Returns those overrides that change a value of the configuration: without any of them it would be another one.
+
+    Raises:
+        ConfigError: An override does not fit.
+    """
+    made, found = value(overridden(config, overrides)), []
+    if made == value(config):
+        return []
+    for position, item in enumerate(overrides):
+        try:
+            others = overridden(config, [*overrides[:position], *overrides[position + 1 :]])
+        except ConfigError:  # it is a choice that has the options of another override
+            found.append(item)
+        else:
+            found += [item] if value(others) != made else []
+    return found or list(overrides)
+
+
 def chosen(items: Iterable[Item], known: dict[str, Mapping[str, Any]]) -> tuple[dict[str, str], list[Item]]:
     """Tells choices from options.
 
@@ -157,22 +175,6 @@ def from_dict(tree: dict[str, Any]) -> RunConfig:
     known = groups()
     rest = {key: value for key, value in tree.items() if key != "experiment" and key not in known}
     return with_choices(typed(RunConfig(), rest), {group: tree[group] for group in known})
-
-
-def read_config(path: Path) -> RunConfig:
-    """Reads the ``config.yaml`` of a run; its texts are what is written there, quoted or not.
-
-    Raises:
-        OSError, YAMLError, LookupError, TypeError, ValueError, OmegaConfBaseException, ConfigError: It cannot be read,
-            or is no configuration.
-    """
-    tree, written = load_yaml(path)
-    known, hints = groups(), hints_of(RunConfig)
-    for section, value in tree.items():
-        choice = known[section].get(value["name"]) if section in known else None
-        hint = hints.get(section, Any) if choice is None else type(choice)
-        tree[section] = as_declared(section, hint, value, written.get(section))
-    return from_dict(tree)
 
 
 def with_choices(config: RunConfig, tree: Mapping[str, dict[str, Any]]) -> RunConfig:

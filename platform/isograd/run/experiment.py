@@ -8,13 +8,12 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 from torch.nn.modules.batchnorm import _BatchNorm
-from yaml import YAMLError
 
-from isograd.config.load import fingerprint, overridden, read_config
+from isograd.config.load import fingerprint, overridden
 from isograd.config.schema import RunConfig
+from isograd.config.stored import read_config
 from isograd.data.batch import Source
 from isograd.data.datasets import identify, open_source
 from isograd.data.identity import Identity
@@ -34,8 +33,9 @@ from isograd.run.folder import RunFolder
 from isograd.run.provenance import hardware, provenance
 from isograd.run.result import Result, Tally
 from isograd.run.spent import Account
+from isograd.run.stored_result import has_result
 from isograd.run.timeline import TimelineKeeper, planned
-from isograd.trouble import trouble_of
+from isograd.trouble import check_readable, trouble_of
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ def _prepared_resumed(run_folder: RunFolder, config: RunConfig) -> Prepared:
 
 
 def _check_unfinished(run_folder: RunFolder, program: Program) -> None:
-    if program.start.step >= program.num_steps and run_folder.has_result:
+    if program.start.step >= program.num_steps and has_result(run_folder.path):
         raise RunFolderError(
             f"{run_folder.path} is complete: {program.start.step} of {program.num_steps} steps are trained",
             "There is nothing to go on with, and its result.json stays as it is",
@@ -341,23 +341,17 @@ def stored_config(run_folder: RunFolder, overrides: Sequence[str] = ()) -> RunCo
 
     Raises:
         CheckpointError: It is no run folder.
-        ConfigError: The configuration cannot be read, or an override does not fit.
+        ConfigError: The configuration is damaged, or an override does not fit.
+        MachineError: This user may not read it.
     """
+    check_readable(run_folder.path, run_folder.config)
     if not run_folder.config.exists():
         raise CheckpointError(
             f"{run_folder.path} is the folder of no run and no study: it has no config.yaml and no sweep.json",
             "What goes on does so with the configuration that it was started with",
             "Use the path that `isograd train` or `isograd tune` printed.",
         )
-    try:
-        config = read_config(run_folder.config)
-    except (OmegaConfBaseException, YAMLError, OSError, LookupError, TypeError, ValueError, AttributeError) as error:
-        raise ConfigError(
-            f"{run_folder.config} is no configuration: {(str(error) or type(error).__name__).splitlines()[0]}",
-            "A run goes on with the options that it was started with",
-            "Use a folder whose config.yaml is as `isograd train` wrote it.",
-        ) from error
-    return overridden(config, overrides)
+    return overridden(read_config(run_folder.config), overrides)
 
 
 def _earlier_metrics(events: Path, step: int) -> Iterator[ModuleMetrics]:

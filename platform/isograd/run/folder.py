@@ -39,14 +39,6 @@ class RunFolder:
         return self.path / "result.json"
 
     @property
-    def has_result(self) -> bool:
-        """Whether the run came to its end, and its result can be read."""
-        try:
-            return isinstance(json.loads(self.result.read_text()), dict)
-        except (OSError, ValueError):
-            return False
-
-    @property
     def provenance(self) -> Path:
         """Where the run comes from: commit, packages, machine, data."""
         return self.path / "provenance.json"

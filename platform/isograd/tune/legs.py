@@ -4,7 +4,6 @@ So the mean over seeds is known at each epoch at which a scheduler may stop the 
 the run folders: a trial that broke off goes on from there, bit for bit.
 """
 
-import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -14,7 +13,7 @@ from typing import Any
 
 from isograd.config.load import fingerprint
 from isograd.config.schema import RunConfig
-from isograd.errors import StudyError
+from isograd.errors import RunFolderError, StudyError
 from isograd.executor.executor import Opener
 from isograd.lock import held
 from isograd.report.json_lines import AppendedLines, read_lines
@@ -22,6 +21,7 @@ from isograd.run import checkpoint
 from isograd.run.experiment import Prepared, execute, prepare, prepare_resumed
 from isograd.run.folder import RunFolder
 from isograd.run.result import Result
+from isograd.run.stored_result import read_result
 
 _PATIENCE_S = 30.0  # for the process of a trial that was lost, which may be slow to end
 _LEGS = "legs.jsonl"
@@ -181,8 +181,8 @@ class TrialRuns:
 def _stored(folder: RunFolder) -> Result | None:
     """Returns the result of the leg before, or None where none has ended, or it was left damaged."""
     try:
-        return Result(**json.loads(folder.result.read_text()))
-    except (FileNotFoundError, ValueError, TypeError):
+        return read_result(folder.path)
+    except RunFolderError:
         return None
 
 

@@ -11,15 +11,17 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from isograd.config.items import split_all
-from isograd.config.load import from_dict, load, overridden, rounding, to_dict
+from isograd.config.load import changing, load, overridden, rounding, to_dict
 from isograd.config.schema import RunConfig
+from isograd.config.stored import check_sections, from_stored, naming_options, reason
+from isograd.config.typed import typed
 from isograd.data.datasets import identify
 from isograd.errors import ConfigError, SpaceError, StudyError
 from isograd.options import check_not_set
 from isograd.passwords import hide_password
 from isograd.paths import user_path
 from isograd.run.folder import write_atomically
-from isograd.trouble import trouble_of
+from isograd.trouble import check_readable, unreadable
 from isograd.tune.space_file import SpaceFile, load_space
 from isograd.tune.storage import absolute_url
 from isograd.tune.sweep_config import SweepConfig, sweep_config
@@ -153,17 +155,25 @@ def elsewhere(request: Request, overrides: Sequence[str]) -> Request:
     Raises:
         ConfigError: One of them would change what the trials compute, so that they could not be compared.
     """
-    names = {item: item.lstrip("+~").partition("=")[0] for item in overrides}
+    names = {item: _option_of(item) for item in overrides}
     fixed = [item for item, name in names.items() if name != _DATA_PATH and name.partition(".")[0] not in _MOVABLE]
-    base = request.base if fixed else overridden(request.base, overrides)
-    if fixed or rounding(base) != rounding(request.base):
+    if refused := fixed or changing(request.base, overrides, rounding):
         raise ConfigError(
-            f"{' '.join(fixed or overrides)} cannot be changed in a study",
+            f"{' '.join(refused)} cannot be changed in a study",
             "Its trials would no longer be comparable",
             f"Use options of {', '.join(_MOVABLE)} and {_DATA_PATH} only (but for threads and microbatches), "
             "--extend N for more trials, or begin another study.",
         )
-    return dataclasses.replace(request, base=base)
+    return dataclasses.replace(request, base=overridden(request.base, overrides))
+
+
+def with_data(request: Request, overrides: Sequence[str]) -> Request:
+    """Returns the request with the place of the data that overrides name, if they name one; others are left alone."""
+    return elsewhere(request, [item for item in overrides if _option_of(item) == _DATA_PATH])
+
+
+def _option_of(item: str) -> str:
+    return item.lstrip("+~").partition("=")[0]
 
 
 def keep(request: Request) -> None:
@@ -181,7 +191,8 @@ def keep(request: Request) -> None:
 
 
 def is_study(folder: Path) -> bool:
-    """Whether a folder is one of a study."""
+    """Whether a folder is one of a study. Raises MachineError where this user may not read it."""
+    check_readable(folder)
     return (folder / _SWEEP).is_file()
 
 
@@ -190,22 +201,33 @@ def kept(folder: Path) -> Request:
 
     Raises:
         StudyError: The folder is none of a study, or damaged.
-        MachineError: It may not be read.
+        MachineError: This user may not read it.
     """
     folder = user_path(folder).absolute()
+    path = folder / _SWEEP
     try:
-        record = json.loads((folder / _SWEEP).read_text(encoding="utf-8"))
-        file = dataclasses.replace(load_space(str(folder / _SPACE)), name=record["space"])
-        sweep, base = SweepConfig(**record["sweep"]), from_dict(record["base"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        trouble = trouble_of(error)
-        if trouble is not None:  # such as a folder that may not be read
-            raise trouble from error
+        record = json.loads(path.read_text(encoding="utf-8"))
+        check_sections(record, ("sweep", "base"))
+        if not isinstance(record.get("space"), str) or not isinstance(record.get("items"), list):
+            raise ValueError("it has no name of a space, or no items of a command line")
+        with naming_options("tune.", SweepConfig(), record["sweep"]):
+            sweep = typed(SweepConfig(), record["sweep"])
+        base = from_stored(record["base"])
+    except PermissionError as error:
+        raise unreadable(path, error) from error
+    except FileNotFoundError as error:
         raise StudyError(
-            f"{folder} cannot be read as a study ({type(error).__name__}: {error})",
+            f"{folder} cannot be read as a study: it has no {_SWEEP}",
             f"A study's folder has {_SWEEP} and {_SPACE}, as `isograd tune` writes them",
             "Use the folder that `isograd tune` printed.",
         ) from error
+    except (OSError, ValueError) as error:
+        raise StudyError(
+            f"{path} is no record of a study: {reason(error)}",
+            "A study goes on as it was begun, and that file says how",
+            "Use a copy of that file as `isograd tune` wrote it, or begin another study.",
+        ) from error
+    file = dataclasses.replace(load_space(str(folder / _SPACE)), name=record["space"])
     return Request(tuple(record["items"]), file, sweep, base, str(sweep.name), folder)
 
 

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from isograd.analysis.comparison import AuxiliaryParameters, Comparison, Entry, Failure
 from isograd.analysis.load import Record
@@ -40,6 +41,27 @@ def record(
         devices=devices,
         hardware="a machine",
     )
+
+
+def result(fingerprint: str = "abc") -> dict[str, Any]:
+    """Returns a run's result as result.json has it, of two epochs in two legs."""
+    legs = [
+        {"start": start, "num_images": 80, "train_s": train_s, "wall_s": 2.0, "device_s": 4.0, "peak_bytes": peak_bytes}
+        for start, train_s, peak_bytes in ((0, 1.0, 2**21), (10, 3.0, 2**20))
+    ]
+    stage = {"stage": 0, "device": "cpu", "num_steps": 10, "num_images": 80, "peak_bytes": 2**20}
+    return {
+        **{"test_error": 0.25, "best_test_error": 0.25, "module_test_errors": [0.5, 0.25], "num_epochs": 2},
+        **{"num_steps": 20, "images_per_s": 40.0, "wall_s": 4.0, "device_s": 8.0, "peak_bytes": 2**21, "spent": legs},
+        **{
+            "stages": [stage],
+            "checkpoint": None,
+            "fingerprint": fingerprint,
+            "hardware": "a machine",
+            "timeline": None,
+        },
+        "history": [{"epoch": 1, "module_test_errors": [0.6, 0.5]}, {"epoch": 2, "module_test_errors": [0.5, 0.25]}],
+    }
 
 
 def entry(label: str, *runs: Record, failures: tuple[Failure, ...] = (), remarks: tuple[str, ...] = ()) -> Entry:

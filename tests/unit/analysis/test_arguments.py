@@ -96,7 +96,7 @@ def test_what_cannot_be_meant_is_explained(tmp_path: Path, case: str) -> None:
 
 
 def test_a_folder_without_a_result_is_explained(tmp_path: Path) -> None:
-    with pytest.raises(IsogradError, match=r"it has no result\.json"):
+    with pytest.raises(IsogradError, match=r"it has no config\.yaml and no result\.json"):
         parse([str(tmp_path)], output=tmp_path)
 
 

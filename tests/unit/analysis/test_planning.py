@@ -1,6 +1,5 @@
 """What every entry is checked for before anything is trained."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -11,6 +10,7 @@ from isograd.config.load import fingerprint
 from isograd.errors import ConfigError, PartitionError, RunFolderError
 from isograd.lock import held
 from isograd.run.folder import RunFolder
+from tests.unit.analysis.records import result
 
 SMALL = ("model.width=4", "executor=sequential", "executor.device=cpu")
 
@@ -67,12 +67,7 @@ def test_a_finished_run_of_another_configuration_is_in_the_way(tmp_path: Path, c
     folder = RunFolder(tmp_path / "runs" / "dgl-seed0")
     folder.path.mkdir(parents=True)
     folder.write_config(before.config)
-    result = {
-        **{"fingerprint": fingerprint(before.config), "history": [], "num_epochs": 0, "hardware": "a machine"},
-        **{"test_error": None, "best_test_error": None, "images_per_s": 1.0, "device_s": 1.0},
-        "stages": [{"peak_bytes": 1, "device": "cpu"}],
-    }
-    folder.write_json("result.json", json.loads(json.dumps(result)))
+    folder.write_json("result.json", result(fingerprint(before.config)))
     check_folders([before])
     with pytest.raises(RunFolderError, match=f"it differs in {changed.partition('=')[0]}"):
         check_folders(plan(parse(["dgl", *SMALL, changed], output=tmp_path, seeds="0")))

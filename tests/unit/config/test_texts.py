@@ -7,7 +7,8 @@ import optuna
 import pytest
 
 from isograd.analysis.arguments import parse as parse_comparison
-from isograd.config.load import fingerprint, load, overridden, read_config
+from isograd.config.load import fingerprint, load, overridden
+from isograd.config.stored import read_config
 from isograd.config.written import from_command_line
 from isograd.errors import ConfigError
 from isograd.run.folder import RunFolder

@@ -1,5 +1,6 @@
 """What a study proposes and keeps: without Ray, on SQLite as a sweep has it."""
 
+import json
 import sqlite3
 import sys
 import time
@@ -204,6 +205,38 @@ def test_a_missing_storage_is_named(tmp_path: Path) -> None:
         open_study(kept(tmp_path / "mine"))
     with pytest.raises(StudyError, match="cannot be read as a study"):
         kept(tmp_path / "other")
+
+
+DAMAGED = {
+    "[1": "it is no JSON, in line 1",
+    "[1]": "it holds a list, where sections were to be",
+    "{}": "it has no section 'sweep'",
+    '{"sweep": 3}': "the section 'sweep' is '3'",
+}
+
+
+@pytest.mark.parametrize("text", DAMAGED)
+def test_what_is_no_record_of_a_study_is_said(tmp_path: Path, text: str) -> None:
+    create_study(request(tmp_path))
+    path = tmp_path / "mine" / "sweep.json"
+    path.write_text(text)
+    with pytest.raises(StudyError, match=rf"sweep\.json is no record of a study: {DAMAGED[text]}"):
+        kept(tmp_path / "mine")
+
+
+def test_the_option_of_a_study_that_is_damaged_is_named(tmp_path: Path) -> None:
+    create_study(request(tmp_path))
+    path = tmp_path / "mine" / "sweep.json"
+    written = json.loads(path.read_text())
+    for section, change, said in (
+        ("sweep", {"trials": 3}, "there is no option 'tune.trials'"),
+        ("sweep", {"num_trials": "many"}, 'tune.num_trials is "many", not a whole number'),
+        ("base", {"model": {}}, "the section 'model' has no name"),
+        ("base", {"seed": "x"}, 'seed is "x", not a whole number'),
+    ):
+        path.write_text(json.dumps(written | {section: written[section] | change}))
+        with pytest.raises(StudyError, match=f"sweep.json is no record of a study: {said}"):
+            kept(tmp_path / "mine")
 
 
 def test_a_locked_storage_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
