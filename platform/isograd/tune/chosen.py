@@ -1,5 +1,6 @@
 """A trial of a study, to run again or to compare: ``STUDY/TRIAL``."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from isograd.errors import StudyError
 from isograd.paths import user_path
 from isograd.tune.progress import best_of
 from isograd.tune.records import read_records
-from isograd.tune.request import is_study, kept
+from isograd.tune.request import is_study, kept, with_data
 from isograd.tune.study import Outcome, Study, assignment_of, open_study, outcome_of
 from isograd.tune.sweep_config import SweepConfig
 
@@ -41,18 +42,19 @@ class Chosen:
         return replace(self.config, seed=seed, run_name=name)
 
 
-def choose(text: str) -> Chosen:
+def choose(text: str, overrides: Sequence[str] = ()) -> Chosen:
     """Finds a trial.
 
     Args:
         text: A study's folder, or its name in the default folder, a slash, and a number or ``best``; without these, the
             best one.
+        overrides: Of its runs; if the data has moved, they say where it lies now.
 
     Raises:
         StudyError: There is no such study or trial, or it has no result.
     """
     folder, name = _located(text)
-    study = open_study(kept(folder))
+    study = open_study(with_data(kept(folder), overrides))
     number = _number(study, name, text)
     trial = next(trial for trial in study.trials if trial.number == number)
     outcome = outcome_of(trial)

@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from rich.console import Console
 
-from isograd.config.load import fingerprint, overridden, rounding
+from isograd.config.load import changing, fingerprint, overridden, rounding
 from isograd.config.schema import RunConfig
 from isograd.errors import ConfigError
 from isograd.executor.hosts import Hosts
@@ -22,7 +23,8 @@ def rerun(text: str, overrides: Sequence[str], console: Console) -> int:
 
     Args:
         text: The trial; see :func:`~isograd.tune.chosen.choose`.
-        overrides: Of executor, cluster, checkpoints and folder; what changes the numbers is refused.
+        overrides: Of executor, cluster, checkpoints, folders and the place of the data; what changes the numbers is
+            refused.
         console: For progress.
 
     Returns:
@@ -31,8 +33,8 @@ def rerun(text: str, overrides: Sequence[str], console: Console) -> int:
     Raises:
         IsogradError: There is no such trial, or an override would change its numbers.
     """
-    chosen = choose(text)
-    configs = [_with(chosen, seed, overrides) for seed in chosen.seeds]
+    chosen = choose(text, overrides)
+    configs = configs_of(chosen, overrides)
     for config in configs:
         check_writable(choose_folder(config))  # all of them, before the first one trains
     found: dict[tuple[int, int], float] = {}
@@ -45,19 +47,34 @@ def rerun(text: str, overrides: Sequence[str], console: Console) -> int:
     return int(bool(differing))
 
 
+def configs_of(chosen: Chosen, overrides: Sequence[str]) -> list[RunConfig]:
+    """Returns the configurations of a trial's runs with overrides, one a seed.
+
+    Raises:
+        ConfigError: An override would change the trial's numbers.
+    """
+    return [_with(chosen, seed, overrides) for seed in chosen.seeds]
+
+
 def _with(chosen: Chosen, seed: int, overrides: Sequence[str]) -> RunConfig:
     """Returns the configuration of a seed's run; a run's name, where there are several, gets the seed as well."""
     config = chosen.config_of(seed)
     made = overridden(config, overrides)
-    if (fingerprint(made), rounding(made)) != (fingerprint(config), rounding(config)):
+    if refused := changing(config, overrides, _computed):
         raise ConfigError(
-            f"{' '.join(overrides)} changes what the trial computes",
+            f"{' '.join(refused)} changes what the trial computes",
             "A trial that runs again is to come to the same numbers",
-            "Use overrides of executor (but for threads and microbatches), cluster, checkpoint, folder and run_name.",
+            "Use overrides of executor (but for threads and microbatches), cluster, checkpoint, folder, run_name and "
+            "data.path.",
         )
     if made.run_name != config.run_name and len(chosen.seeds) > 1:
         return replace(made, run_name=f"{made.run_name}-seed{seed}")
     return made
+
+
+def _computed(config: RunConfig) -> tuple[Any, ...]:
+    """Returns what the numbers of a run depend on."""
+    return fingerprint(config), rounding(config), config.train
 
 
 def _said(chosen: Chosen, found: dict[tuple[int, int], float], differing: Sequence[tuple[int, int]]) -> str:

@@ -16,11 +16,13 @@ from isograd.analysis.compare import compare_finished
 from isograd.analysis.notes import notes
 from isograd.cli import main
 from isograd.config.load import load
-from isograd.errors import CheckpointError, StudyError
+from isograd.errors import CheckpointError, ConfigError, DataError, StudyError
 from isograd.run.experiment import prepare_resumed, run
+from isograd.tune.chosen import choose
 from isograd.tune.request import elsewhere, kept, parse
+from isograd.tune.rerun import configs_of
 from isograd.tune.storage import quiet_optuna
-from isograd.tune.study import create_study, open_study
+from isograd.tune.study import Outcome, create_study, open_study
 
 
 def write(folder: Path, seed: int, num_train: int = 24) -> Path:
@@ -94,6 +96,32 @@ def test_a_study(tmp_path: Path) -> None:
         open_study(kept(request.folder))
     moved = elsewhere(kept(request.folder), [f"data.path={tmp_path / 'moved'}"])
     assert open_study(moved).request.base.data.path == str(tmp_path / "moved")
+
+
+def test_a_trial_that_runs_again(tmp_path: Path) -> None:
+    quiet_optuna()
+    data = write(tmp_path / "data", 0)
+    request = parse("dgl", [*(o for o in options(data) if "method" not in o), f"tune.folder={tmp_path}", "tune.name=s"])
+    study = create_study(request)
+    assignment = study.propose()
+    assert assignment is not None
+    study.tell(assignment.number, Outcome("complete", {"test_error": 0.5, "peak_bytes": 1.0}, 1))
+    data.rename(tmp_path / "moved")
+    text, moved = f"{request.folder}/{assignment.number}", f"data.path={tmp_path / 'moved'}"
+    with pytest.raises(DataError, match=r"Use data\.path=FOLDER"):
+        choose(text)
+    write(tmp_path / "other", 1)
+    with pytest.raises(StudyError, match="the data is not what study 's' in"):
+        choose(text, [f"data.path={tmp_path / 'other'}"])
+    found = choose(text, ["executor=sequential", moved])
+    allowed = [f"folder={tmp_path}", "executor=sequential", moved]
+    config = configs_of(found, allowed)[0]
+    assert config.data.path == str(tmp_path / "moved") and config.folder == str(tmp_path)
+    for refused in (["optimizer.lr=0.7"], ["train.max_steps=3", "executor.threads=2"], ["model=resnet32"]):
+        with pytest.raises(ConfigError, match=rf"^{re.escape(' '.join(refused))} changes what the trial computes"):
+            configs_of(found, [*allowed, *refused])
+    with pytest.raises(ConfigError, match=r"^executor\.threads=2 cannot be changed in a study"):
+        elsewhere(kept(request.folder), ["checkpoint.keep=2", "executor.threads=2"])
 
 
 def test_runs_of_a_comparison(altered: tuple[Path, list[str]], capsys: pytest.CaptureFixture[str]) -> None:
