@@ -96,7 +96,11 @@ def test_what_may_not_be_read_needs_no_other_folder_to_write_to(
 def test_a_folder_on_the_way_that_may_not_be_entered_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path)
     found = explained(PermissionError(errno.EACCES, "Permission denied", str(tmp_path / "mine" / "sweep.json")))
-    assert found is not None and found.what == f"{tmp_path}: Permission denied" and "may not read" in found.why
+    assert (
+        found is not None
+        and found.what == f"{tmp_path} cannot be read (Permission denied)"
+        and "may not read" in found.why
+    )
 
 
 def test_the_place_is_named_once_or_not_at_all() -> None:

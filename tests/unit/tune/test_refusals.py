@@ -178,7 +178,7 @@ def test_a_study_that_may_not_be_read_is_neither_missing_nor_damaged(
     create_study(request(tmp_path))
     monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path / "mine")
     monkeypatch.setattr(Path, "read_text", refuse)
-    with pytest.raises(MachineError, match=r"mine: Permission denied\. This user may not read it\."):
+    with pytest.raises(MachineError, match=r"mine cannot be read \(Permission denied\)\. This user may not read it\."):
         sweep.resume(tmp_path / "mine", 0, wide_console())
 
 
