@@ -29,14 +29,23 @@ def override(config: RunConfig, items: Iterable[Item], known: Groups) -> RunConf
         ConfigError: There is no such option, or it cannot have that value.
     """
     # Mappings come last, and keys within them: whose options they hold may be said by another item.
+    changed = config
     for item in sorted(items, key=lambda item: item.option.count(".") > 1 or item.text.startswith("{")):
-        found = declared_in(config, item.option, known)
+        found = declared_in(changed, item.option, known)
         value = from_command_line(item.option, found.hint, item.text)
-        config = set_value(config, item.option, value, known, text=item.text)
-    return config
+        changed = set_value(changed, item.option, value, known, text=item.text, unset=config)
+    return changed
 
 
-def set_value(config: RunConfig, option: str, value: Any, known: Groups, text: str | None = None) -> RunConfig:
+def set_value(
+    config: RunConfig,
+    option: str,
+    value: Any,
+    known: Groups,
+    *,
+    text: str | None = None,
+    unset: RunConfig | None = None,
+) -> RunConfig:
     """Returns the configuration with another value of an option, made one of its type.
 
     Args:
@@ -45,6 +54,7 @@ def set_value(config: RunConfig, option: str, value: Any, known: Groups, text: s
         value: Of it.
         known: The groups.
         text: What was written for the value, to say so where it is none.
+        unset: The configuration before any option was set, to say what it is otherwise; None: ``config``.
 
     Raises:
         ConfigError: There is no such option, or it cannot have that value.
@@ -62,9 +72,10 @@ def set_value(config: RunConfig, option: str, value: Any, known: Groups, text: s
         made = typed(owner, values)
     except OmegaConfBaseException as error:
         text = str(value) if text is None else text
+        _, default = _owner(config if unset is None else unset, option)
         raise ConfigError(
             f"{option}={text} is not {describe(found.hint)} ({str(error).splitlines()[0].strip(' .')})",
-            f"It is {getattr(owner, found.path[0])} unless it is set",
+            f"It is {getattr(default, found.path[0])} unless it is set",
             f"Use {option}={example(found.hint, text)}, for example; `isograd train --config` shows every option with "
             "its value.",
         ) from error

@@ -44,6 +44,19 @@ def test_what_nothing_reads_is_refused_with_a_suggestion(override: str, error: t
         load([override])
 
 
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["train.epochs=1", "train.epochs=1e0"], r"It is 15 unless it is set\."),
+        (["experiment=cifar10_resnet32", "train.epochs=1", "train.epochs=x"], r"It is 400 unless it is set\."),
+        (["optimizer.lr=3", "optimizer=adamw", "optimizer.lr=x"], r"It is 0\.001 unless it is set\."),
+    ],
+)
+def test_a_default_is_not_what_another_item_set(overrides: list[str], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        load(overrides)
+
+
 def test_a_preset_says_what_does_not_go_with_it() -> None:
     with pytest.raises(ConfigError, match=r"man_cifar10_resnet32' sets method\.\w+, which is not there"):
         load(["experiment=man_cifar10_resnet32", "method=dgl"])
