@@ -2,20 +2,52 @@
 command line, search and the conformance tests."""
 
 import difflib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Generic, TypeVar, cast
 
 from isograd.errors import ConfigError, UnknownNameError
 
 
-def suggestion(name: str, known: list[str]) -> str:
-    """Returns ``" Did you mean 'x'?"`` for a misspelt ``name``, or an empty string.
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """Returns ``" Did you mean 'x'?"`` for a misspelt ``name``, or an empty string."""
+    close = closest(name, known)
+    return f" Did you mean '{close}'?" if close else ""
 
-    Of dotted names one that ends so comes first: ``optimizer.lr`` for ``lr``.
+
+def closest(name: str, known: Iterable[str]) -> str | None:
+    """Returns what a misspelt ``name`` most likely stands for; None: nothing is like it.
+
+    Of dotted names it is one of the same section, where there is such a section (``optimizer.rate`` is no
+    ``model.rate``). One that ends so comes first (``optimizer.lr`` for ``lr``), then one with the same initials
+    (``optimizer.lr`` for ``learning_rate``), then one with the same words and others (``data.batch_size`` for
+    ``batch``).
     """
-    ending = [other for other in known if other.endswith(f".{name}")]
-    close = ending[:1] or difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f" Did you mean '{close[0]}'?" if close else ""
+    section, _, last = name.rpartition(".")
+    known = list(known)
+    inside = [other for other in known if section and other.rpartition(".")[0] == section]
+    names = {_last(other): other for other in inside} or {other: other for other in known}
+    ending = [other for other in names.values() if other.endswith(f".{name}")]
+    lasts = {other: _last(other) for other in names.values()} if inside or not section else {}
+    initials = [other for other in lasts if _abbreviates(last, lasts[other])]
+    worded = [other for other in lasts if _shares_words(last, lasts[other])]
+    like = difflib.get_close_matches(last if inside else name, names, n=1, cutoff=0.5)
+    return next(iter([*ending, *initials, *worded, *(names[found] for found in like)]), None)
+
+
+def _last(name: str) -> str:
+    return name.rpartition(".")[2]
+
+
+def _abbreviates(first: str, second: str) -> bool:
+    """Whether one of two names has the initials of the other one's words."""
+    pairs = ((first.split("_"), second), (second.split("_"), first))
+    return any(len(words) > 1 and "".join(word[:1] for word in words) == short for words, short in pairs)
+
+
+def _shares_words(first: str, second: str) -> bool:
+    """Whether one of two names has all words of the other one, and more."""
+    few, many = sorted((set(first.split("_")), set(second.split("_"))), key=len)
+    return few < many
 
 
 T = TypeVar("T")

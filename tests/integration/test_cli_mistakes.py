@@ -70,7 +70,14 @@ EXPLAINED = {
     ("compare", "dgl", "--seed", "0", "--output", "x"): "Did you mean '--seeds'",
     ("report", "x", "--fast"): "there is no flag --fast",
     ("train", "sed=3"): "Did you mean 'seed'",
-    ("train", "optimizer.learning_rate=0.1"): "there is no option 'optimizer.learning_rate'",
+    (
+        "train",
+        "optimizer.learning_rate=0.1",
+    ): "'optimizer.learning_rate'. Did you mean 'optimizer.lr'?",
+    (
+        "train",
+        "optimizer.foo=0.1",
+    ): "there is no option 'optimizer.foo'. With these choices optimizer has the options optimizer.name, ",
     ("train", "lr=0.1"): "there is no option 'lr'. Did you mean 'optimizer.lr'?",
     ("train", "train=3"): "train is a section",
     ("train", "precision=bfloat16"): "precision.dtype",

@@ -12,7 +12,7 @@ from isograd.config.schema import RunConfig
 from isograd.config.typed import typed
 from isograd.config.written import Declared, declared, describe, example, from_command_line
 from isograd.errors import ConfigError
-from isograd.registry import suggestion
+from isograd.registry import closest
 
 Groups = Mapping[str, Mapping[str, Any]]  # group -> name of a choice -> its default configuration
 
@@ -88,7 +88,7 @@ def declared_in(config: RunConfig, option: str, known: Groups) -> Declared:
     name = option if section is None else option.partition(".")[2]
     found = declared(owner, name, known.get(section or "", {})) if name else None
     if found is None or (section is None and found.path[0] in _sections()):
-        raise _unknown(option, known)
+        raise _unknown(option, config, known)
     return found
 
 
@@ -109,30 +109,35 @@ def option_names(known: Mapping[str, Mapping[str, Any]]) -> list[str]:
     return sorted({*plain, *chosen, *(item.name for item in dataclasses.fields(RunConfig))})
 
 
-def _unknown(option: str, known: Groups) -> ConfigError:
-    section = option if option in _sections() else ""
-    inside = [name for name in option_names(known) if name.startswith(f"{section}.")] if section else []
+def _unknown(option: str, config: RunConfig, known: Groups) -> ConfigError:
+    """Says what an option that is not there may have been meant for, or what else its section has."""
+    section, owner = _owner(config, option)
+    inside = [] if section is None else [f"{section}.{item.name}" for item in dataclasses.fields(owner)]
+    has = f"With these choices {section} has the options {', '.join(inside)}"
+    if option == section:
+        return ConfigError(f"{option} is a section, not an option", has, f"Use {inside[0]}=VALUE, for example.")
+    hint = _owners(option, config, known)
+    if not hint:
+        near = closest(option, [*option_names(known), *known])
+        hint = f" Did you mean '{near}'?{_owners(near, config, known)}" if near else ""
     return ConfigError(
-        f"{option} is a section, not an option"
-        if section
-        else f"there is no option '{option}'."
-        f"{_owners(option, known) or suggestion(option, [*option_names(known), *known])}",
-        f"It has the options {', '.join(inside)}" if section else "A value that nothing reads would be ignored",
-        f"Use {inside[0]}=VALUE, for example."
-        if inside
-        else "Use `isograd train --config` to see every option with its value.",
+        f"there is no option '{option}'.{hint}",
+        has if inside and not hint else "A value that nothing reads would be ignored",
+        "Use `isograd train --config` to see every option with its value.",
     )
 
 
-def _owners(option: str, known: Groups) -> str:
-    """Says which other choice has an option that the present one does not have."""
+def _owners(option: str, config: RunConfig, known: Groups) -> str:
+    """Says which other choices have an option that the present one does not have."""
     group, name = (*option.split("."), "")[:2]
-    owners = [
-        choice
-        for choice, default in known.get(group, {}).items()
-        if name in {item.name for item in dataclasses.fields(default)}
-    ]
-    return f" It is an option of {' and '.join(f'{group}={owner}' for owner in owners)}" if owners else ""
+    owners = [choice for choice, default in known.get(group, {}).items() if name in _names(default)]
+    if not owners or name in _names(getattr(config, group)):
+        return ""
+    return f" It is an option of {' and '.join(f'{group}={owner}' for owner in owners)}."
+
+
+def _names(owner: Any) -> set[str]:
+    return {item.name for item in dataclasses.fields(owner)}
 
 
 def _sections() -> set[str]:
