@@ -51,7 +51,8 @@ def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
     options, rest = parser.parse_known_args(arguments)
     for item in rest:
         if item.startswith("-"):
-            refuse_flag(item, options.parser.flags)
+            following = arguments[list(arguments).index(item) + 1 :]
+            refuse_flag(item, following, options.parser.flags, _names if options.verb in (_train, _plan) else tuple)
     if rest and not hasattr(options, "overrides"):
         options.parser.error(f"unrecognized arguments: {' '.join(rest)}")
     if rest:
@@ -152,6 +153,12 @@ def _verb(
     if overridden:
         parser.add_argument("overrides", nargs="*", default=[], metavar="OPTION=VALUE", help=_OPTIONS)
     return parser
+
+
+def _names() -> list[str]:
+    from isograd.config.load import groups, nameable
+
+    return nameable(groups())
 
 
 def _choices() -> dict[str, Iterable[str]]:

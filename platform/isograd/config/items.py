@@ -4,13 +4,16 @@ isograd composes configurations with Hydra, but is no Hydra application: it has 
 What Hydra's own command line would take is named here with what stands for it.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
 from isograd.errors import ConfigError
 from isograd.options import check_text
 from isograd.registry import suggestion
+
+Names = Callable[[], Collection[str]]  # of options and groups, asked for only where something is wrong
 
 _SEVERAL = "isograd compare METHOD --seeds 0,1,2 --output DIR for several seeds, and isograd tune SPACE for a search"
 _OTHERWISE = {  # of Hydra's own options
@@ -45,6 +48,7 @@ _FLAGS: Mapping[str, str] = {  # Hydra's flags
     "-sc": "isograd --help",
     "--hydra-help": "isograd --help, and isograd train --config for every option with its value",
 }
+_PAIR = re.compile(r"([^\s:=]*)[\s:=]*(.*)", re.DOTALL)  # an option, and a value after any sign
 
 
 @dataclass(frozen=True)
@@ -63,22 +67,27 @@ class Item:
         return f"{self.option}={self.text}"
 
 
-def split_all(items: Iterable[str]) -> list[Item]:
+def split_all(items: Iterable[str], names: Names = tuple) -> list[Item]:
     """Takes the items of a command line apart; of those for one option, the last one wins.
+
+    Args:
+        items: As ``seed=3``.
+        names: Of the options and groups that there are, to say which one was meant.
 
     Raises:
         ConfigError: One of them is none.
     """
     items = list(items)
-    return [split(item, *items[at + 1 : at + 2]) for at, item in enumerate(items)]
+    return [split(item, items[at + 1 :], names) for at, item in enumerate(items)]
 
 
-def split(item: str, following: str = "VALUE") -> Item:
+def split(item: str, following: Sequence[str] = (), names: Names = tuple) -> Item:
     """Takes an item apart.
 
     Args:
         item: As ``seed=3``.
         following: What comes after it, which was meant for its value where it has none.
+        names: Of the options and groups that there are.
 
     Raises:
         ConfigError: It has no equals sign, no name or no value, or is in Hydra's syntax.
@@ -87,7 +96,7 @@ def split(item: str, following: str = "VALUE") -> Item:
     check_text([item])
     _check_hydra(item, option)
     if not sign:
-        _refuse_word(item, following)
+        _refuse_word(item, following, names())
     if not option or option != option.strip():
         raise ConfigError(
             f"'{item}' names no option",
@@ -98,7 +107,7 @@ def split(item: str, following: str = "VALUE") -> Item:
         raise ConfigError(
             f"'{item}' has no value",
             "An empty one would be neither the default nor a value of its own",
-            f"Use {option}=VALUE, or leave it out for its default.",
+            f"Use {option}={_value(following)}, or leave it out for its default.",
         )
     if "${" in text:
         raise ConfigError(
@@ -109,27 +118,31 @@ def split(item: str, following: str = "VALUE") -> Item:
     return Item(option, text)
 
 
-def refuse_flag(flag: str, known: Sequence[str] = ()) -> None:
+def refuse_flag(flag: str, following: Sequence[str] = (), known: Sequence[str] = (), names: Names = tuple) -> NoReturn:
     """Raises ConfigError for a flag that a verb does not have, and says what may have been meant.
 
     Args:
         flag: As it was typed, with its value.
+        following: What comes after it.
         known: The verb's flags.
+        names: Of the options and groups that the verb takes.
     """
-    name, _, text = flag.partition("=")
+    name = flag.partition("=")[0]
     if name in _FLAGS:
         raise ConfigError(
             f"{name} is a flag of Hydra's own command line, which isograd does not have",
             "isograd composes configurations with Hydra, but what it runs, and where, it decides by its own verbs",
             f"Use {_FLAGS[name]}.",
         )
-    bare = name.lstrip("-").replace("-", "_")
-    if bare:
-        raise ConfigError(
-            f"there is no flag {name} here.{suggestion(name, list(known))}",
-            f"The verb has the flags {', '.join(known) or 'that its --help shows'}; options of a run have no dashes",
-            f"Use {bare}={text or 'VALUE'} if an option of the run is meant, or one of the flags.",
-        )
+    option, value = _pair(flag.lstrip("-"), following)
+    option = next((other for other in (option, option.replace("-", "_")) if other in names()), None)
+    raise ConfigError(
+        f"there is no flag {name} here.{'' if option else suggestion(name, known)}",
+        f"The verb has the flags {', '.join(known) or 'that its --help shows'}; options of a run have no dashes",
+        f"Use {option}={value}."
+        if option
+        else "Use what `isograd VERB --help` shows: the verb's flags and, where it takes options, OPTION=VALUE.",
+    )
 
 
 def refuse_several(option: str, text: str, values: Sequence[str]) -> NoReturn:
@@ -174,18 +187,33 @@ def _check_hydra(item: str, option: str) -> None:
         )
 
 
-def _refuse_word(item: str, following: str) -> None:
+def _refuse_word(item: str, following: Sequence[str], names: Collection[str]) -> NoReturn:
     if item.startswith("-"):
-        refuse_flag(item)
+        refuse_flag(item, following, names=lambda: names)
     if item.endswith((".yaml", ".yml")):
         raise ConfigError(
             f"'{item}' is not an override",
             "Options are given as KEY=VALUE, and no file of them is read",
             "Use experiment=NAME for a preset, isograd resume FOLDER for a run, or isograd tune FILE.yaml for a space.",
         )
-    value = "VALUE" if "=" in following or following.startswith("-") else following
+    option, value = _pair(item, following)
     raise ConfigError(
-        f"'{item}' is not an override",
-        "Options are given as KEY=VALUE",
-        f"Use {item}={value}, or `isograd --help`.",
+        f"'{item}' is not an override.{'' if option in names else suggestion(option, names)}",
+        "Options are given as KEY=VALUE, in one word",
+        f"Use {option}={value}."
+        if option in names
+        else "Use OPTION=VALUE with an option that `isograd train --config` shows.",
     )
+
+
+def _pair(item: str, following: Sequence[str]) -> tuple[str, str]:
+    """Returns the option and the value that were meant, by whatever stands between them."""
+    option, value = _PAIR.fullmatch(item).groups()  # pyright: ignore[reportOptionalMemberAccess]
+    return option, value or _value(following)
+
+
+def _value(following: Sequence[str]) -> str:
+    """Returns the value that comes after an option, in a word of its own; VALUE where none does."""
+    words = [word for word in following[:2] if word != "="]
+    value = words[0].removeprefix("=") if words else ""
+    return "VALUE" if not value or "=" in value or value.startswith("-") else value

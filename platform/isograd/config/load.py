@@ -21,7 +21,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from isograd.config.items import Item, refuse_several, split_all
-from isograd.config.override import override, set_value
+from isograd.config.override import option_names, override, set_value
 from isograd.config.schema import ExecutorConfig, RunConfig
 from isograd.config.typed import typed
 from isograd.data.datasets import DATASETS
@@ -66,6 +66,11 @@ def groups() -> dict[str, Mapping[str, Any]]:
     }
 
 
+def nameable(known: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Returns all that may stand before an equals sign: options of any choice, groups, and ``experiment``."""
+    return [*option_names(known), *known, "experiment"]
+
+
 def experiments() -> list[str]:
     """Returns the names of the presets, for ``experiment=NAME``."""
     return sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
@@ -84,7 +89,7 @@ def load(overrides: Iterable[str] = (), settings: Mapping[str, Any] = types.Mapp
         ConfigError: An option or a choice is unknown, or a value has the wrong type.
     """
     known = groups()
-    choices, items = chosen(split_all(overrides), known)
+    choices, items = chosen(split_all(overrides, lambda: nameable(known)), known)
     asked, values = chosen([Item(option, str(value)) for option, value in settings.items()], known)
     named = asked | choices
     if named.get("experiment") == "null":
@@ -104,7 +109,7 @@ def overridden(config: RunConfig, overrides: Iterable[str]) -> RunConfig:
         ConfigError: There is no such option or choice, or its value has the wrong type.
     """
     known = groups()
-    choices, items = chosen(split_all(overrides), known)
+    choices, items = chosen(split_all(overrides, lambda: nameable(known)), known)
     if "experiment" in choices:
         raise ConfigError(
             f"experiment={choices['experiment']} is a preset, which only a new run begins with",

@@ -100,7 +100,7 @@ def parse(space: str, items: Sequence[str]) -> Request:
     Raises:
         ConfigError: An item is malformed, or cannot be set here.
     """
-    of_sweep = split_all(item for item in items if item.lstrip("+~").startswith("tune."))
+    of_sweep = split_all((item for item in items if item.lstrip("+~").startswith("tune.")), _sweep_options)
     of_space = [_without(item, "space.") for item in items if item.lstrip("+~").startswith("space.")]
     of_runs = [item for item in items if not item.lstrip("+~").startswith(("tune.", "space."))]
     for item in of_runs:
@@ -116,6 +116,10 @@ def parse(space: str, items: Sequence[str]) -> Request:
     folder = user_path(sweep.folder).absolute() / name
     sweep = dataclasses.replace(sweep, name=name, storage=sweep.storage and absolute_url(sweep.storage))
     return Request(tuple(items), file, sweep, base, name, folder)
+
+
+def _sweep_options() -> list[str]:
+    return [f"tune.{item.name}" for item in dataclasses.fields(SweepConfig)]
 
 
 def _is_set(parameter: str, of_runs: Sequence[str]) -> bool:
