@@ -5,6 +5,7 @@ What Hydra's own command line would take is named here with what stands for it.
 """
 
 import re
+import shlex
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
@@ -65,6 +66,12 @@ class Item:
 
     def __str__(self) -> str:
         return f"{self.option}={self.text}"
+
+
+def as_typed(option: str, text: str) -> str:
+    """Returns an item as it is typed in a shell, in one word."""
+    item = f"{option}={text}"
+    return shlex.quote(item) if any(char.isspace() for char in item) else item
 
 
 def split_all(items: Iterable[str], names: Names = tuple) -> list[Item]:
@@ -139,7 +146,7 @@ def refuse_flag(flag: str, following: Sequence[str] = (), known: Sequence[str] =
     raise ConfigError(
         f"there is no flag {name} here.{'' if option else suggestion(name, known)}",
         f"The verb has the flags {', '.join(known) or 'that its --help shows'}; options of a run have no dashes",
-        f"Use {option}={value}."
+        f"Use {as_typed(option, value)}."
         if option
         else "Use what `isograd VERB --help` shows: the verb's flags and, where it takes options, OPTION=VALUE.",
     )
@@ -200,7 +207,7 @@ def _refuse_word(item: str, following: Sequence[str], names: Collection[str]) ->
     raise ConfigError(
         f"'{item}' is not an override.{'' if option in names else suggestion(option, names)}",
         "Options are given as KEY=VALUE, in one word",
-        f"Use {option}={value}."
+        f"Use {as_typed(option, value)}."
         if option in names
         else "Use OPTION=VALUE with an option that `isograd train --config` shows.",
     )

@@ -18,7 +18,7 @@ from isograd.registry import suggestion
 from isograd.tune.distributions import Categorical, Cuts, Distribution, Number, label
 from isograd.tune.space import Parameter, SearchSpace
 
-_KEYS = {
+KEYS = {  # of a parameter, by its distribution
     "float": ("low", "high", "log", "step"),
     "int": ("low", "high", "log", "step"),
     "categorical": ("values",),
@@ -69,7 +69,7 @@ def _leaves(path: tuple[str, ...], tree: Any, places: Places) -> Iterator[tuple[
         raise SpaceError(
             f"{places.at('parameters', *path)}: {'.'.join(path)}={tree} is no parameter",
             "A parameter is a mapping with the key `distribution`",
-            f"Use {{distribution: {' | '.join(_KEYS)}, ...}}.",
+            f"Use {{distribution: {' | '.join(KEYS)}, ...}}.",
         )
     if "distribution" in tree:
         yield path, tree
@@ -126,11 +126,11 @@ class _Entry:
 
     def distribution(self) -> Distribution:
         kind = self.spec["distribution"]
-        if kind not in _KEYS:
+        if kind not in KEYS:
             raise self._error(
-                f"unknown distribution '{kind}'.{suggestion(str(kind), list(_KEYS))}",
+                f"unknown distribution '{kind}'.{suggestion(str(kind), list(KEYS))}",
                 "It says how values are drawn",
-                f"Use {', '.join(_KEYS)}.",
+                f"Use {', '.join(KEYS)}.",
                 "distribution",
             )
         self._check_keys(kind)
@@ -209,7 +209,7 @@ class _Entry:
         )
 
     def _check_keys(self, kind: str) -> None:
-        known = ("distribution", "when", *_KEYS[kind])
+        known = ("distribution", "when", *KEYS[kind])
         for key in self.spec:
             if key not in known:
                 raise self._error(
@@ -218,7 +218,7 @@ class _Entry:
                     f"Use one of these keys, and {key}: null where a default has it.",
                     key,
                 )
-        for key in _KEYS[kind]:
+        for key in KEYS[kind]:
             if key not in ("log", "step") and key not in self.spec:
                 raise self._error(
                     f"it has no {key}", f"A parameter with distribution {kind} needs one", f"Use {key}: VALUE."

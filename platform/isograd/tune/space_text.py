@@ -1,15 +1,17 @@
 """What is written in a search space: its texts as they are, and what a command line changes in it."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
+from isograd.config.items import as_typed, split
 from isograd.config.load import groups
 from isograd.config.written import as_declared, declared, from_command_line, written_key
 from isograd.errors import SpaceError
-from isograd.tune.parameters import owners
+from isograd.registry import closest
+from isograd.tune.parameters import KEYS, owners
 
 _SECTION = "parameters"
 
@@ -28,7 +30,7 @@ def as_written(tree: Mapping[str, Any], written: Mapping[str, Any]) -> dict[str,
     if isinstance(tree.get("options"), Mapping):
         found["options"] = _settings(tree["options"], written.get("options"))
     if isinstance(tree.get(_SECTION), Mapping):
-        labels = set(_labelled((), tree[_SECTION]))
+        labels = {name for name, spec in _leaves((), tree[_SECTION]) if isinstance(spec.get("values"), Mapping)}
         found[_SECTION] = _parameters((), tree[_SECTION], written.get(_SECTION), labels)
     return found
 
@@ -43,34 +45,72 @@ def change(space: DictConfig, written: dict[str, Any], override: str) -> None:
 
     Raises:
         SpaceError: There is no such entry.
-        ConfigError: The value cannot be read.
+        ConfigError: There is no value, or it cannot be read.
     """
     sign = override[: len(override) - len(override.lstrip("+~"))]
-    name, equals, text = override[len(sign) :].partition("=")
+    if "~" in sign:
+        name = override[len(sign) :].partition("=")[0]
+    else:
+        item = split(f"space.{override[len(sign) :]}", names=lambda: [f"space.{key}" for key in _keys(space)])
+        name = item.option.removeprefix("space.")
     *outer, last = path = (_SECTION, *name.split("."))
     if not sign.startswith("+") and not _has(space, path):
-        raise SpaceError(
-            f"space.{name} is not there, so it cannot be {'taken away' if sign else 'changed'}",
-            f"The space has the parameters {', '.join(map(str, space.get(_SECTION) or {}))}",
-            f"Leave ~space.{name} out."
-            if sign
-            else f"Use a name that `isograd tune SPACE --config` shows, or to add it use +space.{name}={text}.",
-        )
+        raise _missing(space, name, None if sign else item.text)
     if "~" in sign:
         del _select(space, outer)[last]
         _select(written, outer).pop(last, None)
         return
-    if not equals or not text:
-        raise SpaceError(
-            f"{sign}space.{name} has no value",
-            "What is changed in a space is given as NAME.KEY=VALUE",
-            f"Use {sign}space.{name}=VALUE, or ~space.{name} to take it away.",
-        )
-    value = from_command_line(f"space.{name}", list[Any], text)
+    value = from_command_line(f"space.{name}", list[Any], item.text)
     OmegaConf.update(space, ".".join(path), value, merge=True, force_add=True)
     for key in outer:
         written = written.setdefault(key, {}) if isinstance(written.get(key, {}), dict) else {}
-    written[last] = _texts(text)
+    written[last] = _texts(item.text)
+
+
+def _missing(space: DictConfig, name: str, text: str | None) -> SpaceError:
+    """Says what is there instead of an entry; ``text``: what it was to be, None where it was to be taken away."""
+    known = dict(_leaves((), space.get(_SECTION) or {}))
+    parameter = next((other for other in known if name.startswith(f"{other}.")), None)
+    near, _, key = name.rpartition(".")
+    near = closest(near, known) if near and parameter is None else parameter
+    whole = closest(name, known)
+    if text is None:
+        mend = f"Use ~space.{whole}, or leave ~space.{name} out." if whole else f"Leave ~space.{name} out."
+    elif parameter is not None:
+        key = name.removeprefix(f"{parameter}.")
+        allowed = ("when", *KEYS.get(str(known[parameter]["distribution"]), ()))
+        like = closest(key, allowed)
+        sign = "" if like in known[parameter] else "+"
+        entry = as_typed(f"{sign}space.{parameter}.{like}", text)
+        mend = f"Use {entry}." if like else f"Use one of its keys: {', '.join(allowed)}."
+    elif near is not None and key in known[near]:
+        mend = f"Use {as_typed(f'space.{near}.{key}', text)}."
+    elif owners(name) and text.startswith("{"):
+        mend = f"Use {as_typed(f'+space.{name}', text)} to add it."
+    else:
+        mend = (
+            "Use one of these, with its keys as `isograd tune SPACE --config` shows them, or to add one "
+            "+space.OPTION={distribution: float, low: LOW, high: HIGH} with an option of the run."
+        )
+    return SpaceError(
+        f"space.{name} is not there, so it cannot be {'taken away' if text is None else 'changed'}",
+        f"The space has the parameters {', '.join(known)}",
+        mend,
+    )
+
+
+def _leaves(path: tuple[str, ...], tree: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yields the parameters by their names."""
+    if isinstance(tree, Mapping | DictConfig):
+        if "distribution" in tree:
+            yield ".".join(path), tree  # pyright: ignore[reportReturnType]
+            return
+        for key, inner in tree.items():
+            yield from _leaves((*path, str(key)), inner)
+
+
+def _keys(space: DictConfig) -> list[str]:
+    return [f"{name}.{key}" for name, spec in _leaves((), space.get(_SECTION) or {}) for key in spec]
 
 
 def _texts(text: str) -> Any:
@@ -107,18 +147,6 @@ def _parameters(path: tuple[str, ...], tree: Any, written: Any, labels: set[str]
         texts = _inner(written, "when")
         found["when"] = {_key(texts, key): _condition(str(key), when[key], _inner(texts, key), labels) for key in when}
     return found
-
-
-def _labelled(path: tuple[str, ...], tree: Any) -> Any:
-    """Yields the names of parameters whose values have labels, which are texts."""
-    if not isinstance(tree, Mapping):
-        return
-    if "distribution" in tree:
-        if isinstance(tree.get("values"), Mapping):
-            yield ".".join(path)
-        return
-    for key, inner in tree.items():
-        yield from _labelled((*path, str(key)), inner)
 
 
 def _condition(name: str, value: Any, written: Any, labels: set[str]) -> Any:

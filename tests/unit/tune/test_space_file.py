@@ -181,7 +181,7 @@ def test_what_is_wrong_in_a_default_is_said_with_its_file(tmp_path: Path) -> Non
             "num_modules.low=11 space.partition.num_modules.high=11",
         ),
         (["space.optimizer.lr.high=0.001"], "the command line: .*low=0.01 is more than high=0.001. .* Use high: 0.01"),
-        (["space.method.foo.low=1"], r"use \+space\.method\.foo\.low=1"),
+        (["space.method.foo.low=1"], r"Use one of these, .* to add one \+space\.OPTION="),
         (["space.method.auxiliary.values=[linear,mlpp]"], "method.auxiliary=mlpp can be trained: unknown"),
         (["method=e2e"], r"dgl\.yaml:\d+: method.auxiliary=.* no such option"),
         (["data=cifar10", "data.path=/nowhere"], "there is no folder /nowhere"),
