@@ -7,6 +7,7 @@ text is read by Hydra's grammar on a command line, and as YAML in a file.
 """
 
 import dataclasses
+import re
 import types
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
@@ -26,6 +27,9 @@ from isograd.errors import ConfigError
 
 _INTERPOLATION = "${"
 _FALSE, _TRUE = "false", "true"
+_TRUTHS = (_FALSE, _TRUE, "no", "yes", "off", "on", "n", "y", "0", "1")
+_NUMBER = re.compile(r"[-+]?(?=[^eE]*\d)[\d_]*\.?[\d_]*([eE][-+]?[\d_]+)?", re.ASCII)
+_LEADING = re.compile(r"^([-+]?)0+(?=\d)", re.ASCII)
 _MOST_NAMED = 8  # of the values that a sweep of Hydra's stands for
 
 
@@ -86,11 +90,11 @@ def from_command_line(option: str, hint: Any, text: str) -> Any:
     if _items(bare) is str:
         return _list_of_texts(option, text)
     value = _parsed(option, hint, text)
-    return as_declared(option, hint, value, _written(text)) if _inner(bare) else value
+    return as_declared(option, hint, value, _written(text))
 
 
 def as_declared(option: str, hint: Any, value: Any, written: Any) -> Any:
-    """Returns a value as it was written, wherever its type is text.
+    """Returns a value as it was written, wherever its type is text; numbers and truths are read as anyone reads them.
 
     Args:
         option: Its dotted name.
@@ -99,11 +103,16 @@ def as_declared(option: str, hint: Any, value: Any, written: Any) -> Any:
         written: The same with every scalar as it was written; None: not known.
 
     Raises:
-        ConfigError: A text holds an interpolation, or what was written for it is not known.
+        ConfigError: A text holds an interpolation, or what was written for it is not known; or a number or a truth is
+            written so that people and programs read it otherwise.
     """
     bare, may_be_null = _bare(hint)
     if bare is str:
         return None if value is None and may_be_null else _as_text(option, value, written)
+    if isinstance(written, str) and bare is bool and not (value is None and may_be_null):
+        _check_truth(option, written)
+    elif isinstance(written, str) and (bare in (int, float) or isinstance(value, int | float)):
+        _check_plain(option, written)
     item, inner = _items(bare), _inner(bare)
     if item is not None and isinstance(value, list):
         texts = written if isinstance(written, list) and len(written) == len(value) else [None] * len(value)
@@ -199,6 +208,27 @@ def _inner(hint: Any) -> Callable[[str], Any] | None:
     if hint is dict or get_origin(hint) is dict:
         return lambda key: (*get_args(hint), Any, Any)[1]
     return (lambda key: Any) if hint is Any else None
+
+
+def _check_truth(option: str, text: str) -> None:
+    if text.strip().lower() not in _TRUTHS:
+        raise ConfigError(
+            f"{option}={text} is not {_TRUE} or {_FALSE}",
+            "It can be yes or no, on or off, and 1 or 0 as well; 2 would be read as true, which nobody means",
+            f"Use {option}={_TRUE} or {option}={_FALSE}.",
+        )
+
+
+def _check_plain(option: str, text: str) -> None:
+    """Refuses numbers that Python, YAML 1.1 and YAML 1.2 read in different ways: 010 is 8 or 10, 1_0 a text or 10."""
+    text = text.strip()
+    plain = _LEADING.sub(r"\1", text.replace("_", ""))
+    if _NUMBER.fullmatch(text) and plain != text:
+        raise ConfigError(
+            f"{option} has {text}, which may be read as another number than {plain}",
+            "Zeros before a number, and underscores within it, mean different things to different programs",
+            f"Use {plain} in its place.",
+        )
 
 
 def _text(option: str, text: str) -> str:

@@ -141,11 +141,45 @@ def test_texts_in_lists_and_mappings_are_texts_as_well() -> None:
 
 
 def test_what_is_no_text_is_read_as_before() -> None:
-    config = load(["model=timm", "model.kwargs={depth: 3, act: gelu, on: true}", "optimizer.lr=1e-1", "seed=0_7"])
+    config = load(["model=timm", "model.kwargs={depth: 3, act: gelu, on: true}", "optimizer.lr=1e-1", "seed=+7"])
     assert config.model.kwargs == {"depth": 3, "act": "gelu", "on": True}
     assert (config.optimizer.lr, config.seed) == (0.1, 7)
     assert load(["model=timm", "model.kwargs.a.b=1"]).model.kwargs == {"a": {"b": 1}}
     assert load(["data.mean=[0.5]", "executor.num_stages=null"]).data.mean == [0.5]
+
+
+@pytest.mark.parametrize(
+    ("item", "plain"),
+    [
+        *(("seed=010", "10"), ("seed=1_0", "10"), ("seed=-007", "-7"), ("executor.num_stages=02", "2")),
+        *(("optimizer.lr=1_0.5", "10.5"), ("optimizer.lr=00.5", "0.5"), ("optimizer.lr=1e-1_0", "1e-10")),
+        *(("data.image_shape=[1,8,8_0]", "80"), ("data.mean=[01]", "1"), ("task.label_smoothing='0_1'", "1")),
+    ],
+)
+def test_a_number_is_written_as_anyone_reads_it(item: str, plain: str) -> None:
+    with pytest.raises(ConfigError, match=rf"Use {plain} in its place\."):
+        load([item])
+
+
+def test_a_number_is_plain_within_a_mapping_and_a_file_too(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"model\.kwargs\.a has 1_0"):
+        load(["model=timm", "model.kwargs={a: 1_0}"])
+    path = tmp_path / "mine.yaml"
+    path.write_text("defaults: [dgl, _self_]\noptions: {data.batch_size: 010}\n")  # 8 in YAML 1.1
+    with pytest.raises(ConfigError, match="Use 10 in its place"):
+        load_space(str(path))
+
+
+@pytest.mark.parametrize("text", ["2", "-1", "01", "t", "null"])
+def test_a_truth_is_no_other_number(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"Use data\.flip=true or data\.flip=false\."):
+        load([f"data.flip={text}"])
+
+
+def test_plain_numbers_and_truths_are_read() -> None:
+    found = load(["seed= 3 ", "optimizer.lr=1e3", "optimizer.weight_decay=.5", "data.flip=Yes", "train.epochs=+3"])
+    assert (found.seed, found.optimizer.lr, found.optimizer.weight_decay) == (3, 1000, 0.5)
+    assert (found.data.flip, found.train.epochs, load(["data.flip=0"]).data.flip) == (True, 3, False)
 
 
 def test_a_space_keeps_the_space_of_a_path(tmp_path: Path) -> None:
