@@ -196,6 +196,9 @@ def _train(options: argparse.Namespace) -> int:
     if options.config:
         from omegaconf import OmegaConf
 
+        from isograd.config.check import check
+
+        check(config)
         print(OmegaConf.to_yaml(OmegaConf.create(to_dict(config))))
         return 0
     from isograd.run.experiment import prepare

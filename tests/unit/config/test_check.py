@@ -2,6 +2,7 @@
 
 import pytest
 
+from isograd.cli import main
 from isograd.config.check import check
 from isograd.config.load import load
 from isograd.errors import ConfigError
@@ -18,3 +19,10 @@ def test_the_shape_of_digits_is_said(shape: str) -> None:
 def test_a_shape_of_other_images_is_put_in_order(shape: str) -> None:
     with pytest.raises(ConfigError, match=r"Use data.image_shape=\[3,8,8\]"):
         check(load(["data=parquet", f"data.image_shape={shape}"]))
+
+
+@pytest.mark.parametrize("item", ["train.epochs=-1", "optimizer.lr=-1", "executor.channel=mail"])
+def test_a_configuration_that_no_run_can_have_is_not_printed(item: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--config", item]) == 2
+    said = capsys.readouterr()
+    assert said.out == "" and said.err.startswith(f"error: {item.partition('=')[0]}=")
