@@ -1,5 +1,7 @@
 """The contract of an executor, and the names under which one can be asked for."""
 
+import logging
+import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from types import TracebackType
@@ -7,10 +9,13 @@ from typing import Protocol, Self
 
 from torch import Tensor
 
+from isograd.config.schema import RunConfig
 from isograd.executor.blueprint import Blueprint
 from isograd.executor.loopback import prefer_loopback
 from isograd.executor.program import Program
 from isograd.report.events import Event
+
+_LOG = logging.getLogger(__name__)
 
 
 class Executor(Protocol):
@@ -58,6 +63,7 @@ def make_executor(blueprint: Blueprint, held_bytes: int = 0, extra_cpus: int = 0
     Raises:
         ExchangeError: It cannot serve the method's exchange.
     """
+    _warn_of_threads(blueprint.config)
     name = blueprint.config.executor.name
     if name != "sequential":
         prefer_loopback()
@@ -75,3 +81,16 @@ def make_executor(blueprint: Blueprint, held_bytes: int = 0, extra_cpus: int = 0
     from isograd.executor.sequential import SequentialExecutor
 
     return SequentialExecutor(blueprint)
+
+
+def _warn_of_threads(config: RunConfig) -> None:
+    """Says where each process is to have more threads than this machine has CPUs; another cluster's are not known."""
+    num_cpus = len(os.sched_getaffinity(0))
+    if config.cluster.address is None and config.executor.threads > num_cpus:
+        _LOG.warning(
+            "executor.threads=%d is more than the %d CPUs here: threads of a process take turns and the run is slower; "
+            "use executor.threads=%d or less",
+            config.executor.threads,
+            num_cpus,
+            num_cpus,
+        )
