@@ -48,23 +48,21 @@ def change(space: DictConfig, written: dict[str, Any], override: str) -> None:
         ConfigError: There is no value, or it cannot be read.
     """
     sign = override[: len(override) - len(override.lstrip("+~"))]
-    if "~" in sign:
-        name = override[len(sign) :].partition("=")[0]
-    else:
-        item = split(f"space.{override[len(sign) :]}", names=lambda: [f"space.{key}" for key in _keys(space)])
-        name = item.option.removeprefix("space.")
+    name, _, text = override[len(sign) :].partition("=")
+    if "~" not in sign:
+        split(f"space.{override[len(sign) :]}", names=lambda: [f"space.{key}" for key in _keys(space)])
     *outer, last = path = (_SECTION, *name.split("."))
     if not sign.startswith("+") and not _has(space, path):
-        raise _missing(space, name, None if sign else item.text)
+        raise _missing(space, name, None if sign else text)
     if "~" in sign:
         del _select(space, outer)[last]
         _select(written, outer).pop(last, None)
         return
-    value = from_command_line(f"space.{name}", list[Any], item.text)
+    value = from_command_line(f"space.{name}", list[Any], text)
     OmegaConf.update(space, ".".join(path), value, merge=True, force_add=True)
     for key in outer:
         written = written.setdefault(key, {}) if isinstance(written.get(key, {}), dict) else {}
-    written[last] = _texts(item.text)
+    written[last] = _texts(text)
 
 
 def _missing(space: DictConfig, name: str, text: str | None) -> SpaceError:
