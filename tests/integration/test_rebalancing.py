@@ -8,6 +8,7 @@ from isograd.executor.executor import make_executor
 from isograd.executor.program import Program
 from isograd.report.events import Event, ModuleMetrics, Position, Rebalanced, StageReport
 from isograd.run.result import Tally
+from isograd.run.spent import Account
 from tests.runs import config, differences, program, source, trained
 
 pytestmark = pytest.mark.usefixtures("ray_session")
@@ -43,10 +44,14 @@ def test_moving_modules_changes_nothing(method: str, channel: str) -> None:
 
 def _check_reports(events: list[Event], run: Program) -> None:
     """All parts of the run count: steps, epochs, modules."""
-    tally = Tally(5)
+    tally, account = Tally(5), Account(0, ())
     for event in events:
         tally.take(event)
-    result = tally.result(wall_s=1.0, checkpoint=None, fingerprint="", hardware="")
+        account.take(event)
+    result = tally.result(account.legs, account.stages, checkpoint=None, fingerprint="", hardware="")
+    assert result.spent[-1]["num_images"] == sum(
+        event.num_images for event in events if isinstance(event, StageReport) and event.stage == 1
+    )
     assert [stage["num_steps"] for stage in result.stages] == [run.num_steps] * 2
     assert [entry["epoch"] for entry in result.history] == [1, 2, 3]
     assert sum(isinstance(event, StageReport) for event in events) == 2 * len(list(run.parts()))
