@@ -1,6 +1,7 @@
 """One Ray session for the whole suite: starting one costs seconds."""
 
 import os
+import signal
 import tempfile
 from collections.abc import Iterator
 
@@ -9,6 +10,9 @@ os.environ.setdefault("RAY_memory_monitor_refresh_ms", "0")
 os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # listen on the loopback interface only
 os.environ.setdefault("RAY_worker_niceness", "0")  # or whatever else runs on the machine comes before these tests
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as of what a script runs in the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # or what these tests start could not be interrupted
 
 # Measurements of other sessions would hide that this one measures.
 _CACHE = tempfile.TemporaryDirectory(prefix="isograd-cache-")
