@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -130,7 +131,7 @@ def test_bad_input_is_explained_before_anything_is_written(
     ray_session: None, tmp_path: Path, capsys: pytest.CaptureFixture[str], overrides: str
 ) -> None:
     folder = [] if "folder=" in overrides else [f"folder={tmp_path / 'runs'}"]
-    assert main(["train", *QUICK, *folder, *overrides.split()]) == 2
+    assert main(["train", *QUICK, *folder, *shlex.split(overrides)]) == 2
     said = capsys.readouterr().err
     assert BAD[overrides] in said
     assert said.startswith("error: ") and said.count(". ") >= 2 and "Use " in said
