@@ -194,8 +194,9 @@ class MicrobatchStage:
         for piece in self.pieces:
             piece.learner.finite.flush()
         if message.kind is Kind.SNAPSHOT:
-            yield ReportSoFar(replace(self._report(), step_ends_s=()))
-            yield Snapshot(0, Position(message.epoch, message.number, message.step), self.state())
+            position = Position(message.epoch, message.number, message.step)
+            yield ReportSoFar(position, replace(self._report(), step_ends_s=()))
+            yield Snapshot(0, position, self.state())
         elif message.kind in (Kind.TRAINED, Kind.TESTED) and self.pieces[-1].is_last:
             yield self._metrics("train" if message.kind is Kind.TRAINED else "test", message)
 

@@ -293,8 +293,8 @@ class Stage:
         elif message.kind is Kind.TESTED:
             yield from self._metrics("test", message)
         elif message.kind is Kind.SNAPSHOT:
-            yield ReportSoFar(replace(self._report(), step_ends_s=()))
             position = Position(message.epoch, message.number, message.step)
+            yield ReportSoFar(position, replace(self._report(), step_ends_s=()))
             for learner, meter in zip(self.learners, self._meters, strict=True):
                 yield Snapshot(learner.module.index, position, self._state_of(learner, meter))
 

@@ -113,8 +113,9 @@ class StageReport:
 
 @dataclass(frozen=True)
 class ReportSoFar:
-    """How a stage has spent its time until a snapshot, of which it comes first: a run may go on from there."""
+    """How a stage has spent its time until a position; before its snapshots there, from which a run may go on."""
 
+    position: Position
     report: StageReport
 
 
@@ -159,7 +160,7 @@ def to_record(event: Event) -> dict[str, Any]:
         return {"event": "Snapshot", "module": event.module, **asdict(event.position)}
     if isinstance(event, StageTimeline):
         return {"event": "StageTimeline", "stage": event.stage, "num_spans": len(event.spans)}
-    content = event.report if isinstance(event, ReportSoFar) else event
-    record = {"event": type(event).__name__, **asdict(content)}
+    content = {**asdict(event.position), **asdict(event.report)} if isinstance(event, ReportSoFar) else asdict(event)
+    record = {"event": type(event).__name__, **content}
     record.pop("step_ends_s", None)
     return record

@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -58,12 +59,12 @@ class Collector:
         self._fingerprint, self._data, self._keep = fingerprint, data, max(keep, 1)
         self._gathered: dict[Position, dict[int, dict[str, Tensor]]] = {}
 
-    def add(self, snapshot: Snapshot, spent: tuple[Spent, ...]) -> Path | None:
+    def add(self, snapshot: Snapshot, spent_until: Callable[[Position], tuple[Spent, ...]]) -> Path | None:
         """Takes one module's snapshot.
 
         Args:
             snapshot: Of a module.
-            spent: What the legs of the run until now took.
+            spent_until: Returns what the legs of the run took until a position, once all its snapshots are there.
 
         Returns:
             The checkpoint's folder if that was the last module missing.
@@ -76,6 +77,7 @@ class Collector:
         state = {
             name: tensor for part in self._gathered.pop(snapshot.position).values() for name, tensor in part.items()
         }
+        spent = spent_until(snapshot.position)
         made = Checkpoint(snapshot.position, self._fingerprint, state, self._data, spent)
         written = write(self._folder, made)
         for old in saved(self._folder)[: -self._keep]:

@@ -225,7 +225,7 @@ def _consume(events: Iterator[Event], sinks: Sequence[Sink], collector: Collecto
         for sink in sinks:
             sink.take(event)
         if isinstance(event, Snapshot):
-            newest = collector.add(event, account.legs) or newest
+            newest = collector.add(event, account.legs_until) or newest
     return newest
 
 

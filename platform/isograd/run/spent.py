@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from isograd.report.events import Event, ReportSoFar, StageReport
+from isograd.report.events import Event, Position, ReportSoFar, StageReport
 
 
 @dataclass(frozen=True)
@@ -54,30 +54,44 @@ class Account:
     def __init__(self, start: int, earlier: Sequence[Spent]) -> None:
         self._start, self._earlier = start, tuple(earlier)
         self._reports: dict[int, StageReport] = {}
-        self._so_far: dict[int, StageReport] = {}
+        self._until: dict[Position, tuple[dict[int, StageReport], float]] = {}
         self._started_s = time.perf_counter()
 
     def take(self, event: Event) -> None:
         """Takes one event."""
-        if isinstance(event, ReportSoFar):
-            self._so_far[event.report.stage] = event.report
+        if isinstance(event, ReportSoFar):  # stages are not at a position at once: one may have ended meanwhile
+            reports, _ = self._until.get(event.position, ({}, 0.0))
+            reports[event.report.stage] = self._added(event.report)
+            self._until[event.position] = reports, self._elapsed_s
         elif isinstance(event, StageReport):
-            self._so_far.pop(event.stage, None)
-            self._reports[event.stage] = _followed(self._reports.get(event.stage), event)
+            self._reports[event.stage] = self._added(event)
 
     @property
     def stages(self) -> list[StageReport]:
-        """One report a stage, of the leg until now."""
-        found = dict(self._reports)
-        for stage, report in self._so_far.items():
-            found[stage] = _followed(found.get(stage), report)
-        return [found[stage] for stage in sorted(found)]
+        """One report a stage that has ended, of the leg."""
+        return [self._reports[stage] for stage in sorted(self._reports)]
 
     @property
     def legs(self) -> tuple[Spent, ...]:
         """All legs of the run, this one until now."""
-        stages, wall_s = self.stages, time.perf_counter() - self._started_s
-        leg = Spent(
+        return (*self._earlier, self._leg(self.stages, self._elapsed_s))
+
+    def legs_until(self, position: Position) -> tuple[Spent, ...]:
+        """Returns all legs of the run, this one until all stages had come to a position; to be asked once."""
+        reports, wall_s = self._until.pop(position)
+        return (*self._earlier, self._leg([reports[stage] for stage in sorted(reports)], wall_s))
+
+    @property
+    def _elapsed_s(self) -> float:
+        return time.perf_counter() - self._started_s
+
+    def _added(self, report: StageReport) -> StageReport:
+        """Returns a stage's report together with those of the earlier parts of a run that was rebalanced."""
+        before = self._reports.get(report.stage)
+        return report if before is None else before.followed_by(report)
+
+    def _leg(self, stages: Sequence[StageReport], wall_s: float) -> Spent:
+        return Spent(
             self._start,
             num_images=stages[-1].num_images if stages else 0,
             train_s=stages[-1].train_s if stages else 0.0,
@@ -85,8 +99,3 @@ class Account:
             device_s=wall_s * len(stages),
             peak_bytes=max((stage.peak_bytes for stage in stages), default=0),
         )
-        return (*self._earlier, leg)
-
-
-def _followed(before: StageReport | None, report: StageReport) -> StageReport:
-    return report if before is None else before.followed_by(report)
