@@ -1,5 +1,6 @@
 """A trial's runs, leg by leg, and where a leg breaks off."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,8 @@ import pytest
 from isograd.config.load import load
 from isograd.errors import StudyError
 from isograd.executor.executor import make_executor
+from isograd.report.json_lines import read_lines
+from isograd.run.checkpoint import saved
 from isograd.tune.legs import TrialRuns
 
 
@@ -34,6 +37,18 @@ def test_a_leg_that_was_lost_before_it_was_written_down_is_measured_again(tmp_pa
     (folder / "legs.jsonl").unlink()
     leg = runs_in(tmp_path / "broken").advance(2)
     assert leg.metrics["test_error"] == whole.metrics["test_error"] and leg.metrics["epoch_s"] > 0
+
+
+def test_what_a_leg_took_that_broke_off_is_counted(tmp_path: Path) -> None:
+    runs_in(tmp_path).advance(2)
+    folder = tmp_path / "seed-0"
+    for lost in ("result.json", "legs.jsonl"):
+        (folder / lost).unlink()
+    shutil.rmtree(saved(folder / "checkpoints")[-1])  # so it goes on after the first epoch
+    leg = runs_in(tmp_path).advance(2)
+    rows = list(read_lines(folder / "legs.jsonl"))
+    assert [row["start"] for row in rows] == [0, 23] and [row["num_images"] for row in rows] == [1437, 1437]
+    assert leg.metrics["train_s"] == sum(row["wall_s"] for row in rows) == runs_in(tmp_path).trained_s
 
 
 def test_a_run_of_another_configuration_is_none_of_the_trial(tmp_path: Path) -> None:
