@@ -253,6 +253,9 @@ def _file(url: str) -> Path | None:
 
 
 def _scheme(url: str) -> str:
-    """Returns what an address has before its colon; nothing for a path."""
+    """Returns what an address has before its colon; nothing for a path, as ``night:1.log`` is one."""
     found = _SCHEME.match(url)
-    return found[1] if found else ""
+    if found is None:
+        return ""
+    is_path = url.endswith(".log") and not url.startswith("/", found.end())
+    return "" if is_path and found[1].partition("+")[0] not in dialects.__all__ else found[1]

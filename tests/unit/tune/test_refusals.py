@@ -16,6 +16,7 @@ from isograd.executor import cluster
 from isograd.report.console import wide_console
 from isograd.tune import storage, study, sweep
 from isograd.tune.request import Request, kept, parse
+from isograd.tune.storage import absolute_url
 from isograd.tune.study import Outcome, create_study, open_study
 from isograd.tune.table import METADATA, TABLE, write_table
 
@@ -253,3 +254,8 @@ def test_a_password_is_in_no_table_and_no_summary(tmp_path: Path) -> None:
     begun = create_study(request(tmp_path, f"tune.storage={SECRET}", "tune.storage=null"))
     metadata = parquet.read_table(write_table(begun, {})).schema.metadata or {}
     assert b"secret" not in metadata[METADATA] and b"me:***@localhost" in metadata[METADATA]
+
+
+@pytest.mark.parametrize("path", ["night:1.log", "2026-11-29T10:30.log", "a:b/c.log"])
+def test_the_path_of_a_journal_may_have_a_colon(path: str) -> None:
+    assert absolute_url(path) == str(Path(path).absolute())
