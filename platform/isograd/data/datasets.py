@@ -1,6 +1,6 @@
 """The data sets: one row each. A row says where the images lie and how they are usually trained on."""
 
-import warnings
+import logging
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -15,6 +15,8 @@ from isograd.data.memory import Images, MemorySource
 from isograd.data.transforms import Augmentation
 from isograd.errors import DataError
 from isograd.registry import Registry
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass
@@ -133,9 +135,8 @@ def open_source(config: DataConfig, seed: int) -> Source:
     Raises:
         DataError: It is missing, empty, has a single class or fewer than ``num_classes``, or a row of it is corrupt.
 
-    Warns:
-        UserWarning: There are classes that no image to train on has, or rows are sorted by class, and streamed in
-            portions that have few of them.
+    It logs a warning where there are classes that no image to train on has, where what is trained on is tested on, or
+    where rows are sorted by class, and streamed in portions that have few of them.
     """
     if config.name == "digits":
         _check_digits(config)
@@ -169,28 +170,25 @@ def _identified(
 
 
 def _check_labels(config: DataConfig, splits: tuple[parquet.ParquetSplit, parquet.ParquetSplit]) -> None:
-    train_labels, test_labels = (parquet.check_labels(split, config.num_classes) for split in splits)
+    train_labels, _ = (parquet.check_labels(split, config.num_classes) for split in splits)
     if (train_labels == train_labels[0]).all():
         raise DataError(
             f"all {len(train_labels):,} images of the train split have label {train_labels[0]}",
             "Of a single class there is nothing to tell apart: the loss falls to 0, and means nothing",
             "Use a data set of two classes or more, or data.label_column=NAME with the column that has them.",
         )
+    if config.test_split == "train":
+        _LOG.warning("data.test_split=train: what is trained on is tested on, which says nothing of other images")
     num_named = max(split.num_named for split in splits)
-    num_classes = max(num_named, int(train_labels.max()) + 1, int(test_labels.max()) + 1)  # a label may have no name
-    if num_named and config.num_classes > num_classes:
-        raise DataError(
-            f"data.num_classes={config.num_classes}, but the labels '{config.label_column}' of {config.path} have "
-            f"names for {num_named} classes",
-            f"The classifier would have {config.num_classes - num_classes} outputs that no image can be of",
-            f"Use data.num_classes={num_classes}.",
-        )
     if unseen := labels.unseen(train_labels, config.num_classes):
-        warnings.warn(
-            f"{len(unseen)} of data.num_classes={config.num_classes} classes have no image to train on: "
-            f"{', '.join(map(str, unseen[:5]))}{', and others' if len(unseen) > 5 else ''}. The labels there are "
-            f"{train_labels.min()} to {train_labels.max()}.",
-            stacklevel=3,
+        _LOG.warning(
+            "%d of data.num_classes=%d classes have no image to train on: %s. The labels there are %d to %d%s",
+            len(unseen),
+            config.num_classes,
+            ", ".join(map(str, unseen[:5])) + (", and others" if len(unseen) > 5 else ""),
+            train_labels.min(),
+            train_labels.max(),
+            f", and {num_named} classes have names" if num_named else "",
         )
     _warn_if_sorted(config, splits[0], train_labels)
 
@@ -199,11 +197,12 @@ def _warn_if_sorted(config: DataConfig, train: parquet.ParquetSplit, train_label
     if config.loading != "stream" or (np.diff(train_labels) < 0).any():
         return
     if (count := len(windows.cut_windows(train.groups, config.window))) > 1:
-        warnings.warn(
-            f"the rows to train on are sorted by class, and are shuffled in {count} windows of about "
-            f"data.window={config.window}: batches will be of few classes. data.window={train.num_rows} shuffles all; "
-            "`isograd prepare` writes them in random order.",
-            stacklevel=4,
+        _LOG.warning(
+            "the rows to train on are sorted by class, and are shuffled in %d windows of about data.window=%d: batches "
+            "will be of few classes. data.window=%d shuffles all; `isograd prepare` writes them in random order",
+            count,
+            config.window,
+            train.num_rows,
         )
 
 

@@ -130,26 +130,23 @@ def find_splits(
             "They may be splits of different data sets",
             f"Use data.path={places[0]}, and put the split to test on there.",
         )
-    _refuse_twice([file for split in ("train", test_split) for file in found[split].files], test_split)
+    _refuse_twice([file for shards in found.values() for file in shards.files])
     train = _split(found["train"], "train", image_column, label_column)
     test = _split(found[test_split], test_split, image_column, label_column, train)
     return train, test
 
 
-def _refuse_twice(files: Sequence[Path], test_split: str) -> None:
-    """Raises DataError where two files are one: by a link, or as a part of both splits."""
+def _refuse_twice(files: Sequence[Path]) -> None:
+    """Raises DataError where two files are one, by a link."""
     seen: dict[tuple[int, int], Path] = {}
     for file in files:
         status = file.stat()
         identity = status.st_dev, status.st_ino
         if (other := seen.get(identity)) is not None:
             raise DataError(
-                f"{file} would be read twice" + (f": it is {other}" if other != file else ", to train and to test on"),
+                f"{file} would be read twice: it is {other}",
                 "Tests on images that were trained on say nothing of others, and rows of one split would occur twice",
-                "Use data.test_split=NAME with another split, or put a part of the training split into a file of its "
-                "own."
-                if test_split == "train"
-                else "Put there what the file is named after, or remove it.",
+                "Put there what the file is named after, or remove it.",
             )
         seen[identity] = file
 
