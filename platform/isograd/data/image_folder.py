@@ -10,6 +10,7 @@ import mimetypes
 import os
 import unicodedata
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -57,7 +58,8 @@ def list_images(root: Path, names: Sequence[str]) -> FolderImages:
 
     Args:
         root: Has a folder for each split.
-        names: That the split's folder may have; only one of them may be there with class folders.
+        names: Of the split's folder: its own one, and those of others that may stand for it, of which only one may be
+            there with class folders.
 
     Raises:
         DataError: The split or its class folders are not there, or there twice, a class has no image, an image is in no
@@ -103,11 +105,11 @@ def folders_beside(folders: Sequence[Path], output: Path) -> list[str]:
         output: May lie there as well, and is none of them; nor are hidden ones.
     """
     read = {folder.resolve() for folder in (*folders, output)}
-    try:
-        beside = sorted(path for root in {folder.parent for folder in folders} for path in root.iterdir())
-    except PermissionError:
-        return []
-    return [path.name for path in beside if path.is_dir() and path.resolve() not in read and not is_hidden(path.name)]
+    found = []
+    for root in {folder.parent for folder in folders}:
+        with suppress(PermissionError):
+            found += [path for path in root.iterdir() if not is_hidden(path.name)]
+    return sorted(path.name for path in found if os.path.isdir(path) and path.resolve() not in read)
 
 
 def _chosen(root: Path, names: Sequence[str]) -> Path:
@@ -117,7 +119,7 @@ def _chosen(root: Path, names: Sequence[str]) -> Path:
     if not there:
         raise _no_folder(root, names)
     with_classes = [folder for folder in there if _listed(folder)[0]]
-    if len(with_classes) > 1:
+    if len(with_classes) > 1 and with_classes[0].name != names[0]:
         first, *others = with_classes
         raise DataError(
             f"{root} has {len(with_classes)} folders to test on: {', '.join(folder.name for folder in with_classes)}",

@@ -21,10 +21,8 @@ def test_image_folder_without_test(tmp_path: Path):
         prepare("image_folder", tmp_path / "in", tmp_path / "out")
 
 
-@pytest.mark.parametrize("names", [("val", "valid"), ("test", "val"), ("test", "validation"), ("test", "val", "valid")])
-def test_image_folder_has_one_split_to_test_on(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], names: tuple[str, ...]
-):
+@pytest.mark.parametrize("names", [("val", "valid"), ("val", "validation", "valid")])
+def test_only_one_folder_may_stand_for_the_one_to_test_on(tmp_path: Path, names: tuple[str, ...]):
     root = write_folder(tmp_path / "in", names[0])
     for name in names[1:]:
         shutil.copytree(root / names[0], root / name)
@@ -35,8 +33,23 @@ def test_image_folder_has_one_split_to_test_on(
     for name in names[1:]:
         (root / name).rename(root / f"unused_{name}")
     prepare("image_folder", root, tmp_path / "out")
-    said = f"not read: the folders {', '.join(f'unused_{name}' for name in names[1:])} in {root}"
-    assert said in capsys.readouterr().err
+
+
+def test_what_is_not_read_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    root = write_folder(tmp_path / "in")
+    expected = contents(prepare("image_folder", root, tmp_path / "alone"))
+    shutil.copytree(root / "test" / "cat", root / "val" / "eel")
+    (root / "closed").mkdir()
+    given = Path.is_dir
+
+    def is_dir(path: Path) -> bool:
+        if path.name == "closed":
+            raise PermissionError(13, "Permission denied", str(path))
+        return given(path)
+
+    monkeypatch.setattr(Path, "is_dir", is_dir)
+    assert contents(prepare("image_folder", root, tmp_path / "out")) == expected
+    assert f"not read: the folders closed, val in {root}\n" in capsys.readouterr().err
 
 
 def test_a_folder_without_classes_is_no_split(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
