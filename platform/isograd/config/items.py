@@ -49,6 +49,9 @@ _FLAGS: Mapping[str, str] = {  # Hydra's flags
     "-sc": "isograd --help",
     "--hydra-help": "isograd --help, and isograd train --config for every option with its value",
 }
+_CLOSING = {"[": "]", "{": "}"}
+_OF_SHELL = re.compile(r"[\s;&|<>()$`\"'\\*?#{}]")  # what a shell does not take as it is
+_NO_VALUE = re.compile(r"[+~]*[A-Za-z][\w.]*=|-(?!\.?\d)")  # another item, or a flag
 _PAIR = re.compile(r"([^\s:=]*)[\s:=]*(.*)", re.DOTALL)  # an option, and a value after any sign
 
 
@@ -71,7 +74,7 @@ class Item:
 def as_typed(option: str, text: str) -> str:
     """Returns an item as it is typed in a shell, in one word."""
     item = f"{option}={text}"
-    return shlex.quote(item) if any(char.isspace() for char in item) else item
+    return shlex.quote(item) if _OF_SHELL.search(item) else item
 
 
 def split_all(items: Iterable[str], names: Names = tuple) -> list[Item]:
@@ -141,10 +144,11 @@ def refuse_flag(flag: str, following: Sequence[str] = (), known: Sequence[str] =
             "isograd composes configurations with Hydra, but what it runs, and where, it decides by its own verbs",
             f"Use {_FLAGS[name]}.",
         )
-    option, value = _pair(flag.lstrip("-"), following)
-    option = next((other for other in (option, option.replace("-", "_")) if other in names()), None)
+    typed, value = _pair(flag.lstrip("-"), following)
+    bare = typed.replace("-", "_")
+    option = next((other for other in (typed, bare) if other in names()), None)
     raise ConfigError(
-        f"there is no flag {name} here.{'' if option else suggestion(name, known)}",
+        f"there is no flag {name} here.{'' if option else suggestion(name, known) or suggestion(bare, names())}",
         f"The verb has the flags {', '.join(known) or 'that its --help shows'}; options of a run have no dashes",
         f"Use {as_typed(option, value)}."
         if option
@@ -221,6 +225,13 @@ def _pair(item: str, following: Sequence[str]) -> tuple[str, str]:
 
 def _value(following: Sequence[str]) -> str:
     """Returns the value that comes after an option, in a word of its own; VALUE where none does."""
-    words = [word for word in following[:2] if word != "="]
-    value = words[0].removeprefix("=") if words else ""
-    return "VALUE" if not value or "=" in value or value.startswith("-") else value
+    words = [word.lstrip("=:") for word in following]
+    if not words or not any(words[:2]):
+        return "VALUE"
+    first = 0 if words[0] else 1  # after a sign in a word of its own
+    value = words[first]
+    for word in words[first + 1 :]:
+        if value[:1] not in ("[", "{") or value.count(value[0]) == value.count(_CLOSING[value[0]]):
+            break
+        value += f" {word}"
+    return "VALUE" if _NO_VALUE.match(value) else value
