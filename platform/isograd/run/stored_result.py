@@ -2,7 +2,7 @@
 
 import json
 import math
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, TypedDict, Union, get_args, get_origin, get_type_hints, is_typeddict
@@ -12,6 +12,7 @@ from isograd.errors import RunFolderError
 from isograd.run.checkpoint import saved
 from isograd.run.folder import RunFolder
 from isograd.run.result import Result
+from isograd.run.spent import Spent
 from isograd.trouble import unreadable
 
 
@@ -27,16 +28,8 @@ class _Epoch(TypedDict):
     module_test_errors: list[float | None]
 
 
-class _Spent(TypedDict):
-    start: int
-    num_images: int
-    train_s: float
-    wall_s: float
-    device_s: float
-    peak_bytes: int
-
-
-_ROWS = {"stages": list[_Stage], "history": list[_Epoch], "spent": list[_Spent]}
+# What is read of the mappings in a result.
+_ROWS = {"stages": list[_Stage], "history": list[_Epoch], "spent": list[Spent]}
 _WORDS: dict[Any, str] = {int: "a whole number", float: "a finite number", str: "a text", NoneType: "null"}
 
 
@@ -68,9 +61,10 @@ def read_result(folder: Path) -> Result:
 def has_result(folder: Path) -> bool:
     """Whether a run came to its end, and its result can be read. Raises MachineError where this user may not."""
     try:
-        return bool(read_result(folder))
+        read_result(folder)
     except RunFolderError:
         return False
+    return True
 
 
 def _check(tree: Any) -> None:
@@ -91,7 +85,7 @@ def _check_value(name: str, hint: Any, value: Any) -> None:
     if get_origin(hint) is list and isinstance(value, list):
         for position, item in enumerate(value):
             _check_value(f"{name}[{position}]", get_args(hint)[0], item)
-    elif is_typeddict(hint) and isinstance(value, dict):
+    elif (is_typeddict(hint) or is_dataclass(hint)) and isinstance(value, dict):
         for key, inner in get_type_hints(hint).items():
             if key not in value:
                 raise ValueError(f"{name} has no {key}")

@@ -143,19 +143,17 @@ class TrialRuns:
         program = prepared.program
         last = 0 if epoch >= program.num_epochs else epoch * program.steps_per_epoch
         result = execute(replace(prepared, program=replace(program, max_steps=last)), None, self.open_executor)
-        known = {leg["start"] for leg in self._legs(seed)}
         *earlier, last = result.spent
-        broken_off = [{**leg, "num_epochs": 0} for leg in earlier if leg["start"] not in known]
+        known = {leg["start"] for leg in self._legs(seed)}
+        broken_off = [leg | {"num_epochs": 0} for leg in earlier if leg["start"] not in known]
+        shared = {
+            "num_train": program.source.num_train,
+            "devices": [stage["device"] for stage in result.stages],
+            "hardware": result.hardware,
+        }
         with AppendedLines(self._run_folder(seed).path / _LEGS) as legs:
-            for leg in (*broken_off, {**last, "num_epochs": result.num_epochs}):
-                legs.append(
-                    leg
-                    | {
-                        "num_train": program.source.num_train,
-                        "devices": [stage["device"] for stage in result.stages],
-                        "hardware": result.hardware,
-                    }
-                )
+            for leg in (*broken_off, last | {"num_epochs": result.num_epochs}):
+                legs.append(leg | shared)
         return result
 
     def _run_folder(self, seed: int) -> RunFolder:
