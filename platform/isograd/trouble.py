@@ -99,7 +99,7 @@ def explained(error: BaseException) -> IsogradError | None:
 def unreadable(path: str | Path, error: OSError) -> MachineError:
     """Returns what is said of a file or folder that this user may not read: it names what is closed on the way."""
     return MachineError(
-        f"{_closed(path) or path} cannot be read ({error.strerror})",
+        f"{closed_place(path) or path} cannot be read ({error.strerror})",
         "This user may not read it",
         "Let this user read it (chmod), or use a copy elsewhere.",
     )
@@ -128,7 +128,7 @@ def _trouble(error: BaseException, cause: BaseException, number: int, place: str
 def _of_system(error: BaseException, number: int, place: str = "") -> MachineError:
     path = _path(error) or place
     what = os.strerror(number) if number else _words(error)
-    if number in (errno.EACCES, errno.EPERM) and path and _closed(path):
+    if number in (errno.EACCES, errno.EPERM) and path and closed_place(path):
         return unreadable(path, OSError(number, what))
     room = _free(path) if number in _ROOM else ""
     mend = _MENDS.get(number, "Make room there, and go on" if number in _ROOM else "Use a folder that you may write to")
@@ -139,8 +139,15 @@ def _of_system(error: BaseException, number: int, place: str = "") -> MachineErr
     )
 
 
-def _closed(path: str | Path) -> Path | None:
-    """Returns what keeps a path from being read: a folder on the way that may not be entered, or what is there."""
+def closed_place(path: str | Path) -> Path | None:
+    """Returns what keeps a path from being read: a folder on the way that may not be entered, or what is there.
+
+    Args:
+        path: Of a file or a folder, which need not exist.
+
+    Returns:
+        The first of them; None where this user may read the path.
+    """
     place = Path(path).absolute()
     for each, right in (*((folder, os.X_OK) for folder in reversed(place.parents)), (place, os.R_OK)):
         if os.path.exists(each) and not os.access(each, right):

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 from isograd.errors import DataError
+from isograd.trouble import closed_place
 
 
 def not_allowed(path: str | Path, error: PermissionError) -> DataError:
@@ -15,9 +16,8 @@ def not_allowed(path: str | Path, error: PermissionError) -> DataError:
         error: Of the system.
     """
     path = Path(error.filename or path).absolute()
-    closed = next((folder for folder in reversed(path.parents) if not os.access(folder, os.X_OK)), path)
     return DataError(
-        f"{closed} cannot be read ({os.strerror(errno.EACCES)})",
+        f"{closed_place(path) or path} cannot be read ({os.strerror(errno.EACCES)})",
         "To leave out what it holds would change the data set unseen",
         "Let this user read it (chmod), or use a copy elsewhere.",
     )
