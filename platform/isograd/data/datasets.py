@@ -133,10 +133,10 @@ def open_source(config: DataConfig, seed: int) -> Source:
     """Checks a data set and returns its batches.
 
     Raises:
-        DataError: It is missing, empty, has a single class or fewer than ``num_classes``, or a row of it is corrupt.
+        DataError: It is missing, empty, or has a single class, or a row of it is corrupt.
 
     It logs a warning where there are classes that no image to train on has, where what is trained on is tested on, or
-    where rows are sorted by class, and streamed in portions that have few of them.
+    where rows are sorted by class, and streamed in windows that have few of them.
     """
     if config.name == "digits":
         _check_digits(config)
@@ -170,7 +170,7 @@ def _identified(
 
 
 def _check_labels(config: DataConfig, splits: tuple[parquet.ParquetSplit, parquet.ParquetSplit]) -> None:
-    train_labels, _ = (parquet.check_labels(split, config.num_classes) for split in splits)
+    train_labels, _ = (_labels(split, config.num_classes, _written(split)) for split in splits)
     if (train_labels == train_labels[0]).all():
         raise DataError(
             f"all {len(train_labels):,} images of the train split have label {train_labels[0]}",
@@ -210,6 +210,12 @@ def _written(split: parquet.ParquetSplit) -> tuple[tuple[int, int], ...]:
     """Returns what changes when a file does: its time and its size."""
     found = (Path(file).stat() for file in split.files)
     return tuple((status.st_mtime_ns, status.st_size) for status in found)
+
+
+@lru_cache(maxsize=8)
+def _labels(split: parquet.ParquetSplit, num_classes: int, written: tuple[tuple[int, int], ...]) -> np.ndarray:
+    """Reads the labels of a split, once for all the runs that a process makes on it."""
+    return parquet.check_labels(split, num_classes)
 
 
 @lru_cache(maxsize=2)
