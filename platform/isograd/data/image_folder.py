@@ -114,11 +114,13 @@ def folders_beside(folders: Sequence[Path], output: Path) -> list[str]:
 
 def _chosen(root: Path, names: Sequence[str]) -> Path:
     """Returns the folder of a split: the one with class folders, as ImageNet's ``test`` has none."""
-    there = [root / name for name in names if (root / name).is_dir()]
-    there = [*{folder.resolve(): folder for folder in reversed(there)}.values()][::-1]  # a link gives one two names
+    there: dict[Path, Path] = {}
+    for folder in (root / name for name in names):
+        if folder.is_dir():
+            there.setdefault(folder.resolve(), folder)  # a link gives one folder two names
     if not there:
         raise _no_folder(root, names)
-    with_classes = [folder for folder in there if _listed(folder)[0]]
+    with_classes = [folder for folder in there.values() if _listed(folder)[0]]
     if len(with_classes) > 1 and with_classes[0].name != names[0]:
         first, *others = with_classes
         raise DataError(
@@ -127,7 +129,7 @@ def _chosen(root: Path, names: Sequence[str]) -> Path:
             f"To test on {first.name}, rename {' and '.join(map(str, others))}, say to unused_{others[0].name}; "
             "or the other way round.",
         )
-    return (with_classes or there)[0]
+    return next(iter(with_classes or there.values()))
 
 
 def _no_folder(root: Path, names: Sequence[str]) -> DataError:
