@@ -7,12 +7,12 @@ import torch
 from torch import nn
 
 from isograd.config.schema import RunConfig
+from isograd.data.datasets import DATASETS
 from isograd.data.labels import MOST_CLASSES
 from isograd.errors import ConfigError
 from isograd.options import Range, check_choice, check_declared, check_folder_name, check_number
 
 _CHANNELS = (1, 3)  # grey, RGB
-_DIGITS = [1, 8, 8]  # of scikit-learn's
 _COUNT, _POSITIVE, _NOT_NEGATIVE, _SHARE = Range(1), Range(0, open=True), Range(0), Range(0, 1)
 
 # By section and field, for whatever component is chosen; a field that it does not have is passed over.
@@ -110,11 +110,11 @@ def _check_images(data: Any) -> None:
             "The digits come with scikit-learn, and the run would train on them",
             f"Use data=parquet data.path={data.path}, or another data set that lies in files.",
         )
-    if data.name == "digits" and list(data.image_shape) != _DIGITS:
+    if data.name == "digits" and list(data.image_shape) != (shape := DATASETS.get("digits").image_shape):
         raise ConfigError(
-            f"data.image_shape={list(data.image_shape)} does not go with data=digits, whose images are {_DIGITS}",
+            f"data.image_shape={list(data.image_shape)} does not go with data=digits, whose images are {shape}",
             "The network is built for the images that the data set has: grey, 8 by 8 pixels",
-            f"Use data.image_shape=[{','.join(map(str, _DIGITS))}], or leave it out.",
+            f"Use data.image_shape=[{','.join(map(str, shape))}], or leave it out.",
         )
     _check_shape(data.image_shape)
     channels = data.image_shape[0]
