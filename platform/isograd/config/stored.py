@@ -34,7 +34,7 @@ def read_config(path: Path) -> RunConfig:
             choice = known[section].get(value["name"]) if section in known else None
             hint = hints.get(section, Any) if choice is None else type(choice)
             tree[section] = as_declared(section, hint, value, written.get(section))
-        return from_stored(tree)
+        return _rebuilt(tree)
     except PermissionError as error:
         raise unreadable(path, error) from error
     except (OSError, YAMLError, ValueError, OmegaConfBaseException) as error:
@@ -53,6 +53,10 @@ def from_stored(tree: Any) -> RunConfig:
         UnknownNameError: There is no such choice.
     """
     _check_choices(tree)
+    return _rebuilt(tree)
+
+
+def _rebuilt(tree: Mapping[str, Any]) -> RunConfig:
     known = groups()
     rest = {key: value for key, value in tree.items() if key != "experiment" and key not in known}
     with naming_options("", RunConfig(), rest):
