@@ -3,7 +3,7 @@
 import argparse
 import io
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from isograd.arguments import Parser, count, folder, refuse_before_verb
@@ -52,7 +52,7 @@ def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
     for item in rest:
         if item.startswith("-"):
             following = arguments[list(arguments).index(item) + 1 :]
-            refuse_flag(item, following, options.parser.flags, _names if options.verb in (_train, _plan) else tuple)
+            refuse_flag(item, following, options.parser.flags, options.nameable)
     if rest and not hasattr(options, "overrides"):
         options.parser.error(f"unrecognized arguments: {' '.join(rest)}")
     if rest:
@@ -65,7 +65,8 @@ def _parser() -> tuple[Parser, list[str]]:
     parser = Parser("isograd", description="Train by supervised local learning, pipelined.")
     parser.add_argument("--version", action="version", version=version_line(), help="print versions, and stop")
     verbs = parser.add_subparsers(required=True, metavar="VERB")
-    train = _verb(verbs, "train", _train, "train; with no options, a small ResNet on scanned digits", overridden=True)
+    training = "train; with no options, a small ResNet on scanned digits"
+    train = _verb(verbs, "train", _train, training, overridden=True, nameable=_nameable)
     train.add_argument("--config", action="store_true", help="print every option with its value, and stop")
     train.add_argument(
         "--from-trial",
@@ -98,9 +99,8 @@ def _parser() -> tuple[Parser, list[str]]:
     tune.lists(_spaces)
     report = _verb(verbs, "report", _report, "write a study's report and pictures again, from its table alone")
     report.add_argument("folder", type=folder, help="the study's, as `isograd tune` printed it")
-    plan = _verb(
-        verbs, "plan", _plan, "print the partition, its costs and forecasts, without training", overridden=True
-    )
+    planning = "print the partition, its costs and forecasts, without training"
+    plan = _verb(verbs, "plan", _plan, planning, overridden=True, nameable=_nameable)
     plan.add_argument("--counted", action="store_true", help="only what can be counted: no timing, no forecast")
     plan.add_argument("--fresh", action="store_true", help="forget what was measured earlier")
     plan.lists(_choices)
@@ -143,11 +143,22 @@ def _verb(
     text: str,
     *,
     overridden: bool = False,
+    nameable: Callable[[], Collection[str]] = tuple,
     first: Mapping[str, Any] | None = None,
 ) -> Parser:
-    """Adds a verb; ``first`` is an argument before the options that it may take."""
+    """Adds a verb.
+
+    Args:
+        verbs: Where it is added.
+        name: As it is typed.
+        run: Does it, and returns the exit status.
+        text: What it does.
+        overridden: Whether it takes options of a run.
+        nameable: Returns those that may be recommended, whichever there are.
+        first: An argument before the options.
+    """
     parser = verbs.add_parser(name, help=text, description=text)
-    parser.set_defaults(verb=run, parser=parser)
+    parser.set_defaults(verb=run, parser=parser, nameable=nameable)
     if first is not None:
         parser.add_argument(**first)
     if overridden:
@@ -155,7 +166,7 @@ def _verb(
     return parser
 
 
-def _names() -> list[str]:
+def _nameable() -> list[str]:
     from isograd.config.load import groups, nameable
 
     return nameable(groups())

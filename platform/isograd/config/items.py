@@ -106,7 +106,7 @@ def split(item: str, following: Sequence[str] = (), names: Names = tuple) -> Ite
     check_text([item])
     _check_hydra(item, option)
     if not sign:
-        _refuse_word(item, following, names())
+        _refuse_word(item, following, names)
     if not option or option != option.strip():
         raise ConfigError(
             f"'{item}' names no option",
@@ -198,9 +198,9 @@ def _check_hydra(item: str, option: str) -> None:
         )
 
 
-def _refuse_word(item: str, following: Sequence[str], names: Collection[str]) -> NoReturn:
+def _refuse_word(item: str, following: Sequence[str], names: Names) -> NoReturn:
     if item.startswith("-"):
-        refuse_flag(item, following, names=lambda: names)
+        refuse_flag(item, following, names=names)
     if item.endswith((".yaml", ".yml")):
         raise ConfigError(
             f"'{item}' is not an override",
@@ -208,11 +208,12 @@ def _refuse_word(item: str, following: Sequence[str], names: Collection[str]) ->
             "Use experiment=NAME for a preset, isograd resume FOLDER for a run, or isograd tune FILE.yaml for a space.",
         )
     option, value = _pair(item, following)
+    known = names()
     raise ConfigError(
-        f"'{item}' is not an override.{'' if option in names else suggestion(option, names)}",
+        f"'{item}' is not an override.{'' if option in known else suggestion(option, known)}",
         "Options are given as KEY=VALUE, in one word",
         f"Use {as_typed(option, value)}."
-        if option in names
+        if option in known
         else "Use OPTION=VALUE with an option that `isograd train --config` shows.",
     )
 
