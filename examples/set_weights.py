@@ -11,10 +11,10 @@ import torch
 
 from isograd.config.load import load
 from isograd.data.batch import Batch
-from isograd.executor.blueprint import Blueprint
-from isograd.executor.executor import make_executor
-from isograd.executor.program import Program
-from isograd.report.events import ModuleMetrics
+from isograd.engine.blueprint import Blueprint
+from isograd.engine.program import Program
+from isograd.events.events import ModuleMetrics
+from isograd.executors.executor import make_executor
 
 NUM_STEPS = 3
 

@@ -11,9 +11,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "platform"), str(ROOT)]  # the code beside this file, wherever a job has brought both
 
-from isograd.report.console import wide_console  # noqa: E402
-from isograd.status import status_of  # noqa: E402
-from isograd.tune.command import exit_status, search  # noqa: E402
+from isograd.cli.tune import exit_status, search  # noqa: E402
+from isograd.system.console import wide_console  # noqa: E402
+from isograd.system.exit_status import status_of  # noqa: E402
 
 FOLDER = f"tune.folder={Path.home() / 'isograd-studies'}"  # not below here: a job's folder goes with its cluster
 SMALL = ["model.width=4", "train.epochs=9", "schedule.warmup_epochs=1", "tune.num_trials=12"]

@@ -10,9 +10,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "platform"), str(ROOT)]  # the code beside this file, wherever a job has brought both
 
-from isograd.report.console import wide_console  # noqa: E402
-from isograd.status import status_of  # noqa: E402
-from isograd.tune.command import exit_status, search  # noqa: E402
+from isograd.cli.tune import exit_status, search  # noqa: E402
+from isograd.system.console import wide_console  # noqa: E402
+from isograd.system.exit_status import status_of  # noqa: E402
 from isograd.tune.progress import shown  # noqa: E402
 from isograd.tune.study import Study, assignment_of, outcome_of  # noqa: E402
 

@@ -21,7 +21,7 @@ os.environ["XDG_CACHE_HOME"] = _CACHE.name
 import pytest  # noqa: E402
 import torch  # noqa: E402
 
-from isograd.executor.hosts import Hosts  # noqa: E402
+from isograd.executors.hosts import Hosts  # noqa: E402
 
 torch.set_num_threads(1)
 

@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 from isograd.config.load import load
-from isograd.config.schema import RunConfig
 from isograd.data.memory import Images, MemorySource
 from isograd.data.transforms import Augmentation
-from isograd.executor.blueprint import Blueprint
-from isograd.executor.executor import Executor, make_executor
-from isograd.executor.hosts import Hosts
-from isograd.executor.program import Program
-from isograd.report.events import Event
+from isograd.engine.blueprint import Blueprint
+from isograd.engine.config import RunConfig
+from isograd.engine.program import Program
+from isograd.events.events import Event
+from isograd.executors.executor import Executor, make_executor
+from isograd.executors.hosts import Hosts
 
 CIFAR_LIKE = ("data=parquet", "data.image_shape=[3,32,32]", "data.num_classes=10", "executor.device=cpu")
 

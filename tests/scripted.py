@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from isograd.executor.channel import flatten
-from isograd.executor.outbox import Nowhere
-from isograd.executor.stage import Stage
-from isograd.executor.upward import Routes, UpwardExchange
+from isograd.channels.delivery import flatten
+from isograd.channels.outbox import Nowhere
+from isograd.engine.stage import Stage
+from isograd.engine.upward import Routes, UpwardExchange
 from isograd.local.message import Kind, Message, Upward, gradient_key
 
 

@@ -2,6 +2,6 @@
 
 import sys
 
-from isograd.cli import main
+from isograd.cli.main import main
 
 sys.exit(main())

@@ -1,6 +1,6 @@
 """Options that say themselves which values they may have. A component declares them in its own ``Config`` dataclass.
 
-The declarations are data in the dataclass fields' metadata; `isograd.config.check` holds every run against them.
+The declarations are data in the dataclass fields' metadata; `isograd.engine.check` holds every run against them.
 """
 
 import math

@@ -1,11 +1,21 @@
-"""Name -> plug-in. One registry a kind (method, model, task, data set, partition rule); it feeds configuration,
-command line, search and the conformance tests."""
+"""Name -> plug-in. One registry a kind (method, model, task, data, executor, partition rule); it feeds configuration,
+command line, search and the conformance tests.
+
+Plug-ins are found in one way for all kinds: every file of the kind's package, and the entry points ``isograd.KIND`` of
+other packages. The file that declares a registry never imports its plug-ins by name.
+"""
 
 import difflib
+import importlib
+import logging
+import pkgutil
 from collections.abc import Callable, Iterable, Iterator
-from typing import Generic, TypeVar, cast
+from importlib.metadata import entry_points
+from typing import Any, Generic, TypeVar, cast
 
 from isograd.errors import ConfigError, UnknownNameError
+
+_LOG = logging.getLogger(__name__)
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
@@ -59,13 +69,20 @@ class Registry(Generic[T]):
 
     Args:
         kind: What an entry is, as a user would call it ("method").
-        discover: Called once, before the first look-up; imports the modules that register themselves.
+        package: Whose files register entries; all of them are imported before the first look-up.
+        group: Of the entry points by which other packages add entries.
+
+    Note:
+        A plug-in that cannot be imported says so itself, in a warning and wherever an unknown name is asked for, and
+        hides no other.
     """
 
-    def __init__(self, kind: str, discover: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, kind: str, package: str | None = None, group: str | None = None) -> None:
         self.kind = kind
-        self._discover: Callable[[], None] | None = discover
+        self._package, self._group = package, group
+        self._is_complete = package is None and group is None
         self._entries: dict[str, T] = {}
+        self._failed: dict[str, str] = {}
 
     def add(self, name: str, entry: T) -> T:
         """Registers ``entry``. Raises ConfigError where the name is taken by another entry."""
@@ -91,9 +108,10 @@ class Registry(Generic[T]):
         """Returns the entry. Raises UnknownNameError, with a suggestion, where there is none."""
         entries = self._all()
         if name not in entries:
+            failed = "".join(f"; {plugin} cannot be imported ({why})" for plugin, why in self._failed.items())
             raise UnknownNameError(
                 f"unknown {self.kind} '{name}'.{suggestion(name, list(entries))}",
-                f"Known are: {', '.join(sorted(entries)) or 'none'}",
+                f"Known are: {', '.join(sorted(entries)) or 'none'}{failed}",
                 f"Use one of these names for {self.kind}.",
             )
         return entries[name]
@@ -105,7 +123,27 @@ class Registry(Generic[T]):
         return iter(sorted(self._all()))
 
     def _all(self) -> dict[str, T]:
-        if self._discover is not None:
-            discover, self._discover = self._discover, None
-            discover()
+        if not self._is_complete:
+            self._is_complete = True  # first, for a plug-in may look another one up while it is imported
+            for module in _modules(self._package) if self._package else ():
+                self._load(module, lambda module=module: importlib.import_module(module))
+            for point in entry_points(group=self._group) if self._group else ():
+                self._load(point.value, lambda point=point: self.add(point.name, point.load()))
         return self._entries
+
+    def _load(self, plugin: str, load: Callable[[], Any]) -> None:
+        try:
+            load()
+        except Exception as error:
+            self._failed[plugin] = f"{type(error).__name__}: {error}"
+            _LOG.warning("the %s plug-in %s cannot be imported and is left out: %s", self.kind, plugin, error)
+
+
+def _modules(package: str) -> Iterator[str]:
+    """Yields the files of a package by their import paths, those of its folders included."""
+    for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
+        name = f"{package}.{module.name}"
+        if module.ispkg:
+            yield from _modules(name)
+        else:
+            yield name

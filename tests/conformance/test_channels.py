@@ -11,11 +11,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from isograd.config.check import CHOICES
-from isograd.config.schema import ClusterConfig, ExecutorConfig
+from isograd.channels.channel import AUTO, CHANNELS
+from isograd.cluster.config import ClusterConfig
+from isograd.engine.check import CHOICES
+from isograd.engine.config import ExecutorConfig
 from isograd.errors import ChannelError, StageFailedError
-from isograd.executor.channels.contract import AUTO, CHANNELS
-from isograd.executor.pipelined import Pipeline
+from isograd.executors.pipelined import Pipeline
 from isograd.local.message import Kind, Message
 from tests.processes import have_ended, wait_until
 from tests.scripted import Arrived, Script, ScriptedBuilder, Sent, described

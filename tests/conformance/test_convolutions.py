@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from isograd.executor.blueprint import Blueprint
+from isograd.engine.blueprint import Blueprint
 from isograd.local.convolution import Subsampled, SubsamplingConv2d
 from isograd.local.learner import Precision
 from isograd.local.message import Kind, Message

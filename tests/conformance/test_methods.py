@@ -8,17 +8,18 @@ from dataclasses import replace
 import pytest
 import torch
 
-from isograd.config.load import from_dict, to_dict
-from isograd.executor.blueprint import Blueprint
-from isograd.executor.hosts import Hosts
-from isograd.executor.outbox import Nowhere
-from isograd.executor.stage import Stage
+from isograd.channels.outbox import Nowhere
+from isograd.config.load import from_dict
+from isograd.engine.blueprint import Blueprint
+from isograd.engine.config import to_dict
+from isograd.engine.stage import Stage
+from isograd.events.events import ModuleMetrics
+from isograd.executors.hosts import Hosts
 from isograd.local.auxiliary import AUXILIARY
 from isograd.local.message import Kind, Message
 from isograd.local.method import METHODS
 from isograd.local.module import LocalModule
 from isograd.models.backbone import Feature
-from isograd.report.events import ModuleMetrics
 from tests.runs import config, differences, trained
 
 BACKBONES = {

@@ -6,17 +6,17 @@ from dataclasses import replace
 import pytest
 import torch
 
-from isograd.executor.blueprint import Blueprint, spread
-from isograd.executor.channel import Inbox, OnHost, SendingOutbox
-from isograd.executor.local_schedule import couplings, local_learning
-from isograd.executor.outbox import Nowhere
-from isograd.executor.schedule import Schedule
-from isograd.executor.stage import Stage
-from isograd.executor.upward import Routes
+from isograd.channels.delivery import Inbox, OnHost, SendingOutbox
+from isograd.channels.outbox import Nowhere
+from isograd.engine.blueprint import Blueprint, spread
+from isograd.engine.stage import Stage
+from isograd.engine.upward import Routes
+from isograd.events.events import StageTimeline
 from isograd.local.action import Action, Recorder
 from isograd.local.message import Kind, Message, Upward
 from isograd.local.method import METHODS
-from isograd.report.events import StageTimeline
+from isograd.schedules.local import couplings, local_learning
+from isograd.schedules.schedule import Schedule
 from tests.processes import HUNG_S
 from tests.runs import config, program
 

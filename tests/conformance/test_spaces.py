@@ -5,8 +5,8 @@ from collections import Counter
 import optuna
 import pytest
 
+from isograd.engine.blueprint import Blueprint
 from isograd.errors import IsogradError
-from isograd.executor.blueprint import Blueprint
 from isograd.local.method import METHODS
 from isograd.tune.ground import changed, ground_of
 from isograd.tune.request import parse

@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 
 from isograd.data.batch import Batch
-from isograd.executor.blueprint import Blueprint
-from isograd.executor.hosts import Hosts
-from isograd.executor.program import Program
+from isograd.engine.blueprint import Blueprint
+from isograd.engine.program import Program
+from isograd.events.events import ModuleMetrics
+from isograd.executors.hosts import Hosts
 from isograd.partition.partition import Partition
-from isograd.report.events import ModuleMetrics
 from tests.runs import config, opened
 
 TRACES = Path(__file__).parents[1] / "data" / "traces"

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from isograd.executor.blueprint import Blueprint
-from isograd.executor.outbox import Nowhere
-from isograd.executor.stage import Stage
+from isograd.channels.outbox import Nowhere
+from isograd.engine.blueprint import Blueprint
+from isograd.engine.stage import Stage
 from isograd.local.message import Kind, Message
 from isograd.local.module import LocalModule, Objective
 from tests.runs import config

@@ -78,7 +78,7 @@ def test_nodes_come_for_readers_and_for_pipelines_and_go_when_idle(tmp_path: Pat
 SWEEP = """
 import json, sys, threading, time
 import ray
-from isograd.report.console import wide_console
+from isograd.system.console import wide_console
 from isograd.tune.request import parse
 from isograd.tune.study import outcome_of
 from isograd.tune.sweep import begin

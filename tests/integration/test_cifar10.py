@@ -8,10 +8,10 @@ from torch import Tensor
 from isograd.config.load import load
 from isograd.data.batch import Source
 from isograd.data.datasets import open_source
-from isograd.executor.blueprint import Blueprint
-from isograd.executor.executor import Opener, make_executor
-from isograd.executor.hosts import Hosts
-from isograd.executor.program import Program
+from isograd.engine.blueprint import Blueprint
+from isograd.engine.program import Program
+from isograd.executors.executor import Opener, make_executor
+from isograd.executors.hosts import Hosts
 from tests.runs import differences
 
 CIFAR10 = Path(__file__).parents[3] / "shared" / "data" / "cifar10"

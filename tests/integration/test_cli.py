@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from isograd.cli import main
+from isograd.cli.main import main
 from isograd.run import checkpoint
 from tests.processes import HUNG_S, wait_until
 
@@ -22,7 +22,7 @@ QUICK = ("model.width=8", "train.epochs=2", "executor.device=cpu")
 @pytest.mark.long
 def test_the_main_job_learns_digits_on_a_ray_of_its_own(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "isograd.cli", "train", "run_name=main"],
+        [sys.executable, "-m", "isograd", "train", "run_name=main"],
         cwd=tmp_path,
         env={**os.environ, "RAY_ADDRESS": ""},
         capture_output=True,
@@ -201,7 +201,15 @@ def test_a_damaged_checkpoint_is_refused(tmp_path: Path, capsys: pytest.CaptureF
 
 @pytest.mark.long
 def test_an_interrupted_run_leaves_no_process(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "isograd.cli", "train", "train.epochs=500", f"folder={tmp_path}", "run_name=long"]
+    command = [
+        sys.executable,
+        "-m",
+        "isograd",
+        "train",
+        "train.epochs=500",
+        f"folder={tmp_path}",
+        "run_name=long",
+    ]
     run = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     events = tmp_path / "long" / "events.jsonl"
     wait_until(lambda: events.exists() and "Progress" in events.read_text())

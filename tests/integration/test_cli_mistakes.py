@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from isograd.bench.bench import BENCHES
-from isograd.cli import main
+from isograd.cli.main import main
 from isograd.config.load import experiments, groups
 from isograd.data.prepare import SOURCES
 from isograd.tune.space_file import known_spaces
@@ -206,7 +206,7 @@ def test_a_closed_stream_is_no_reason_to_fail(tmp_path: Path, closed: str) -> No
 
 
 def test_a_fault_in_native_code_says_where() -> None:
-    fault = "import ctypes, isograd.cli as cli; cli._run = lambda arguments: ctypes.string_at(0); cli.main([])"
+    fault = "import ctypes, isograd.cli.main as cli; cli._run = lambda arguments: ctypes.string_at(0); cli.main([])"
     done = called("-c", fault)
     assert done.returncode == -signal.SIGSEGV and "Segmentation fault" in done.stderr
     assert "ctypes/__init__.py" in done.stderr, done.stderr
@@ -228,6 +228,6 @@ def test_a_locale_without_utf8_is_what_is_wrong() -> None:
 
 
 def test_the_command_starts_without_what_it_does_not_need() -> None:
-    done = called("-X", "importtime", "-c", "from isograd.cli import _parser; _parser()")
+    done = called("-X", "importtime", "-c", "from isograd.cli.main import _parser; _parser()")
     loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert not loaded & {"torch", "ray", "numpy", "pyarrow", "PIL", "isograd.data.prepare", "isograd.config.load"}

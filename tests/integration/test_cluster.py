@@ -19,10 +19,10 @@ NODES = """
 import json, sys, tempfile
 from ray.cluster_utils import Cluster
 from isograd.config.load import load
-from isograd.executor.blueprint import Blueprint
-from isograd.executor.pipelined import pipelined
-from isograd.executor.executor import make_executor
-from isograd.executor.program import Program
+from isograd.engine.blueprint import Blueprint
+from isograd.executors.pipelined import pipelined
+from isograd.executors.executor import make_executor
+from isograd.engine.program import Program
 from isograd.data.synthetic import source
 import ray, torch
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from isograd.cli import main
-from tests.unit.analysis.studies import trial, write
+from isograd.cli.main import main
+from tests.unit.studies.studies import trial, write
 
 QUICK = ("data=digits", "model=resnet20", "model.width=4", "executor=sequential", "executor.device=cpu")
 SHORT = (*QUICK, "train.epochs=1", "train.max_steps=4")

@@ -14,16 +14,17 @@ from typing import Any
 import pytest
 import torch
 
-from isograd.cli import main
-from isograd.config.schema import ClusterConfig, ExecutorConfig
+from isograd.cli.main import main
+from isograd.cluster.config import ClusterConfig
+from isograd.cluster.notices import without_notices
 from isograd.data.synthetic import source
+from isograd.engine.config import ExecutorConfig
+from isograd.engine.program import Program
+from isograd.engine.stage import Stage
 from isograd.errors import ProcessDiedError, StageFailedError
-from isograd.executor.emulated import EmulatedBuilder
-from isograd.executor.notices import without_notices
-from isograd.executor.pipelined import Pipeline
-from isograd.executor.program import Program
-from isograd.executor.stage import Stage
-from isograd.report.events import Progress
+from isograd.events.events import Progress
+from isograd.executors.pipelined import Pipeline
+from isograd.planning.emulated import EmulatedBuilder
 from isograd.tune.request import kept
 from isograd.tune.study import open_study, outcome_of
 from tests.processes import nothing_left, trial_processes, wait_until

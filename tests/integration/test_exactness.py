@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from torch import Tensor
 
-from isograd.executor.blueprint import Blueprint
-from isograd.executor.channels.contract import CHANNELS
-from isograd.executor.hosts import Hosts
-from isograd.report.events import ModuleMetrics
+from isograd.channels.channel import CHANNELS
+from isograd.engine.blueprint import Blueprint
+from isograd.events.events import ModuleMetrics
+from isograd.executors.hosts import Hosts
 from tests.runs import config, differences, opened, program, trained
 
 RESNET = ("model=resnet32", "model.drop_rate=0.1", "data.image_shape=[3,16,16]")

@@ -5,15 +5,16 @@ import signal
 
 import pytest
 
-from isograd.config.schema import ClusterConfig, ExecutorConfig
+from isograd.cluster import placement
+from isograd.cluster.config import ClusterConfig
 from isograd.data.synthetic import source
+from isograd.engine.blueprint import Blueprint
+from isograd.engine.config import ExecutorConfig
+from isograd.engine.program import Program
 from isograd.errors import NonFiniteLossError, PlacementError, StageFailedError
-from isograd.executor import placement
-from isograd.executor.blueprint import Blueprint
-from isograd.executor.emulated import EmulatedBuilder
-from isograd.executor.pipelined import Pipeline
-from isograd.executor.program import Program
-from isograd.report.events import Progress, StageReport
+from isograd.events.events import Progress, StageReport
+from isograd.executors.pipelined import Pipeline
+from isograd.planning.emulated import EmulatedBuilder
 from tests.processes import nothing_left, wait_until
 from tests.runs import config, program
 
@@ -50,7 +51,7 @@ def test_a_killed_stage_ends_the_run_and_leaves_nothing(ray_session: None, victi
 
 def test_a_loss_that_is_not_a_number_stops_the_run_and_names_the_module(ray_session: None) -> None:
     blueprint = Blueprint(config("model=resnet20", "optimizer.lr=1e25", "executor.num_stages=2"))
-    from isograd.executor.pipelined import pipelined
+    from isograd.executors.pipelined import pipelined
 
     with pytest.raises(NonFiniteLossError, match=r"module that ends in \S+ is (nan|inf) at step \d+"):
         with pipelined(blueprint) as pipeline:

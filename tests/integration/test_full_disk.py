@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from isograd.cli import main
+from isograd.cli.main import main
 from isograd.tune.request import kept
 from isograd.tune.study import open_study, outcome_of
 

@@ -34,8 +34,8 @@ raise SystemExit(3)
 # Says where the driver and a worker, connected as isograd connects, import from.
 WHERE = """
 import json, os, ray, isograd, isograd.methods as methods
-from isograd.config.schema import ClusterConfig
-from isograd.executor.cluster import connected
+from isograd.cluster.config import ClusterConfig
+from isograd.cluster.connection import connected
 
 @ray.remote
 def files():

@@ -8,8 +8,8 @@ from rich.console import Console, Group
 from rich.table import Table
 
 import isograd
-from isograd.cli import main
-from isograd.report.console import say, wide_console
+from isograd.cli.main import main
+from isograd.system.console import say, wide_console
 from tests.commands import called
 
 ROOT = Path(isograd.__path__[0])

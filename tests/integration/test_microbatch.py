@@ -12,18 +12,19 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from isograd.cluster.config import ClusterConfig
 from isograd.config.load import load
-from isograd.config.schema import ClusterConfig, ExecutorConfig
 from isograd.data.synthetic import source
+from isograd.engine.blueprint import Blueprint
+from isograd.engine.config import ExecutorConfig
+from isograd.engine.program import Program
 from isograd.errors import ConfigError, ExchangeError, IsogradError, NonFiniteLossError, StageFailedError
-from isograd.executor.blueprint import Blueprint
-from isograd.executor.emulated import EmulatedPieces
-from isograd.executor.executor import make_executor
-from isograd.executor.microbatch import MicrobatchPipeline, microbatch
-from isograd.executor.piece_plan import PIPELINE_SCHEDULES, PiecePlan, plan_pieces
-from isograd.executor.program import Program
+from isograd.events.events import ModuleMetrics, Progress, StageReport
+from isograd.executors.executor import make_executor
+from isograd.executors.microbatch.executor import MicrobatchPipeline, microbatch
+from isograd.executors.microbatch.plan import PIPELINE_SCHEDULES, PiecePlan, plan_pieces
 from isograd.local.learner import Learner
-from isograd.report.events import ModuleMetrics, Progress, StageReport
+from isograd.planning.emulated import EmulatedPieces
 from isograd.run import checkpoint
 from isograd.run.experiment import execute, prepare, prepare_resumed, run
 from tests.processes import is_running, wait_until

@@ -8,9 +8,9 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from isograd.analysis.study import load_study
+from isograd.studies.study import load_study
 from tests.processes import HUNG_S
-from tests.unit.analysis.studies import trial, write
+from tests.unit.studies.studies import trial, write
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "examples" / "notebooks"

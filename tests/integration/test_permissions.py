@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from isograd.cli import main
-from isograd.lock import held
+from isograd.cli.main import main
+from isograd.system.lock import held
 from tests.commands import Done, called, together
 from tests.unit.data.folders import write_folder
 

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from isograd.executor.blueprint import Blueprint
-from isograd.executor.executor import make_executor
-from isograd.executor.program import Program
-from isograd.report.events import Event, ModuleMetrics, Position, Rebalanced, StageReport
+from isograd.engine.blueprint import Blueprint
+from isograd.engine.program import Program
+from isograd.events.events import Event, ModuleMetrics, Position, Rebalanced, StageReport
+from isograd.executors.executor import make_executor
 from isograd.run.result import Tally
 from isograd.run.spent import Account
 from tests.runs import config, differences, program, source, trained

@@ -11,11 +11,11 @@ from torch import Tensor
 
 from isograd.config.load import load
 from isograd.errors import CheckpointError, ConfigError, RunFolderError
-from isograd.executor.executor import Opener, make_executor
-from isograd.executor.hosts import Hosts
-from isograd.lock import held
+from isograd.executors.executor import Opener, make_executor
+from isograd.executors.hosts import Hosts
 from isograd.run import checkpoint
 from isograd.run.experiment import execute, prepare, prepare_resumed, run
+from isograd.system.lock import held
 from tests.runs import differences
 
 SMALL = ("model.width=8", "train.epochs=2", "executor.device=cpu", "model.drop_rate=0.1")

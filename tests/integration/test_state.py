@@ -3,9 +3,9 @@
 import pytest
 import torch
 
+from isograd.engine.blueprint import Blueprint
 from isograd.errors import CheckpointError
-from isograd.executor.blueprint import Blueprint
-from isograd.executor.hosts import Hosts
+from isograd.executors.hosts import Hosts
 from tests.runs import config, differences, opened, program
 
 SMALL = ("model=resnet20", "model.width=4", "partition.num_modules=4", "data.image_shape=[3,16,16]")

@@ -12,9 +12,9 @@ import pyarrow.parquet as parquet
 import pytest
 from optuna.trial import TrialState
 
-from isograd.cli import main
+from isograd.cli.main import main
 from isograd.errors import ConfigError, PlacementError, RunFolderError, StudyError
-from isograd.report.console import wide_console
+from isograd.system.console import wide_console
 from isograd.tune.chosen import choose
 from isograd.tune.records import read_records
 from isograd.tune.request import kept, parse

@@ -28,7 +28,7 @@ folder = Path(sys.argv[1])
 nodes = {"num_cpus": 1, "object_store_memory": 2**28}
 cluster = Cluster(initialize_head=True, head_node_args=nodes)
 second = cluster.add_node(**nodes)
-ISOGRAD = [sys.executable, "-m", "isograd.cli"]
+ISOGRAD = [sys.executable, "-m", "isograd"]
 options = ["model.width=4", "train.epochs=8", "executor.device=cpu", "tune.scheduler=none", "tune.num_trials=8"]
 options += ["tune.num_lost_retries=1"]  # the death of a node is one loss, whatever comes of it until Ray knows
 where = [f"tune.folder={folder}", "tune.name=mine", f"cluster.address={cluster.address}"]

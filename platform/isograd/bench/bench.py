@@ -9,7 +9,7 @@ from isograd.bench.picture import draw
 from isograd.bench.rows import Row
 from isograd.errors import ConfigError
 from isograd.registry import Registry
-from isograd.report.console import wide_console
+from isograd.system.console import wide_console
 
 Bench = Callable[[bool, Sequence[str]], list[Row]]
 

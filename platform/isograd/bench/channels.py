@@ -15,19 +15,20 @@ from time import sleep
 import torch
 
 from isograd.bench.rows import Row
+from isograd.channels.channel import CHANNELS
+from isograd.channels.outbox import Nowhere
+from isograd.cluster.config import ClusterConfig
+from isograd.cluster.connection import connected
 from isograd.config.load import load
-from isograd.config.schema import ClusterConfig, ExecutorConfig
 from isograd.data.synthetic import source
+from isograd.engine.config import ExecutorConfig
+from isograd.engine.program import Program
+from isograd.engine.stage import Stage
 from isograd.errors import ChannelError
-from isograd.executor.channels.contract import CHANNELS
-from isograd.executor.cluster import connected
-from isograd.executor.outbox import Nowhere
-from isograd.executor.pipelined import Pipeline
-from isograd.executor.program import Program
-from isograd.executor.stage import Stage
+from isograd.events.events import Event, StageReport
+from isograd.executors.pipelined import Pipeline
 from isograd.local.message import Message
-from isograd.report.events import Event, StageReport
-from isograd.run.provenance import hardware
+from isograd.system.provenance import hardware
 
 KIB, MIB = 2**10, 2**20
 SIZES = {

@@ -11,15 +11,16 @@ from dataclasses import dataclass
 
 from isograd.bench.rows import Kind, Row
 from isograd.bench.side_by_side import steady_s
+from isograd.cluster.config import ClusterConfig
 from isograd.config.load import load
-from isograd.config.schema import ClusterConfig, ExecutorConfig
 from isograd.data.synthetic import source
-from isograd.executor.blueprint import Blueprint
-from isograd.executor.emulated import EmulatedBuilder
-from isograd.executor.pipelined import Pipeline, pipelined
-from isograd.executor.program import Program
+from isograd.engine.blueprint import Blueprint
+from isograd.engine.config import ExecutorConfig
+from isograd.engine.program import Program
+from isograd.executors.pipelined import Pipeline, pipelined
 from isograd.planning.choose import resolved
-from isograd.run.provenance import hardware
+from isograd.planning.emulated import EmulatedBuilder
+from isograd.system.provenance import hardware
 
 BATCH_SIZE = 128
 _METHODS = ("dgl", "infopro", "man", "hpff", "mlaan")

@@ -14,13 +14,14 @@ from pathlib import Path
 
 from isograd.bench.rows import Row
 from isograd.bench.side_by_side import steady_s
-from isograd.config.schema import ClusterConfig, ExecutorConfig
+from isograd.cluster.config import ClusterConfig
 from isograd.data.synthetic import source
-from isograd.executor.emulated import EmulatedBuilder
-from isograd.executor.pipelined import Pipeline, event_interval_s
-from isograd.executor.program import Program
-from isograd.report.events import StageReport
-from isograd.run.provenance import hardware
+from isograd.engine.config import ExecutorConfig
+from isograd.engine.program import Program
+from isograd.events.events import StageReport
+from isograd.executors.pipelined import Pipeline, event_interval_s
+from isograd.planning.emulated import EmulatedBuilder
+from isograd.system.provenance import hardware
 
 STAGES = (2, 4, 8, 16)
 STEP_S, ACTIVATION_BYTES = 0.1, 4 * 2**20

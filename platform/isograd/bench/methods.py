@@ -7,23 +7,17 @@ it by hand. Memory is counted over one step (saved tensors; on a GPU also the al
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from isograd.bench.rows import Row
 from isograd.config.load import load
-from isograd.config.schema import RunConfig
-from isograd.data.synthetic import source
-from isograd.executor.blueprint import Blueprint
-from isograd.executor.program import Program
-from isograd.executor.sequential import SequentialExecutor
+from isograd.engine.config import RunConfig
 from isograd.local.method import METHODS
-from isograd.partition.memory import AllocatedBytes, SavedBytes
-from isograd.report.events import StageReport
-from isograd.run.provenance import hardware
+from isograd.planning.contender import Contender
+from isograd.system.provenance import hardware
 
 _COMMON = ("data=parquet", "executor=sequential")
 _SPEED = ("model=resnet32", "data.batch_size=64")
-_COUNTED_IMAGES = 8
 _MEMORY = ("model=resnet110", "data.batch_size=16")
 
 
@@ -67,62 +61,6 @@ def bench(quick: bool, overrides: Sequence[str]) -> list[Row]:
 def configured(*options: str) -> RunConfig:
     """Returns the configuration of a contender."""
     return load([*_COMMON, *options])
-
-
-def saved_bytes_per_image(config: RunConfig) -> float:
-    """Trains one small batch of random images on the CPU; returns the most bytes that autograd had saved, per image."""
-    config = replace(
-        config,
-        executor=replace(config.executor, device="cpu"),
-        data=replace(config.data, batch_size=min(config.data.batch_size, _COUNTED_IMAGES)),
-    )
-    with Contender(config, 1) as contender:
-        return contender.saved_bytes() / config.data.batch_size
-
-
-class Contender:
-    """A configuration that can be asked to train some steps of random images, sequentially; a context manager."""
-
-    def __init__(self, config: RunConfig, num_steps: int) -> None:
-        self._blueprint = Blueprint(replace(config, executor=replace(config.executor, name="sequential")))
-        self._executor, self._num_steps = SequentialExecutor(self._blueprint), num_steps
-
-    def __enter__(self) -> "Contender":
-        self._executor.__enter__()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._executor.__exit__(None, None, None)
-
-    def step_s(self) -> float:
-        """Trains and returns the mean time of a step, in seconds."""
-        reports = [event for event in self._executor.fit(self._program()) if isinstance(event, StageReport)]
-        return reports[-1].train_s / reports[-1].num_steps
-
-    def saved_bytes(self) -> int:
-        """Trains and returns the most bytes that autograd had saved at once."""
-        weights = [weight for learner in self._executor.stage.learners for weight in learner.module.parameters()]
-        with SavedBytes(weights) as saved:
-            self.step_s()
-        return saved.peak_bytes
-
-    def allocated_bytes(self) -> int:
-        """Trains and returns the most bytes that were allocated on the GPU beyond weights and optimizer state."""
-        self.step_s()  # the optimizer's state, and cuDNN's choices
-        with AllocatedBytes(self._executor.stage.device) as allocated:
-            self.step_s()
-        return allocated.peak_bytes
-
-    @property
-    def is_on_gpu(self) -> bool:
-        """Whether it trains on a GPU."""
-        return self._executor.stage.device.type == "cuda"
-
-    def _program(self) -> Program:
-        config = self._blueprint.config
-        batches = source(self._num_steps, config.data.batch_size, config.data.shape, config.data.num_classes)
-        carries_pixels = self._blueprint.method.exchange.input
-        return Program(batches, num_epochs=1, carries_pixels=carries_pixels, tests=False)
 
 
 def _speed(case: Case, quick: bool, overrides: Sequence[str]) -> list[Row]:

@@ -19,10 +19,10 @@ from isograd.bench.rows import Row
 from isograd.config.load import load
 from isograd.data.memory import MemorySource
 from isograd.data.synthetic import source
-from isograd.executor.blueprint import Blueprint
-from isograd.executor.program import Program
-from isograd.executor.sequential import SequentialExecutor, resolve_device
-from isograd.run.provenance import hardware
+from isograd.engine.blueprint import Blueprint
+from isograd.engine.program import Program
+from isograd.executors.sequential import SequentialExecutor, resolve_device
+from isograd.system.provenance import hardware
 
 _LEAST_S = 0.5  # of what is timed at once; on a fast device an epoch takes less
 

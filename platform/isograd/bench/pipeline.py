@@ -12,24 +12,25 @@ from dataclasses import dataclass, replace
 
 from isograd.bench.rows import Row
 from isograd.bench.side_by_side import END_TO_END, LOCAL, SEQUENTIAL, of_microbatches, of_pipeline, raced
+from isograd.cluster.config import ClusterConfig
+from isograd.cluster.connection import connected
 from isograd.config.load import load
-from isograd.config.schema import ClusterConfig, ExecutorConfig, RunConfig
 from isograd.data.memory import MemorySource
 from isograd.data.synthetic import source
-from isograd.executor.blueprint import Blueprint
-from isograd.executor.cluster import connected
-from isograd.executor.emulated import EmulatedBuilder, EmulatedPieces
-from isograd.executor.microbatch import MicrobatchPipeline, microbatch
-from isograd.executor.microbatch_schedule import MICROBATCH_SCHEDULES, Grid, microbatched
-from isograd.executor.piece_plan import PiecePlan
-from isograd.executor.pipelined import Pipeline, pipelined
-from isograd.executor.program import Program
-from isograd.executor.schedule import Schedule
-from isograd.executor.simulate import simulate
+from isograd.engine.blueprint import Blueprint
+from isograd.engine.config import ExecutorConfig, RunConfig
+from isograd.engine.program import Program
+from isograd.executors.microbatch.executor import MicrobatchPipeline, microbatch
+from isograd.executors.microbatch.plan import PiecePlan
+from isograd.executors.pipelined import Pipeline, pipelined
 from isograd.local.action import Action, Work
 from isograd.partition.balance import Assignment, Limits, Piece, balanced
 from isograd.planning.choose import pieces_of_units, resolved
-from isograd.run.provenance import hardware
+from isograd.planning.emulated import EmulatedBuilder, EmulatedPieces
+from isograd.schedules.microbatch import MICROBATCH_SCHEDULES, Grid, microbatched
+from isograd.schedules.schedule import Schedule
+from isograd.schedules.simulation import simulate
+from isograd.system.provenance import hardware
 
 MICROBATCHES = (4, 8, 16)
 SCHEDULES = (("gpipe", 1), ("1f1b", 1), ("interleaved", 2), ("zero_bubble", 1), ("zero_bubble", 2), ("zbv", 2))

@@ -13,20 +13,21 @@ from pathlib import Path
 
 from isograd.bench.rows import Row
 from isograd.bench.side_by_side import steady_s
+from isograd.cluster.config import ClusterConfig
 from isograd.config.load import load
-from isograd.config.schema import ClusterConfig, ExecutorConfig
 from isograd.data.synthetic import source
-from isograd.executor.blueprint import Blueprint
-from isograd.executor.emulated import EmulatedBuilder
-from isograd.executor.local_schedule import Coupling, local_learning
-from isograd.executor.pipelined import Pipeline, pipelined
-from isograd.executor.program import Program
-from isograd.executor.simulate import Link, simulate
+from isograd.engine.blueprint import Blueprint
+from isograd.engine.config import ExecutorConfig
+from isograd.engine.program import Program
+from isograd.executors.pipelined import Pipeline, pipelined
 from isograd.local.action import Action, Work
 from isograd.planning.choose import resolved
+from isograd.planning.emulated import EmulatedBuilder
 from isograd.planning.link import link
 from isograd.planning.plan import forecast
-from isograd.run.provenance import hardware
+from isograd.schedules.local import Coupling, local_learning
+from isograd.schedules.simulation import Link, simulate
+from isograd.system.provenance import hardware
 
 _COMMON = ("data=parquet", "data.batch_size=64")
 _RESNET, _VIT = ("model=resnet32",), ("model=vit_ti", "model.depth=6", "optimizer=adamw", "schedule=cosine")

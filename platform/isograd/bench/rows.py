@@ -1,7 +1,6 @@
 """What a benchmark says: rows, printed as a table and written as JSON."""
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,7 +9,8 @@ from typing import Literal
 from rich.console import Console
 from rich.table import Table
 
-from isograd.report.console import say
+from isograd.system.console import say
+from isograd.system.files import write_atomically
 
 Kind = Literal["measured", "emulated", "modelled"]
 
@@ -38,9 +38,7 @@ class Row:
 
 def write(rows: Sequence[Row], path: Path) -> None:
     """Writes rows as a JSON list, wholly or not at all."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n")
-    os.replace(draft, path)
+    write_atomically(path, json.dumps([asdict(row) for row in rows], indent=2) + "\n")
 
 
 def show(rows: Sequence[Row], console: Console) -> None:

@@ -8,7 +8,7 @@ from optuna.trial import TrialState
 
 from isograd.bench.replay import key, recorded, replay_request
 from isograd.bench.rows import Row
-from isograd.run.provenance import hardware
+from isograd.system.provenance import hardware
 from isograd.tune.proposer import Proposer
 
 _SAMPLERS, _NUM_SEEDS, _QUICK_SEEDS = ("gp", "tpe"), 20, 3

@@ -5,12 +5,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from isograd.bench.rows import Kind, Row
-from isograd.executor.microbatch import MicrobatchPipeline
-from isograd.executor.piece_plan import PiecePlan
-from isograd.executor.pipelined import Pipeline
-from isograd.executor.program import Program
-from isograd.report.events import Event, StageReport
-from isograd.run.provenance import hardware
+from isograd.engine.program import Program
+from isograd.events.events import Event, StageReport
+from isograd.executors.microbatch.executor import MicrobatchPipeline
+from isograd.executors.microbatch.plan import PiecePlan
+from isograd.executors.pipelined import Pipeline
+from isograd.system.provenance import hardware
 
 LOCAL, SEQUENTIAL, END_TO_END = "PPLL", "sequential local learning", "end to end, one device"
 

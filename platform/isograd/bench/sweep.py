@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from rich.console import Console
 
 from isograd.bench.rows import Row
-from isograd.executor.loopback import prefer_loopback
-from isograd.run.provenance import hardware
+from isograd.cluster.loopback import prefer_loopback
+from isograd.system.provenance import hardware
 from isograd.tune.request import parse
 from isograd.tune.study import outcome_of
 from isograd.tune.sweep import Sweep, begin

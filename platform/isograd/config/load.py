@@ -1,4 +1,4 @@
-"""From defaults, presets and overrides to a :class:`~isograd.config.schema.RunConfig`.
+"""From defaults, presets and overrides to a :class:`~isograd.engine.config.RunConfig`.
 
 The groups of Hydra's configuration are the registries: a plug-in that registers itself can be chosen and overridden
 (``method=mine method.weight=2``) without a YAML file. YAML holds the defaults list and the experiment presets.
@@ -6,8 +6,6 @@ The groups of Hydra's configuration are the registries: a plug-in that registers
 
 import copy
 import dataclasses
-import hashlib
-import json
 import re
 import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -22,9 +20,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from isograd.config.items import Item, refuse_several, split_all
 from isograd.config.override import option_names, override, set_value
-from isograd.config.schema import ExecutorConfig, RunConfig
 from isograd.config.typed import typed
 from isograd.data.datasets import DATASETS
+from isograd.engine.config import ExecutorConfig, RunConfig
 from isograd.errors import ConfigError, UnknownNameError
 from isograd.local.method import METHODS
 from isograd.local.optimizer import OPTIMIZERS, SCHEDULES
@@ -35,9 +33,6 @@ from isograd.tasks.task import TASKS
 
 CONF = Path(__file__).parent / "conf"
 EXECUTORS = {name: ExecutorConfig(name) for name in ("sequential", "pipelined", "microbatch")}
-
-# What changes the numbers of a run; a checkpoint only fits a run that agrees in these.
-_NUMERIC = ("seed", "model", "task", "data", "method", "partition", "optimizer", "schedule", "precision", "train")
 
 
 @dataclasses.dataclass
@@ -206,28 +201,6 @@ def _choice(group: str, choices: Mapping[str, Any], values: dict[str, Any]) -> A
         )
     made = typed(choices[name], values)
     return typed(ExecutorConfig(), dataclasses.asdict(made)) if group == "executor" else made
-
-
-def to_dict(config: RunConfig) -> dict[str, Any]:
-    """Returns the configuration as plain values; :func:`from_dict` turns it back."""
-    return dataclasses.asdict(config)
-
-
-def fingerprint(config: RunConfig) -> str:
-    """Returns a short hash of all that changes a run's numbers: neither executor nor folders are in it."""
-    tree = {key: value for key, value in to_dict(config).items() if key in _NUMERIC}
-    tree["data"] = {key: value for key, value in tree["data"].items() if key != "path"}
-    tree["train"] = {"epochs": tree["train"]["epochs"]}
-    return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()[:12]
-
-
-def rounding(config: RunConfig) -> tuple[int, int]:
-    """Returns what of the executor changes how a run's sums are rounded: threads, and microbatches (1: whole batches).
-
-    Two runs of one fingerprint come to the same numbers where this is the same, too.
-    """
-    executor = config.executor
-    return executor.threads, executor.num_microbatches if executor.name == "microbatch" else 1
 
 
 _STORED: dict[tuple[str, str], Any] = {}

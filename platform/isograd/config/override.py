@@ -8,9 +8,9 @@ from typing import Any
 from omegaconf.errors import OmegaConfBaseException
 
 from isograd.config.items import Item
-from isograd.config.schema import RunConfig
 from isograd.config.typed import typed
 from isograd.config.written import Declared, declared, describe, example, from_command_line
+from isograd.engine.config import RunConfig
 from isograd.errors import ConfigError
 from isograd.registry import closest
 

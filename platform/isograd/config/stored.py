@@ -11,11 +11,11 @@ from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 from yaml import MarkedYAMLError, YAMLError
 
 from isograd.config.load import groups, with_choices
-from isograd.config.schema import RunConfig
 from isograd.config.typed import typed
 from isograd.config.written import as_declared, declared, describe, hints_of, load_yaml
+from isograd.engine.config import RunConfig
 from isograd.errors import ConfigError
-from isograd.trouble import unreadable
+from isograd.system.trouble import unreadable
 
 
 def read_config(path: Path) -> RunConfig:

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 from isograd.errors import DataError
-from isograd.trouble import closed_place
+from isograd.system.trouble import closed_place
 
 
 def not_allowed(path: str | Path, error: PermissionError) -> DataError:

@@ -29,10 +29,10 @@ from isograd.data.images import GREY_MODES, open_image, to_pixels, undecodable
 from isograd.data.originals import SOURCES, ArrayImages, FileImages, open_original, source_name
 from isograd.data.parquet import unreadable
 from isograd.errors import ConfigError, DataError
-from isograd.lock import held
-from isograd.paths import user_path
-from isograd.report.console import say
 from isograd.seeding import derive
+from isograd.system.console import say
+from isograd.system.lock import held
+from isograd.system.paths import user_path
 
 ROWS_PER_GROUP = 1000
 NUM_THREADS = 4

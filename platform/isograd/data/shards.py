@@ -16,7 +16,7 @@ from pathlib import Path
 
 from isograd.data.access import not_allowed
 from isograd.errors import DataError
-from isograd.paths import user_path
+from isograd.system.paths import user_path
 
 # Where a split may lie, by the name that it is asked for: its own name first, else the only one that is there.
 PREFIXES = {

@@ -15,12 +15,9 @@ line, checkpoints, both executors and the conformance tests take it from there::
             return TaskObjective(self.task, auto(feature, self.task.num_outputs))
 """
 
-import importlib
-import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
-from importlib.metadata import entry_points
 from typing import Any, ClassVar
 
 from torch import nn
@@ -134,14 +131,4 @@ class Method(ABC):
         return [self.local_module(partition, index, seed) for index in chosen]
 
 
-def _discover() -> None:
-    """Imports every file of ``isograd.methods``, and the entry points ``isograd.methods`` of other packages."""
-    from isograd import methods
-
-    for module in pkgutil.iter_modules(methods.__path__):
-        importlib.import_module(f"{methods.__name__}.{module.name}")
-    for entry_point in entry_points(group="isograd.methods"):
-        METHODS.add(entry_point.name, entry_point.load())
-
-
-METHODS: Registry[type[Method]] = Registry("method", _discover)
+METHODS: Registry[type[Method]] = Registry("method", "isograd.methods", "isograd.methods")

@@ -36,8 +36,8 @@ class ScheduleConfig(Protocol):
         ...
 
 
-OPTIMIZERS: Registry[Any] = Registry("optimizer")
-SCHEDULES: Registry[Any] = Registry("schedule")
+OPTIMIZERS: Registry[Any] = Registry("optimizer", group="isograd.optimizers")
+SCHEDULES: Registry[Any] = Registry("schedule", group="isograd.lr_schedules")
 
 
 @OPTIMIZERS.register("sgd")

@@ -137,11 +137,7 @@ class ModelEntry:
     build: BackboneBuilder
 
 
-def _discover() -> None:
-    from isograd.models import resnet_cifar, timm, torchvision, vit_cifar  # noqa: F401
-
-
-MODELS: Registry[ModelEntry] = Registry("model", _discover)
+MODELS: Registry[ModelEntry] = Registry("model", "isograd.models", "isograd.models")
 
 
 def assemble(

@@ -75,7 +75,7 @@ class PartitionRule(Protocol):
         ...
 
 
-RULES: Registry[type] = Registry("partition rule")
+RULES: Registry[type] = Registry("partition rule", group="isograd.partition_rules")
 
 
 def check_num_modules(backbone: Backbone, num_modules: int) -> None:

@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
-from isograd.run.folder import write_atomically
-from isograd.run.provenance import hardware
+from isograd.system.files import write_atomically
+from isograd.system.provenance import hardware
 
 _BUSY = 0.5  # cores that others use: so many would make a measurement wrong
 _LOG = logging.getLogger(__name__)

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import torch
 
-from isograd.config.schema import RunConfig
-from isograd.executor.blueprint import Blueprint
-from isograd.executor.piece_plan import plan_pieces
-from isograd.executor.simulate import Link
+from isograd.engine.blueprint import Blueprint
+from isograd.engine.config import RunConfig
+from isograd.executors.microbatch.plan import plan_pieces
 from isograd.local.method import METHODS
 from isograd.partition.balance import Assignment, Limits, Piece, balanced, check_counts
 from isograd.partition.partition import Balanced, Even
 from isograd.planning.link import link
 from isograd.planning.profile import ModuleProfile, Profile, profile
+from isograd.schedules.simulation import Link
 
 _PROFILED = "dgl"  # method, for the units of one that has no cuts
 _WORTHWHILE = 0.98  # another stage has to shorten the period to this share

@@ -8,12 +8,12 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from statistics import median
 
+from isograd.engine.blueprint import Blueprint
 from isograd.errors import StageFailedError
-from isograd.executor.blueprint import Blueprint
-from isograd.executor.simulate import Contention
 from isograd.planning.cache import kept
 from isograd.planning.profile import what_costs
 from isograd.planning.worker import Task, main
+from isograd.schedules.simulation import Contention
 
 _ROUNDS, _STEPS = 3, 4
 _LEAST_S, _MOST_S = 0.2, 4.0  # of a loop

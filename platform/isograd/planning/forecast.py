@@ -4,14 +4,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from isograd.executor.blueprint import Blueprint
-from isograd.executor.local_schedule import Coupling, couplings, local_learning
-from isograd.executor.microbatch_schedule import MICROBATCH_SCHEDULES, Grid, microbatched
-from isograd.executor.schedule import Schedule
-from isograd.executor.simulate import Contention, Link, simulate
-from isograd.executor.timeline import Timeline
+from isograd.engine.blueprint import Blueprint
 from isograd.local.action import Action, Work
 from isograd.planning.profile import ModuleProfile, Profile, key
+from isograd.schedules.local import Coupling, couplings, local_learning
+from isograd.schedules.microbatch import MICROBATCH_SCHEDULES, Grid, microbatched
+from isograd.schedules.schedule import Schedule
+from isograd.schedules.simulation import Contention, Link, simulate
+from isograd.schedules.timeline import Timeline
 
 NUM_BATCHES = 24  # simulated; the second half of them is steady
 MICROBATCHES = (4, 8, 16)

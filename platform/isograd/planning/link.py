@@ -5,18 +5,19 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
-from isograd.config.schema import ClusterConfig, ExecutorConfig
+from isograd.cluster.config import ClusterConfig
+from isograd.cluster.loopback import prefer_loopback
 from isograd.data.synthetic import source
-from isograd.executor.emulated import EmulatedBuilder
-from isograd.executor.loopback import prefer_loopback
-from isograd.executor.program import Program
-from isograd.executor.simulate import Link
+from isograd.engine.config import ExecutorConfig
+from isograd.engine.program import Program
+from isograd.events.events import StageTimeline
 from isograd.local.action import Span, Work
 from isograd.planning.cache import kept
-from isograd.report.events import StageTimeline
+from isograd.planning.emulated import EmulatedBuilder
+from isograd.schedules.simulation import Link
 
 if TYPE_CHECKING:
-    from isograd.executor.pipelined import Pipeline
+    from isograd.executors.pipelined import Pipeline
 
 _SMALL_BYTES, _LARGE_BYTES = 2**12, 2**23
 _STEPS_S = (0.02, 0.0)  # of the sender and of the receiver, which is always ready
@@ -42,7 +43,7 @@ def link(config: ExecutorConfig, cluster: ClusterConfig, cache: Path | None = No
 def _measured(config: ExecutorConfig, cluster: ClusterConfig) -> dict[str, float]:
     """Sends small and large messages from a stage that takes its time to one that waits for them."""
     prefer_loopback()
-    from isograd.executor.pipelined import Pipeline
+    from isograd.executors.pipelined import Pipeline
 
     with Pipeline(_builders(_SMALL_BYTES), config, cluster, queued_bytes=8 * _LARGE_BYTES) as pipeline:
         small_s = _transfer_s(_timelines(pipeline))

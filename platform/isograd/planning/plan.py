@@ -7,10 +7,9 @@ from pathlib import Path
 
 import torch
 
-from isograd.config.schema import RunConfig
-from isograd.executor.blueprint import Blueprint
-from isograd.executor.piece_plan import even_ends, plan_pieces
-from isograd.executor.simulate import Contention, Link
+from isograd.engine.blueprint import Blueprint
+from isograd.engine.config import RunConfig
+from isograd.executors.microbatch.plan import even_ends, plan_pieces
 from isograd.partition.balance import Limits, balanced
 from isograd.partition.partition import Balanced
 from isograd.planning.choose import finest, module_pieces, resolved
@@ -18,6 +17,7 @@ from isograd.planning.contention import contention
 from isograd.planning.forecast import Forecast, Forecaster, Machine
 from isograd.planning.link import link
 from isograd.planning.profile import Profile, profile
+from isograd.schedules.simulation import Contention, Link
 
 _WORTH_SAYING = 1.1  # a change that shortens the period less than so many times is not advised
 

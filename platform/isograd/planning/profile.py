@@ -11,17 +11,17 @@ from typing import Any
 
 import torch
 
-from isograd.config.load import to_dict
 from isograd.data.synthetic import source
-from isograd.executor.blueprint import Blueprint
-from isograd.executor.program import Program
-from isograd.executor.sequential import SequentialExecutor
-from isograd.executor.timeline import typical_s
+from isograd.engine.blueprint import Blueprint
+from isograd.engine.config import to_dict
+from isograd.engine.program import Program
+from isograd.events.events import StageReport, StageTimeline
+from isograd.executors.sequential import SequentialExecutor
 from isograd.local.action import Action, Span, Work
-from isograd.partition.cost import Cost, costs
 from isograd.planning.cache import kept
-from isograd.report.events import StageReport, StageTimeline
-from isograd.run.provenance import hardware
+from isograd.planning.cost import Cost, costs
+from isograd.schedules.timeline import typical_s
+from isograd.system.provenance import hardware
 
 _WARM_UP = 2  # steps: the optimizer's state, and whatever kernels choose at first
 _LEAST_STEPS, _MOST_STEPS, _ENOUGH_S = 5, 50, 3.0

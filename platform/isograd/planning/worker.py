@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 import torch
 
-from isograd.config.schema import RunConfig
-from isograd.executor.blueprint import Blueprint
-from isograd.executor.outbox import Nowhere
-from isograd.executor.sequential import resolve_device
-from isograd.executor.stage import Stage
+from isograd.channels.outbox import Nowhere
+from isograd.engine.blueprint import Blueprint
+from isograd.engine.config import RunConfig
+from isograd.engine.stage import Stage
+from isograd.executors.sequential import resolve_device
 from isograd.local.learner import DTYPES
 from isograd.local.message import Kind, Message
 

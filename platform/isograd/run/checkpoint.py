@@ -18,7 +18,7 @@ from torch import Tensor
 
 from isograd.data.identity import Identity
 from isograd.errors import CheckpointError
-from isograd.report.events import Position, Snapshot
+from isograd.events.events import Position, Snapshot
 from isograd.run.spent import Spent
 
 _TENSORS, _HEADER, _PREFIX = "state.safetensors", "checkpoint.json", "step-"

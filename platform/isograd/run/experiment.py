@@ -11,31 +11,32 @@ from typing import Any
 from rich.console import Console
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from isograd.config.load import fingerprint, overridden
-from isograd.config.schema import RunConfig
+from isograd.cluster.loopback import prefer_loopback
+from isograd.config.load import overridden
 from isograd.config.stored import read_config
 from isograd.data.batch import Source
 from isograd.data.datasets import identify, open_source
 from isograd.data.identity import Identity
+from isograd.engine.blueprint import Blueprint
+from isograd.engine.config import RunConfig, fingerprint
+from isograd.engine.program import Program
 from isograd.errors import CheckpointError, ConfigError, IsogradError, RunFolderError
-from isograd.executor.blueprint import Blueprint
-from isograd.executor.executor import Opener, make_executor
-from isograd.executor.loopback import prefer_loopback
-from isograd.executor.program import Program
-from isograd.lock import held
+from isograd.events.events import Event, ModuleMetrics, Position, Snapshot
+from isograd.events.json_lines import read_lines
+from isograd.events.sinks import JsonLines, Sink, Terminal
+from isograd.executors.executor import Opener, make_executor
 from isograd.planning.choose import resolved
-from isograd.report.events import Event, ModuleMetrics, Position, Snapshot
-from isograd.report.json_lines import read_lines
-from isograd.report.sinks import JsonLines, Sink, Terminal
 from isograd.run import checkpoint, folder
 from isograd.run.checkpoint import Checkpoint, Collector
 from isograd.run.folder import RunFolder
-from isograd.run.provenance import hardware, provenance
 from isograd.run.result import Result, Tally
 from isograd.run.spent import Account
 from isograd.run.stored_result import has_result
 from isograd.run.timeline import TimelineKeeper, planned
-from isograd.trouble import check_readable, trouble_of
+from isograd.system.files import write_atomically
+from isograd.system.lock import held
+from isograd.system.provenance import hardware, provenance
+from isograd.system.trouble import check_readable, trouble_of
 
 
 @dataclass(frozen=True)
@@ -324,7 +325,7 @@ def _readers(config: RunConfig) -> AbstractContextManager[None]:
     if config.data.loading != "stream" or config.executor.name != "sequential":
         return nullcontext()
     prefer_loopback()
-    from isograd.executor.cluster import connected
+    from isograd.cluster.connection import connected
 
     return connected(config.cluster)
 
@@ -370,4 +371,4 @@ def _drop_events_after(events: Path, step: int) -> None:
     """Forgets what the run that is resumed did after its checkpoint: it happens again."""
     if events.exists():
         lines = [json.dumps(record) for record in _records(events, step)]
-        folder.write_atomically(events, "".join(f"{line}\n" for line in lines))
+        write_atomically(events, "".join(f"{line}\n" for line in lines))

@@ -11,10 +11,10 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from isograd.config.load import to_dict
-from isograd.config.schema import RunConfig
+from isograd.engine.config import RunConfig, to_dict
 from isograd.errors import RunFolderError
-from isograd.paths import user_path
+from isograd.system.files import write_atomically
+from isograd.system.paths import user_path
 
 
 @dataclass(frozen=True)
@@ -99,17 +99,6 @@ def make(folder: RunFolder) -> None:
         folder.checkpoints.mkdir()
     except OSError as error:
         raise _not_writable(folder, error) from error
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Writes a text file so that readers see the old one or the new one, never a part."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        draft.write_text(text, encoding="utf-8")
-        os.replace(draft, path)
-    except OSError:
-        draft.unlink(missing_ok=True)
-        raise
 
 
 def absolute(folder: str | Path) -> Path:

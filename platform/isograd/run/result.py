@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from isograd.report.events import Event, ModuleMetrics, StageReport
+from isograd.events.events import Event, ModuleMetrics, StageReport
 from isograd.run.spent import Spent, is_whole
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from isograd.report.events import Event, Position, ReportSoFar, StageReport
+from isograd.events.events import Event, Position, ReportSoFar, StageReport
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from isograd.run.checkpoint import saved
 from isograd.run.folder import RunFolder
 from isograd.run.result import Result
 from isograd.run.spent import Spent
-from isograd.trouble import unreadable
+from isograd.system.trouble import unreadable
 
 
 class _Stage(TypedDict):

@@ -3,12 +3,13 @@
 import json
 from dataclasses import dataclass, field
 
-from isograd.executor.blueprint import Blueprint
-from isograd.executor.timeline import Timeline
+from isograd.engine.blueprint import Blueprint
+from isograd.events.events import Event, StageTimeline
 from isograd.planning.plan import forecast
-from isograd.report.events import Event, StageTimeline
-from isograd.report.timeline import Beside, merged
-from isograd.run.folder import RunFolder, write_atomically
+from isograd.run.folder import RunFolder
+from isograd.schedules.drawing import Beside, merged
+from isograd.schedules.timeline import Timeline
+from isograd.system.files import write_atomically
 
 
 @dataclass

@@ -4,14 +4,14 @@ from pathlib import Path
 
 import torch
 
-from isograd.config.load import fingerprint
-from isograd.executor.blueprint import Blueprint
+from isograd.engine.blueprint import Blueprint
+from isograd.engine.config import fingerprint
+from isograd.methods.repl.replaced import fold
 from isograd.models.backbone import Backbone
-from isograd.paths import user_path
-from isograd.replacement.replaced import fold
 from isograd.run import checkpoint
 from isograd.run.experiment import stored_config
 from isograd.run.folder import RunFolder
+from isograd.system.paths import user_path
 
 
 def trained_network(path: Path) -> Backbone:

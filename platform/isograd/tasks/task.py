@@ -25,8 +25,4 @@ class Task(Protocol):
         ...
 
 
-def _discover() -> None:
-    from isograd.tasks import classification  # noqa: F401
-
-
-TASKS: Registry[type] = Registry("task", _discover)
+TASKS: Registry[type] = Registry("task", "isograd.tasks", "isograd.tasks")

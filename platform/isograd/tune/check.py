@@ -9,9 +9,9 @@ import optuna
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, PartialFixedSampler, RandomSampler
 
-from isograd.config.schema import RunConfig
+from isograd.engine.blueprint import Blueprint
+from isograd.engine.config import RunConfig
 from isograd.errors import IsogradError, SpaceError
-from isograd.executor.blueprint import Blueprint
 from isograd.planning.choose import with_cuts
 from isograd.run.experiment import prepare
 from isograd.tune.distributions import NUM_MODULES, Categorical, Number

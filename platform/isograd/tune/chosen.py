@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from isograd.config.schema import RunConfig
+from isograd.engine.config import RunConfig
 from isograd.errors import StudyError
-from isograd.paths import user_path
+from isograd.system.paths import user_path
 from isograd.tune.progress import best_of
 from isograd.tune.records import read_records
 from isograd.tune.request import is_study, kept, with_data

@@ -6,7 +6,7 @@ import optuna
 
 from isograd.data.identity import Identity
 from isograd.errors import StudyError
-from isograd.passwords import hide_password
+from isograd.system.passwords import hide_password
 from isograd.tune.request import Request
 
 IDENTITY = "isograd"  # of a study: what all its trials share

@@ -7,10 +7,10 @@ from typing import Any
 
 from omegaconf.errors import OmegaConfBaseException
 
-from isograd.config.load import from_dict, groups, split_model, to_dict, with_choices
-from isograd.config.schema import RunConfig
+from isograd.config.load import from_dict, groups, split_model, with_choices
+from isograd.engine.blueprint import Blueprint
+from isograd.engine.config import RunConfig, to_dict
 from isograd.errors import ConfigError
-from isograd.executor.blueprint import Blueprint
 from isograd.tune.distributions import Settings
 from isograd.tune.space import Ground
 

@@ -11,17 +11,16 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from isograd.config.load import fingerprint
-from isograd.config.schema import RunConfig
+from isograd.engine.config import RunConfig, fingerprint
 from isograd.errors import RunFolderError, StudyError
-from isograd.executor.executor import Opener
-from isograd.lock import held
-from isograd.report.json_lines import AppendedLines, read_lines
+from isograd.events.json_lines import AppendedLines, read_lines
+from isograd.executors.executor import Opener
 from isograd.run import checkpoint
 from isograd.run.experiment import Prepared, execute, prepare, prepare_resumed
 from isograd.run.folder import RunFolder
 from isograd.run.result import Result
 from isograd.run.stored_result import read_result
+from isograd.system.lock import held
 
 _PATIENCE_S = 30.0  # for the process of a trial that was lost, which may be slow to end
 _LEGS = "legs.jsonl"

@@ -10,7 +10,7 @@ from ray.air.execution._internal.actor_manager import RayActorManager
 from ray.exceptions import RayError, RayTaskError
 from ray.tune.experiment import Trial as TuneTrial
 
-from isograd.executor.death import as_actors, death_of
+from isograd.cluster.death import as_actors, death_of
 from isograd.tune.losses import Loss
 from isograd.tune.search import StudySearch
 

@@ -8,10 +8,10 @@ from typing import Any, NoReturn, Protocol, TypeGuard
 
 from omegaconf.errors import OmegaConfBaseException, ValidationError
 
-from isograd.config.check import CHOICES, RANGES
 from isograd.config.load import groups, split_model
 from isograd.config.override import option_names
 from isograd.config.typed import typed
+from isograd.engine.check import CHOICES, RANGES
 from isograd.errors import ConfigError, SpaceError
 from isograd.options import check_choice, check_field, check_number
 from isograd.registry import suggestion
@@ -331,7 +331,7 @@ def _is_number(value: Any, integer: bool) -> TypeGuard[int | float]:
 
 def owners(option: str) -> list[Any]:
     """Returns the default configurations that have the option."""
-    from isograd.config.schema import RunConfig
+    from isograd.engine.config import RunConfig
 
     section, _, name = option.partition(".")
     if not name:

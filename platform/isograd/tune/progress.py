@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
-from isograd.report.console import clock, say
+from isograd.system.console import clock, say
 from isograd.tune.study import Assignment, Outcome, Study, outcome_of
 
 

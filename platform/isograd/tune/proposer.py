@@ -14,10 +14,9 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from isograd.config.load import fingerprint
-from isograd.config.schema import RunConfig
+from isograd.engine.blueprint import Blueprint
+from isograd.engine.config import RunConfig, fingerprint
 from isograd.errors import IsogradError, StudyError
-from isograd.executor.blueprint import Blueprint
 from isograd.planning.choose import with_cuts
 from isograd.seeding import derive
 from isograd.tune.distributions import Settings

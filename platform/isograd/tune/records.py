@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from isograd.report.json_lines import AppendedLines, read_lines
+from isograd.events.json_lines import AppendedLines, read_lines
 
 _FILE = "epochs.jsonl"
 

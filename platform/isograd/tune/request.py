@@ -11,17 +11,17 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from isograd.config.items import split_all
-from isograd.config.load import changing, load, overridden, rounding, to_dict
-from isograd.config.schema import RunConfig
+from isograd.config.load import changing, load, overridden
 from isograd.config.stored import check_sections, from_stored, naming_options, reason
 from isograd.config.typed import typed
 from isograd.data.datasets import identify
+from isograd.engine.config import RunConfig, rounding, to_dict
 from isograd.errors import ConfigError, SpaceError, StudyError
 from isograd.options import check_not_set
-from isograd.passwords import hide_password
-from isograd.paths import user_path
-from isograd.run.folder import write_atomically
-from isograd.trouble import check_readable, unreadable
+from isograd.system.files import write_atomically
+from isograd.system.passwords import hide_password
+from isograd.system.paths import user_path
+from isograd.system.trouble import check_readable, unreadable
 from isograd.tune.space_file import SpaceFile, load_space
 from isograd.tune.storage import absolute_url
 from isograd.tune.sweep_config import SweepConfig, sweep_config

@@ -6,15 +6,15 @@ from typing import Any
 
 from rich.console import Console
 
-from isograd.config.load import changing, fingerprint, overridden, rounding
-from isograd.config.schema import RunConfig
+from isograd.config.load import changing, overridden
+from isograd.display.shown import train
+from isograd.engine.config import RunConfig, fingerprint, rounding
 from isograd.errors import ConfigError
-from isograd.executor.hosts import Hosts
-from isograd.report.console import say
+from isograd.executors.hosts import Hosts
 from isograd.run.experiment import prepare
 from isograd.run.folder import check_writable
 from isograd.run.folder import choose as choose_folder
-from isograd.run.shown import train
+from isograd.system.console import say
 from isograd.tune.chosen import Chosen, choose
 
 

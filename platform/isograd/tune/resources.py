@@ -7,9 +7,9 @@ from typing import Any
 import ray
 from ray import tune
 
-from isograd.config.schema import RunConfig
-from isograd.executor import placement
-from isograd.executor.blueprint import Blueprint
+from isograd.cluster import placement
+from isograd.engine.blueprint import Blueprint
+from isograd.engine.config import RunConfig
 
 
 def bundles(config: RunConfig) -> list[dict[str, float]]:

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
-from isograd.config.load import to_dict
+from isograd.engine.config import to_dict
 from isograd.tune.legs import Leg, as_json
 from isograd.tune.losses import Loss, Losses
 from isograd.tune.resources import bundles

@@ -17,8 +17,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from isograd.config.written import written_in
 from isograd.errors import SpaceError
-from isograd.paths import user_path
 from isograd.registry import suggestion
+from isograd.system.paths import user_path
 from isograd.tune.distributions import Settings
 from isograd.tune.parameters import COMMAND_LINE, parameters
 from isograd.tune.space import SearchSpace

@@ -18,9 +18,9 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.pool import QueuePool
 
 from isograd.errors import ConfigError, IsogradError, StudyError
-from isograd.passwords import hide_password, hide_passwords
-from isograd.paths import user_path
-from isograd.trouble import trouble_of
+from isograd.system.passwords import hide_password, hide_passwords
+from isograd.system.paths import user_path
+from isograd.system.trouble import trouble_of
 
 _SQLITE = "sqlite:///"
 _DRIVER = "sqlite+pysqlite"  # the only one of SQLite's that Optuna can use

@@ -19,11 +19,11 @@ from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from isograd.config.load import from_dict, to_dict
-from isograd.config.schema import RunConfig
+from isograd.config.load import from_dict
+from isograd.engine.config import RunConfig, to_dict
 from isograd.errors import IsogradError, StudyError
-from isograd.passwords import hide_password
 from isograd.registry import suggestion
+from isograd.system.passwords import hide_password
 from isograd.tune.comparable import IDENTITY, check_identity
 from isograd.tune.ground import changed
 from isograd.tune.proposer import Admit, Proposer, anything

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from isograd.config.schema import RunConfig
+from isograd.cluster.loopback import prefer_loopback
+from isograd.engine.config import RunConfig
 from isograd.errors import ConfigError
-from isograd.executor.loopback import prefer_loopback
-from isograd.lock import held
-from isograd.report.console import say
-from isograd.run.provenance import provenance
-from isograd.trouble import trouble_of
+from isograd.system.console import say
+from isograd.system.lock import held
+from isograd.system.provenance import provenance
+from isograd.system.trouble import trouble_of
 from isograd.tune.check import check_request
 from isograd.tune.progress import Progress, best_of
 from isograd.tune.proposer import Admit
@@ -188,7 +188,7 @@ def _heading(study: Study) -> str:
 
 def _connected(stack: ExitStack, config: RunConfig) -> tuple["TrialRoom", Admit]:
     """Connects to the cluster. Returns how many trials it has room for, and what refuses those it can never hold."""
-    from isograd.executor.cluster import connected
+    from isograd.cluster.connection import connected
     from isograd.tune.resources import admitting, check_room
 
     streams = config.data.loading == "stream"
@@ -199,7 +199,7 @@ def _connected(stack: ExitStack, config: RunConfig) -> tuple["TrialRoom", Admit]
 def _fit(study: Study, room: "TrialRoom", console: Console) -> None:
     from ray import tune
 
-    from isograd.executor.death import is_settled
+    from isograd.cluster.death import is_settled
     from isograd.tune.losses import Losses
     from isograd.tune.lost_actors import LossReport, Stopping, told_as_actors
     from isograd.tune.resources import resources

@@ -1,7 +1,6 @@
 """A study as one Parquet file: a row a trial, with its configuration, seeds, and all that was measured by epoch."""
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,8 @@ import pyarrow as pa
 from optuna.trial import FrozenTrial
 from pyarrow import parquet
 
-from isograd.passwords import hide_password
+from isograd.system.files import replacing
+from isograd.system.passwords import hide_password
 from isograd.tune.ground import ground_of
 from isograd.tune.records import read_records
 from isograd.tune.space import Ground
@@ -88,9 +88,8 @@ def write_table(study: Study, provenance: Mapping[str, Any]) -> Path:
         columns[name] = _option([each.get(name) for each in settings])
     table = pa.table(columns).replace_schema_metadata({METADATA: json.dumps(_metadata(study, provenance)).encode()})
     target = study.request.folder / TABLE
-    draft = target.with_name(f".{TABLE}.{os.getpid()}")
-    parquet.write_table(table, draft)
-    os.replace(draft, target)
+    with replacing(target) as draft:
+        parquet.write_table(table, draft)
     return target
 
 

@@ -7,11 +7,11 @@ from typing import Any
 
 from ray import tune
 
+from isograd.cluster.last_words import leave_last_words, no_exit
 from isograd.config.load import from_dict
 from isograd.errors import IsogradError, MemoryShortError, ProcessDiedError, RunFolderError, StageFailedError
-from isograd.executor.hosts import Hosts
-from isograd.executor.last_words import leave_last_words, no_exit
-from isograd.trouble import trouble_of
+from isograd.executors.hosts import Hosts
+from isograd.system.trouble import trouble_of
 from isograd.tune.legs import Leg, TrialRuns
 from isograd.tune.losses import Loss
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from isograd.cli import main
-from isograd.config.check import check
+from isograd.cli.main import main
 from isograd.config.load import load
+from isograd.engine.check import check
 from isograd.errors import ConfigError
 
 

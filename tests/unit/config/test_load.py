@@ -5,8 +5,9 @@ import dataclasses
 import pytest
 from omegaconf.errors import OmegaConfBaseException
 
-from isograd.config.load import experiments, fingerprint, from_dict, load, to_dict
+from isograd.config.load import experiments, from_dict, load
 from isograd.config.typed import typed
+from isograd.engine.config import fingerprint, to_dict
 from isograd.errors import ConfigError, UnknownNameError
 from isograd.local.optimizer import OPTIMIZERS
 

@@ -6,10 +6,11 @@ from pathlib import Path
 import optuna
 import pytest
 
-from isograd.analysis.arguments import parse as parse_comparison
-from isograd.config.load import fingerprint, load, overridden
+from isograd.compare.arguments import parse as parse_comparison
+from isograd.config.load import load, overridden
 from isograd.config.stored import read_config
 from isograd.config.written import from_command_line
+from isograd.engine.config import fingerprint
 from isograd.errors import ConfigError
 from isograd.run.folder import RunFolder
 from isograd.tune.ground import changed, ground_of

@@ -12,10 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from isograd.config.check import check
 from isograd.config.load import load
 from isograd.data.datasets import DATASETS, identify, open_source
 from isograd.data.parquet import check_labels, find_split, find_splits, load_images
+from isograd.engine.check import check
 from isograd.errors import ConfigError, DataError
 
 

@@ -5,8 +5,8 @@ from dataclasses import replace
 import torch
 
 from isograd.data.outline import Outline
-from isograd.executor.program import Program
-from isograd.report.events import Position
+from isograd.engine.program import Program
+from isograd.events.events import Position
 from tests.runs import source
 
 

@@ -18,7 +18,7 @@ from isograd.data.originals import SOURCES, ArrayImages, PreparedSource
 from isograd.data.parquet import find_split, load_images
 from isograd.data.prepare import STAMP, prepare
 from isograd.errors import ConfigError, RunFolderError, UnknownNameError
-from isograd.lock import held
+from isograd.system.lock import held
 from tests.unit.data.folders import CLASSES, contents, refusal, rows, write_folder
 
 NUM_TRAIN, NUM_TEST = 57, 20
@@ -270,7 +270,7 @@ def test_prepare_turns_scales_and_refuses_as_runs_do(tmp_path: Path):
 
 
 def test_the_help_of_prepare_names_what_exists(capsys: pytest.CaptureFixture[str]):
-    from isograd.cli import main
+    from isograd.cli.main import main
 
     with pytest.raises(SystemExit):
         main(["prepare", "--help"])

@@ -2,7 +2,7 @@
 
 import pytest
 
-from isograd.executor.blueprint import Blueprint
+from isograd.engine.blueprint import Blueprint
 from isograd.local.ema import EMA, Frozen
 from tests.runs import config
 

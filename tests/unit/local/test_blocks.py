@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from isograd.executor.blueprint import Blueprint
+from isograd.engine.blueprint import Blueprint
 from isograd.local.blocks import fresh, repeatable
 from isograd.local.module import Through
 from isograd.models.resnet_cifar import draw_convolutions

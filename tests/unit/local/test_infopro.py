@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
+from isograd.engine.blueprint import Blueprint
 from isograd.errors import ConfigError
-from isograd.executor.blueprint import Blueprint
 from isograd.local.infopro import head, image_decoder
 from isograd.models.backbone import Feature
 from tests.runs import config

@@ -2,8 +2,8 @@
 
 import pytest
 
+from isograd.engine.blueprint import Blueprint
 from isograd.errors import BackboneError, ConfigError, IsogradError
-from isograd.executor.blueprint import Blueprint
 from isograd.local.leaps import leaps
 from tests.runs import config
 

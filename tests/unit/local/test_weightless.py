@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from isograd.executor.blueprint import Blueprint
+from isograd.engine.blueprint import Blueprint
 from isograd.local.weightless import weightless
 from tests.runs import config
 

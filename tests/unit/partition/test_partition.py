@@ -2,8 +2,8 @@
 
 import pytest
 
+from isograd.engine.blueprint import Blueprint, spread
 from isograd.errors import BackboneError, PartitionError
-from isograd.executor.blueprint import Blueprint, spread
 from isograd.models.backbone import MODELS, Backbone
 from isograd.partition import published
 from isograd.partition.partition import Even, Explicit, Published

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from isograd.engine.blueprint import Blueprint
 from isograd.errors import PartitionError
-from isograd.executor.blueprint import Blueprint
-from isograd.executor.simulate import Link
 from isograd.local.action import Action, Work
 from isograd.partition.partition import Balanced
 from isograd.planning import choose
 from isograd.planning.choose import module_pieces, pieces_of_units, resolved, unit_piece, with_cuts
 from isograd.planning.profile import ModuleProfile, profile
+from isograd.schedules.simulation import Link
 from tests.runs import config
 
 TINY = ("model=resnet20", "model.width=2", "data.batch_size=4")

@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from isograd.analysis.compare import compare_finished
-from isograd.analysis.notes import notes
-from isograd.cli import main
+from isograd.cli.main import main
+from isograd.compare.compare import compare_finished
+from isograd.compare.notes import notes
 from isograd.config.load import load
 from isograd.errors import CheckpointError, ConfigError, DataError, StudyError
 from isograd.run.experiment import prepare_resumed, run

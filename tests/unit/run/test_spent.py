@@ -1,6 +1,6 @@
 """What the legs of a run took, from the events of stages that are not at one position at once."""
 
-from isograd.report.events import Position, ReportSoFar, StageReport
+from isograd.events.events import Position, ReportSoFar, StageReport
 from isograd.run.spent import Account, Spent
 
 

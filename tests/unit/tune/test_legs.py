@@ -7,8 +7,8 @@ import pytest
 
 from isograd.config.load import load
 from isograd.errors import StudyError
-from isograd.executor.executor import make_executor
-from isograd.report.json_lines import read_lines
+from isograd.events.json_lines import read_lines
+from isograd.executors.executor import make_executor
 from isograd.run.checkpoint import saved
 from isograd.tune.legs import TrialRuns
 

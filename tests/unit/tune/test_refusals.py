@@ -10,10 +10,10 @@ import pyarrow.parquet as parquet
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from isograd.analysis.study_records import is_trial
+from isograd.cluster import connection as cluster
 from isograd.errors import ConfigError, MachineError, StudyError
-from isograd.executor import cluster
-from isograd.report.console import wide_console
+from isograd.studies.study_records import is_trial
+from isograd.system.console import wide_console
 from isograd.tune import storage, study, sweep
 from isograd.tune.request import Request, kept, parse
 from isograd.tune.storage import absolute_url

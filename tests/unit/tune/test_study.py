@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from optuna.trial import TrialState
 
+from isograd.engine.blueprint import Blueprint
 from isograd.errors import ConfigError, PlacementError, StudyError
-from isograd.executor.blueprint import Blueprint
 from isograd.tune import storage
 from isograd.tune.progress import best_of
 from isograd.tune.request import Request, elsewhere, kept, parse

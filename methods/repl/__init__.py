@@ -1,0 +1,1 @@
+"""RepL, replacement learning, and the parts that it is made of."""

@@ -1,0 +1,1 @@
+"""How messages travel between stages: one class a file."""

@@ -1,0 +1,1 @@
+"""Ray clusters: connecting, placement, growth, failure."""

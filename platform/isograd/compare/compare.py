@@ -1,0 +1,152 @@
+"""`isograd compare`: trains entries under one rule, or reads finished runs, and writes the comparison down."""
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from isograd.compare import planning, plots, tables
+from isograd.compare.arguments import Request, chosen_baseline
+from isograd.compare.budget import Budget, budgeted
+from isograd.compare.comparison import Comparison, Entry, Failure
+from isograd.compare.finished import Group, finished
+from isograd.compare.isolated import apart
+from isograd.compare.notes import notes
+from isograd.compare.planning import Planned
+from isograd.display.summary import heading
+from isograd.engine.blueprint import Blueprint
+from isograd.engine.config import RunConfig
+from isograd.errors import IsogradError
+from isograd.planning.contender import saved_bytes_per_image
+from isograd.run.experiment import execute, prepare
+from isograd.studies import load
+from isograd.system.console import say, wide_console
+from isograd.system.files import write_atomically
+from isograd.system.lock import held
+
+_AS_MADE = "Finished runs, as they were trained."
+
+
+def compare(request: Request, console: Console) -> Comparison:
+    """Makes the comparison, prints its table, and writes its files into ``request.output``.
+
+    Raises:
+        IsogradError: What is asked for cannot be compared; nothing has been trained. A run that fails later is in the
+            comparison as a failure.
+    """
+    comparison = _of_runs(request) if request.runs else _trained(request, console)
+    said, content = notes(comparison), tables.table(comparison)
+    request.output.mkdir(parents=True, exist_ok=True)
+    for name, text in (
+        ("comparison.json", json.dumps(comparison.to_json(said), indent=2) + "\n"),
+        ("table.md", tables.markdown(content, said, comparison.command)),
+        ("table.tex", tables.latex(content, said, comparison.command, comparison.hardware)),
+    ):
+        write_atomically(request.output / name, text)
+    plots.draw(plots.picture(comparison), request.output / "learning_curves.png")
+    say(console, tables.shown(content, said))
+    return comparison
+
+
+def train(config: RunConfig) -> None:
+    """Makes one run, with its progress on the terminal. Raises IsogradError."""
+    console = wide_console()
+    prepared = prepare(config)
+    say(console, heading(prepared))
+    execute(prepared, console)
+
+
+def _of_runs(request: Request) -> Comparison:
+    planning.check_output(request.output)
+    return compare_finished(request.runs, request.baseline, request.command)
+
+
+def compare_finished(paths: Sequence[Path], baseline: str | None = None, command: str = "") -> Comparison:
+    """Compares runs and trials as they were trained.
+
+    Args:
+        paths: Folders of finished runs, and trials of studies, ``STUDY/TRIAL``.
+        baseline: Label of the entry that others are measured against; None: the first.
+        command: The command line, for the record.
+
+    Raises:
+        IsogradError: One of them cannot be read, or cannot be compared.
+    """
+    groups = finished(paths)
+    chosen = chosen_baseline([group.label for group in groups], baseline)
+    entries = tuple(_of_group(group) for group in groups)
+    return Comparison(command, _AS_MADE, "Each run was timed when it was made", chosen, entries)
+
+
+def _of_group(group: Group) -> Entry:
+    config = group.records[0].config
+    with planning.naming(group.label):
+        modules = Blueprint(config).check()
+    ordered = tuple(sorted(group.records, key=lambda record: record.seed))
+    auxiliary = planning.auxiliary_parameters(modules)
+    saved_bytes = saved_bytes_per_image(config)
+    return Entry(group.label, config, len(modules), auxiliary, saved_bytes, ordered, remarks=group.remarks)
+
+
+def _trained(request: Request, console: Console) -> Comparison:
+    entries = planning.plan(request)
+    budget = Budget(entries, f"Equal epochs: {entries[0].config.train.epochs} for every entry.", {})
+    if request.rule == "device-seconds":
+        say(console, f"timing {len(entries)} entries")
+        budget = budgeted(entries, request)
+    planning.check_folders(budget.entries)
+    failures = _run_all(request, budget, console)
+    return Comparison(
+        request.command,
+        budget.rule,
+        "Runs were timed one after another on this machine, each in a process of its own",
+        str(request.baseline),
+        tuple(_entry(entry, failures[entry.label]) for entry in budget.entries),
+    )
+
+
+def _run_all(request: Request, budget: Budget, console: Console) -> dict[str, list[Failure]]:
+    """Makes all runs that are not there yet; seed by seed, so that an interrupted comparison has whole pairs."""
+    runs = [(seed, entry) for seed in request.seeds for entry in budget.entries]
+    failures: dict[str, list[Failure]] = {entry.label: [] for entry in budget.entries}
+    for number, (seed, entry) in enumerate(runs, start=1):
+        finished = load.is_finished(planning.run_folder(entry.configs[seed]))
+        said = " (finished before)" if finished else ""
+        say(console, f"run {number} of {len(runs)}: {entry.label}, seed {seed}{said}")
+        if finished:
+            continue
+        reason = budget.failures.get(entry.label) or _run(entry.configs[seed])
+        if reason is not None:
+            say(console, f"failed: {reason}")
+            failures[entry.label].append(Failure(seed, reason.partition(". ")[0]))
+    return failures
+
+
+def _run(config: RunConfig) -> str | None:
+    """Makes a run. Returns why it failed, or None."""
+    folder = planning.run_folder(config)
+    try:
+        with held(folder):
+            shutil.rmtree(folder, ignore_errors=True)  # what an interrupted comparison left
+        apart(train, config)  # which holds it again
+    except IsogradError as error:
+        return error.what
+    return None
+
+
+def _entry(entry: Planned, failures: Sequence[Failure]) -> Entry:
+    folders = [planning.run_folder(config) for config in entry.configs.values()]
+    records = tuple(load.read(folder) for folder in folders if load.is_finished(folder))
+    load.check_one_data_set(records)
+    return Entry(
+        entry.label,
+        entry.config,
+        entry.num_modules,
+        entry.auxiliary,
+        saved_bytes_per_image(entry.config),
+        records,
+        tuple(failures),
+        entry.remarks,
+    )

@@ -1,0 +1,79 @@
+"""What a comparison of finished runs consists of: run folders, grouped by configuration, and trials of studies."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from isograd.errors import ConfigError
+from isograd.studies import load
+from isograd.studies.load import Record
+from isograd.studies.study_records import StudyTrial, find_trial
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs that differ in their seeds only.
+
+    Attributes:
+        label: What they are called.
+        records: The runs.
+        remarks: What a reader of their figures must know.
+    """
+
+    label: str
+    records: tuple[Record, ...]
+    remarks: tuple[str, ...] = ()
+
+
+def finished(paths: Sequence[Path]) -> list[Group]:
+    """Reads finished runs and trials, in the order in which they come.
+
+    A trial is called by its method; where that would not tell it from others, by its study and number as well.
+
+    Raises:
+        IsogradError: One of them cannot be read, a trial is not complete, or comes twice.
+    """
+    runs = [path for path in paths if load.is_finished(path)]
+    groups = load.grouped([load.read(path) for path in runs])
+    trials = {path: find_trial(str(path)) for path in paths if path not in runs}
+    _check_once(trials)
+    labels = _labels(list(trials.values()), list(groups))
+    found = [(paths.index(records[0].folder), Group(label, tuple(records))) for label, records in groups.items()]
+    for (path, trial), label in zip(trials.items(), labels, strict=True):
+        found.append((paths.index(path), Group(label, tuple(trial.records), (_remark(trial),))))
+    return [group for _, group in sorted(found, key=lambda pair: pair[0])]
+
+
+def _labels(trials: Sequence[StudyTrial], taken: Sequence[str]) -> list[str]:
+    """Returns for each trial the shortest name that nothing else has."""
+    methods = [str(trial.trial.config["method"]["name"]) for trial in trials]
+    named = [f"{method} {trial.name}" for method, trial in zip(methods, trials, strict=True)]
+    full = [f"{method} {trial.path}" for method, trial in zip(methods, trials, strict=True)]
+    counts = Counter([*taken, *methods]), Counter([*taken, *named])
+    return [
+        next((name for name, count in zip(names, counts, strict=False) if count[name] == 1), names[-1])
+        for names in zip(methods, named, full, strict=True)
+    ]
+
+
+def _remark(found: StudyTrial) -> str:
+    study, number = found.study, found.trial.number
+    how = "the best" if study.best is found.trial else "one"
+    return (
+        f"trial {number} of study {study.name}, {how} of {len(study.complete)} complete ones among "
+        f"{len(study.trials)}; a trial that was chosen by its test error is flattered by it; trials that ran side by "
+        "side slowed each other down"
+    )
+
+
+def _check_once(trials: dict[Path, StudyTrial]) -> None:
+    first: dict[Path, Path] = {}
+    for path, trial in trials.items():
+        other = first.setdefault(trial.path, path)
+        if other is not path:
+            raise ConfigError(
+                f"{other} and {path} are the same trial, {trial.trial.number} of study {trial.study.name}",
+                "Its runs would count twice",
+                "Use only one of the two.",
+            )

@@ -1,0 +1,1 @@
+"""What every executor runs: stages, the upward exchange, programs, blueprints."""

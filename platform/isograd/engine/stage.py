@@ -1,0 +1,366 @@
+"""A stage: the loop that takes messages, trains its local modules, and hands activations on.
+
+It knows neither processes nor Ray. The sequential executor runs one stage with all modules, the pipelined one an actor
+a stage.
+"""
+
+import resource
+import time
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from isograd.channels.outbox import Outbox
+from isograd.engine.upward import Routes, UpwardExchange
+from isograd.events.events import (
+    Event,
+    ModuleMetrics,
+    Position,
+    Progress,
+    ReportSoFar,
+    Snapshot,
+    StageReport,
+    StageTimeline,
+)
+from isograd.events.metrics import Meter
+from isograd.local.action import UNRECORDED, Recorder, Work
+from isograd.local.learner import Learner
+from isograd.local.message import Kind, Message
+from isograd.local.state import check_state, load_state, state_of
+from isograd.local.step import Step, predict_head, predict_step
+
+
+@dataclass
+class Clock:
+    """Where a stage's time goes, in seconds."""
+
+    started_s: float = 0.0
+    wait_s: float = 0.0
+    blocked_s: float = 0.0
+    train_s: float = 0.0
+
+    def waiting(self, messages: Iterable[Message]) -> Iterator[Message]:
+        """Yields the messages; time spent getting them counts as waiting, from the second one on."""
+        iterator = iter(messages)
+        message = next(iterator, None)
+        self.started_s = time.perf_counter()
+        turn_started_s = self.started_s
+        while message is not None:
+            yield message
+            worked_s = time.perf_counter()
+            if message.kind is Kind.TRAIN:
+                self.train_s += worked_s - turn_started_s
+            turn_started_s = worked_s
+            message = next(iterator, None)
+            self.wait_s += time.perf_counter() - worked_s
+
+    def blocking(self, send: Callable[[Message], None], message: Message) -> None:
+        """Sends a message; the time it takes counts as blocked."""
+        before = time.perf_counter()
+        send(message)
+        self.blocked_s += time.perf_counter() - before
+
+
+class Stage:
+    """Consecutive local modules in one process.
+
+    Args:
+        index: Position in the pipeline, s.
+        learners: Its modules, in order.
+        outbox: Leads to the next stage.
+        device: Of its modules.
+        routes: Where weights go that later modules share with earlier ones.
+        event_interval_s: Least time between two progress events.
+        records_steps: Whether the report lists when each step ended.
+        recorder: Times what the stage does.
+    """
+
+    def __init__(
+        self,
+        index: int,
+        learners: Sequence[Learner],
+        outbox: Outbox,
+        *,
+        device: torch.device,
+        routes: Routes = Routes(),  # noqa: B008
+        event_interval_s: float = 0.5,
+        records_steps: bool = False,
+        recorder: Recorder = UNRECORDED,
+    ) -> None:
+        self.index, self.learners, self.outbox = index, list(learners), outbox
+        self.device, self.upward = device, UpwardExchange(index, routes, device)
+        self._event_interval_s, self.records_steps = event_interval_s, records_steps
+        self.recorder = recorder
+        self._meters = [Meter(self.device) for _ in learners]
+        self._training: bool | None = None
+        self._last: Message | None = None
+        self._clock, self._num_images, self._num_steps = Clock(), 0, 0
+        self._step_ends_s = array("d")
+        self._has_started = False
+
+    def run(self, messages: Iterable[Message]) -> Iterator[Event]:
+        """Works through messages to the last one, yielding what happens."""
+        self._clock, self._num_images, self._num_steps = Clock(), 0, 0
+        self._step_ends_s, last_event_s, self._has_started = array("d"), 0.0, False
+        self.upward.mailbox.wait_s = 0.0
+        self.recorder.clear()
+        for message in self._clock.waiting(self._received(messages)):
+            message = message.to(self.device)
+            if message.kind is Kind.TRAIN:
+                self._train(message)
+                if time.perf_counter() - last_event_s >= self._event_interval_s:
+                    last_event_s = time.perf_counter()
+                    yield self._progress(message)
+            elif message.kind is Kind.TEST:
+                self._predict(message)
+            else:
+                self._clock.blocking(self.outbox.send, message)
+                yield from self._marker(message)
+        self.outbox.close()
+        for outbox in self.upward.links.values():
+            outbox.close()
+        yield from self._timeline()
+        yield self._report()
+
+    def _received(self, messages: Iterable[Message]) -> Iterator[Message]:
+        """Yields the messages, and records how long each batch took to come: to be made, or to arrive."""
+        work, module = (Work.RECEIVE if self.index else Work.INPUT), self._first_module
+        iterator, start = iter(messages), self.recorder.mark()
+        for message in iterator:
+            if message.kind is Kind.TRAIN:
+                self.recorder.note(start, work, module, message.step)
+            yield message
+            start = self.recorder.mark()
+
+    @property
+    def _first_module(self) -> int:
+        return self.learners[0].module.index if self.learners else self.index
+
+    def prime(self, message: Message, gradients: Mapping[int, Tensor]) -> None:
+        """Gives the stage a batch to :meth:`loop` on without having run.
+
+        Args:
+            message: A training batch with the stage's input.
+            gradients: For each module of later stages whose cascade loss reaches this stage, the gradient with respect
+                to its output.
+        """
+        self._last = message
+        self.upward.assume(gradients)
+
+    def loop(self, duration_s: float) -> float:
+        """Trains on the last batch again and again, sending to the outbox; returns steps a second.
+
+        It measures what this stage could do with input always there. Weights change: discard them afterwards.
+        """
+        if self._last is None:
+            raise AssertionError("a stage can only loop after it has trained on a batch")
+        self._num_images = self._num_steps = 0
+        started_s = time.perf_counter()
+        with self.upward.replaying():
+            while (elapsed_s := time.perf_counter() - started_s) < duration_s:
+                self._train(self._last)
+        return self._num_steps / elapsed_s
+
+    def state(self) -> dict[str, Tensor]:
+        """Returns the state of all modules, running metrics included."""
+        state: dict[str, Tensor] = {}
+        for learner, meter in zip(self.learners, self._meters, strict=True):
+            state |= self._state_of(learner, meter)
+        return state
+
+    def module_state(self, index: int) -> dict[str, Tensor]:
+        """Returns the state of local module ``index``, which it hosts, running metrics included."""
+        position = [learner.module.index for learner in self.learners].index(index)
+        return self._state_of(self.learners[position], self._meters[position])
+
+    def check_state(self, state: dict[str, Tensor]) -> set[str]:
+        """Returns the names in ``state`` that are this stage's. Raises CheckpointError where they do not fit."""
+        own = {_metrics_key(learner) for learner in self.learners}
+        for learner in self.learners:
+            own |= check_state(learner, state) | self.upward.pending_names(learner.module, state)
+        return own
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Puts all modules into a state that has been checked. What it lacks of optimizer and metrics begins anew."""
+        for position, learner in enumerate(self.learners):
+            load_state(learner, state)
+            self.upward.load_pending(learner.module, state)
+            self._meters[position] = Meter(self.device)
+            metrics = state.get(_metrics_key(learner))
+            if metrics is not None:
+                self._meters[position].load_state(metrics)
+
+    def _train(self, message: Message) -> None:
+        self._set_training(True)
+        self._remember(message)
+        self._start(message)
+        assert message.target is not None
+        size, step_number = message.target.shape[0], message.step
+        batch = _Batch(message, {})
+        for position, learner in enumerate(self.learners):
+            self.upward.publish(learner.module, step_number)
+            step = batch.steps[position] = Step(learner, message, self.recorder)
+            message = message.carrying(step.forward())
+            if position == len(self.learners) - 1:
+                with self.recorder.recording(Work.SEND, learner.module.index, step_number):
+                    self._send(message)
+            with self.recorder.recording(Work.AWAIT, learner.module.index, step_number):
+                self.upward.absorb(learner.module, step_number)
+            gradient = step.cascade()
+            if gradient is not None:
+                self._pass_up(batch, position - 1, learner.module.index, gradient)
+            step.local()
+            self._update_complete(batch, position)
+        for origin in self._awaited_origins():
+            with self.recorder.recording(Work.AWAIT, self.learners[-1].module.index, step_number, origin):
+                gradient = self.upward.gradient(origin, step_number)
+            self._pass_up(batch, len(self.learners) - 1, origin, gradient)
+        self._stepped(size)
+
+    def _pass_up(self, batch: "_Batch", position: int, origin: int, gradient: Tensor) -> None:
+        """Gives a gradient to the module at ``position``, and on to the modules before it as far as it reaches."""
+        if position < 0:
+            return self.upward.send_gradient(origin, batch.message.step, gradient)
+        passed = batch.steps[position].take(origin, gradient)
+        if passed is not None:
+            self._pass_up(batch, position - 1, origin, passed)
+        self._update_complete(batch, position)
+
+    def _update_complete(self, batch: "_Batch", position: int) -> None:
+        """Updates a module that has all its gradients, and lets go of its graph."""
+        if batch.steps[position].is_complete:
+            learner, message = self.learners[position], batch.message
+            assert message.target is not None
+            with self.recorder.recording(Work.UPDATE, learner.module.index, message.step):
+                outcome = batch.steps.pop(position).update()
+                correct = _num_correct(learner, outcome.prediction, message)
+                self._meters[position].add(message.target.shape[0], outcome.loss, correct)
+
+    def _awaited_origins(self) -> list[int]:
+        """The later stages' modules whose cascade losses train this stage's last module, in order."""
+        return list(self.learners[-1].module.window.passes)
+
+    def _send(self, message: Message) -> None:
+        self._clock.blocking(self.outbox.send, message)
+
+    def _remember(self, message: Message) -> None:
+        if self.records_steps:
+            self._last = message
+
+    def _start(self, message: Message) -> None:
+        if not self._has_started:
+            self._has_started = True
+            self.upward.start([learner.module for learner in self.learners], message.step)
+
+    def _stepped(self, num_images: int) -> None:
+        self._num_steps += 1
+        self._num_images += num_images
+        if self.records_steps:
+            self._step_ends_s.append(time.perf_counter())
+
+    def _predict(self, message: Message) -> None:
+        self._set_training(False)
+        assert message.target is not None
+        size = message.target.shape[0]
+        for position, (learner, meter) in enumerate(zip(self.learners, self._meters, strict=True)):
+            feature = predict_step(learner, message)
+            message = message.carrying(feature)
+            if position == len(self.learners) - 1:
+                self._send(message)
+            prediction = predict_head(learner, feature)
+            meter.add(size, None, _num_correct(learner, prediction, message))
+
+    def _state_of(self, learner: Learner, meter: Meter) -> dict[str, Tensor]:
+        metrics = {_metrics_key(learner): meter.state()}
+        return state_of(learner) | self.upward.pending(learner.module) | metrics
+
+    def _set_training(self, training: bool) -> None:
+        if self._training is not training:
+            self._training = training
+            for learner in self.learners:
+                learner.module.train(training)
+
+    def _marker(self, message: Message) -> Iterator[Event]:
+        for learner in self.learners:
+            learner.finite.flush()
+            if self._has_started:
+                self.upward.settle(learner.module, message.step)
+        if message.kind is Kind.TRAINED:
+            yield from self._metrics("train", message)
+        elif message.kind is Kind.TESTED:
+            yield from self._metrics("test", message)
+        elif message.kind is Kind.SNAPSHOT:
+            position = Position(message.epoch, message.number, message.step)
+            yield ReportSoFar(position, replace(self._report(), step_ends_s=()))
+            for learner, meter in zip(self.learners, self._meters, strict=True):
+                yield Snapshot(learner.module.index, position, self._state_of(learner, meter))
+
+    def _metrics(self, split: str, message: Message) -> Iterator[Event]:
+        for position, learner in enumerate(self.learners):
+            meter, self._meters[position] = self._meters[position], Meter(self.device)
+            yield ModuleMetrics(
+                split,
+                message.epoch,
+                message.step,
+                learner.module.index,
+                learner.module.name,
+                meter.num_images,
+                meter.loss if split == "train" else None,
+                meter.accuracy,
+            )
+
+    def _progress(self, message: Message) -> Progress:
+        elapsed_s = time.perf_counter() - self._clock.started_s
+        return Progress(self.index, message.epoch, message.step + 1, self._num_images, elapsed_s)
+
+    def _timeline(self) -> Iterator[StageTimeline]:
+        spans = self.recorder.spans()
+        if spans:
+            yield StageTimeline(self.index, spans, time.time() - time.perf_counter())
+
+    def _report(self) -> StageReport:
+        elapsed_s = time.perf_counter() - self._clock.started_s
+        wait_s = self._clock.wait_s + self.upward.mailbox.wait_s
+        return StageReport(
+            self.index,
+            tuple(learner.module.index for learner in self.learners),
+            str(self.device),
+            self._num_steps,
+            self._num_images,
+            elapsed_s,
+            self._clock.train_s,
+            wait_s,
+            self._clock.blocked_s,
+            elapsed_s - wait_s - self._clock.blocked_s,
+            peak_bytes(self.device),
+            self.outbox.sent_bytes + sum(link.sent_bytes for link in self.upward.links.values()),
+            tuple(self._step_ends_s),
+        )
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """A batch, and the steps on it that still wait for a gradient, by their module's position in the stage."""
+
+    message: Message
+    steps: dict[int, Step]
+
+
+def _num_correct(learner: Learner, prediction: Tensor | None, message: Message) -> Tensor | None:
+    if prediction is None or message.target is None:
+        return None
+    return learner.task.num_correct(prediction, message.target)
+
+
+def peak_bytes(device: torch.device) -> int:
+    """Returns the largest memory so far: allocated on a GPU, else resident in this process (Linux counts kilobytes)."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _metrics_key(learner: Learner) -> str:
+    return f"metrics.{learner.module.name}"

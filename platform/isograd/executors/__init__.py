@@ -1,0 +1,1 @@
+"""Executors: the same local modules in one process or in many; one class each."""

@@ -1,0 +1,1 @@
+"""End-to-end training in a pipeline that carries gradients: the baseline."""

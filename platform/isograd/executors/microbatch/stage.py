@@ -1,0 +1,232 @@
+"""What one process of a pipeline that carries gradients does: torch's schedule for every batch, then the update.
+
+It knows torch's process group, in which its index is its rank, but no Ray.
+"""
+
+import time
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+
+from isograd.engine.stage import Clock, peak_bytes
+from isograd.events.events import Event, ModuleMetrics, Position, Progress, ReportSoFar, Snapshot, StageReport
+from isograd.events.metrics import Meter
+from isograd.executors.microbatch.handover import Handover
+from isograd.executors.microbatch.piece import Abort, Piece, Stopwatch, make_schedule
+from isograd.executors.microbatch.plan import PiecePlan
+from isograd.local.learner import Learner
+from isograd.local.message import Kind, Message
+from isograd.local.state import check_state, load_state, state_of
+
+
+class MicrobatchStage:
+    """The pieces of one process, and the loop over messages.
+
+    Every stage gets the same messages. The first uses their images, the last their targets, and the others only what
+    they ask for.
+
+    Args:
+        index: Position in the pipeline, s; also the rank.
+        plan: Of the pipeline.
+        learners: Of its pieces, in order.
+        device: Of its pieces.
+        event_interval_s: Least time between two progress events.
+    """
+
+    def __init__(
+        self, index: int, plan: PiecePlan, learners: Sequence[Learner], device: torch.device, event_interval_s: float
+    ) -> None:
+        self.index, self.plan, self.device, self.records_steps = index, plan, device, False
+        self._stopwatch, self._event_interval_s = Stopwatch(), event_interval_s
+        self.pieces = [
+            Piece(piece, learner, plan.num_pieces, self._stopwatch)
+            for piece, learner in zip(plan.pieces(index), learners, strict=True)
+        ]
+        self._meter = Meter(device)
+        self._handover = Handover(index, plan, self.pieces, device)
+        self._schedules: dict[int, Any] = {}
+        self._training: bool | None = None
+        self._start()
+
+    def run(self, messages: Iterable[Message]) -> Iterator[Event]:
+        """Works through messages to the last one, yielding what happens.
+
+        Raises:
+            NonFiniteLossError: The loss is NaN or infinite.
+        """
+        self._start()
+        last_event_s = 0.0
+        for message in self._clock.waiting(messages):
+            message = message.to(self.device)
+            if message.kind is Kind.TRAIN:
+                self._unwrapped(self._train, message)
+                if time.perf_counter() - last_event_s >= self._event_interval_s:
+                    last_event_s = time.perf_counter()
+                    yield self._progress(message)
+            elif message.kind is Kind.TEST:
+                self._unwrapped(self._predict, message)
+            else:
+                yield from self._marker(message)
+        self._handover.finish()
+        yield self._report()
+
+    def state(self) -> dict[str, Tensor]:
+        """Returns the state of its pieces, the last one's running metrics included."""
+        state: dict[str, Tensor] = {}
+        for piece in self.pieces:
+            state |= state_of(piece.learner)
+        return state | {name: self._meter.state() for name in self._metrics_keys()}
+
+    def check_state(self, state: dict[str, Tensor]) -> set[str]:
+        """Returns the names in ``state`` that are this stage's. Raises CheckpointError where they do not fit."""
+        own = set(self._metrics_keys())
+        for piece in self.pieces:
+            own |= check_state(piece.learner, state)
+        return own
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Puts its pieces into a state that has been checked. What it lacks of optimizer and metrics begins anew."""
+        for piece in self.pieces:
+            load_state(piece.learner, state)
+        self._meter = Meter(self.device)
+        for name in self._metrics_keys():
+            if name in state:
+                self._meter.load_state(state[name])
+
+    def _start(self) -> None:
+        self._clock, self._stopwatch.busy_s = Clock(), 0.0
+        self._num_steps = self._num_images = self._sent_bytes = 0
+        self._step_ends_s = array("d")
+
+    def _unwrapped(self, work: Callable[[Message], None], message: Message) -> None:
+        try:
+            work(message)
+        except Abort as abort:
+            raise abort.cause from None
+
+    def _train(self, message: Message) -> None:
+        assert message.value is not None and message.target is not None
+        self._set_training(True)
+        size = message.target.shape[0]
+        schedule = self._schedule(message)
+        for piece in self.pieces:
+            piece.step = message.step
+            piece.learner.set_lr(message.epoch)
+        losses: list[Tensor] = []
+        values = [piece.learner.input(message) for piece in self.pieces[:1] if piece.is_first]
+        targets = {"target": message.target} if self.pieces[-1].is_last else {}
+        schedule.step(*values, **targets, losses=losses, return_outputs=False)
+        with self._stopwatch.computing():
+            self._update(message, torch.stack(losses).detach().mean() if losses else None)
+        self._sent_bytes += size * self._handover.bytes_an_image
+        self._num_steps += 1
+        self._num_images += size
+        if self.records_steps:
+            self._step_ends_s.append(time.perf_counter())
+
+    def _update(self, message: Message, loss: Tensor | None) -> None:
+        last = self.pieces[-1]
+        if loss is not None and message.target is not None:
+            last.learner.finite.check(loss, last.module.name, message.step)
+            self._meter.add(message.target.shape[0], loss, None)
+        max_norm = last.learner.precision.clip_norm
+        if max_norm:
+            self._clip(max_norm)
+        for piece in self.pieces:
+            piece.learner.update_weights()
+
+    def _clip(self, max_norm: float) -> None:
+        """Scales the gradients of all stages by one number, so that their common norm is at most ``max_norm``."""
+        weights = [weight for piece in self.pieces for weight in piece.weights()]
+        square = get_total_norm([weight.grad for weight in weights if weight.grad is not None]).to(self.device) ** 2
+        dist.all_reduce(square)
+        clip_grads_with_norm_(weights, max_norm, square.sqrt())
+
+    @torch.no_grad()
+    def _predict(self, message: Message) -> None:
+        self._set_training(False)
+        feature = self._handover.forward(message)
+        if feature is not None and message.target is not None:
+            self._count(feature, message.target)
+
+    def _count(self, feature: Tensor, target: Tensor) -> None:
+        learner = self.pieces[-1].learner
+        with learner.computing():
+            prediction = learner.module.predict(feature)
+        correct = None if prediction is None else learner.task.num_correct(prediction, target)
+        self._meter.add(target.shape[0], None, correct)
+
+    def _loss(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """Returns the mean loss of a microbatch, for torch's schedule, and counts its hits."""
+        piece = self.pieces[-1]
+        with self._stopwatch.computing():
+            outcome = piece.outcome(prediction, target)
+            assert outcome.loss is not None
+            if outcome.prediction is not None:
+                self._meter.add(0, None, piece.learner.task.num_correct(outcome.prediction.detach(), target))
+            return outcome.loss.clone()  # torch's zero-bubble schedules detach it in place, which no view can be
+
+    def _schedule(self, message: Message) -> Any:
+        assert message.target is not None
+        size = message.target.shape[0]
+        if size not in self._schedules:
+            self._set_training(False)
+            wires = self._handover.survey(message)
+            self._set_training(True)
+            self._schedules[size] = make_schedule(
+                self.plan, self.pieces, wires, self._loss, size=size, device=self.device
+            )
+        return self._schedules[size]
+
+    def _set_training(self, training: bool) -> None:
+        if self._training is not training:
+            self._training = training
+            for piece in self.pieces:
+                piece.train(training)
+
+    def _marker(self, message: Message) -> Iterator[Event]:
+        for piece in self.pieces:
+            piece.learner.finite.flush()
+        if message.kind is Kind.SNAPSHOT:
+            position = Position(message.epoch, message.number, message.step)
+            yield ReportSoFar(position, replace(self._report(), step_ends_s=()))
+            yield Snapshot(0, position, self.state())
+        elif message.kind in (Kind.TRAINED, Kind.TESTED) and self.pieces[-1].is_last:
+            yield self._metrics("train" if message.kind is Kind.TRAINED else "test", message)
+
+    def _metrics(self, split: str, message: Message) -> ModuleMetrics:
+        meter, self._meter = self._meter, Meter(self.device)
+        loss = meter.loss if split == "train" else None
+        name = self.pieces[-1].module.name
+        return ModuleMetrics(split, message.epoch, message.step, 0, name, meter.num_images, loss, meter.accuracy)
+
+    def _metrics_keys(self) -> list[str]:
+        return [f"metrics.{piece.module.name}" for piece in self.pieces if piece.is_last]
+
+    def _progress(self, message: Message) -> Progress:
+        elapsed_s = time.perf_counter() - self._clock.started_s
+        return Progress(self.index, message.epoch, message.step + 1, self._num_images, elapsed_s)
+
+    def _report(self) -> StageReport:
+        elapsed_s, busy_s = time.perf_counter() - self._clock.started_s, self._stopwatch.busy_s
+        return StageReport(
+            self.index,
+            (0,),
+            str(self.device),
+            self._num_steps,
+            self._num_images,
+            elapsed_s,
+            self._clock.train_s,
+            elapsed_s - busy_s,
+            0.0,
+            busy_s,
+            peak_bytes(self.device),
+            self._sent_bytes,
+            tuple(self._step_ends_s),
+        )

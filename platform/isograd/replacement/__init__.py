@@ -1,1 +1,0 @@
-"""Blocks made from their neighbours' weights: replacement learning (RepL)."""

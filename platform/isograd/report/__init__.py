@@ -1,1 +1,0 @@
-"""What a run reports: events, metrics, their sinks."""

@@ -1,0 +1,181 @@
+"""Finished runs as records, from their folders, and which of them belong together."""
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from isograd.config.stored import read_config
+from isograd.data.identity import Identity, data_in
+from isograd.engine.config import RunConfig, to_dict
+from isograd.errors import ConfigError
+from isograd.run.folder import RunFolder
+from isograd.run.stored_result import read_result
+from isograd.system.trouble import check_readable
+
+# What runs of one entry may differ in: it changes neither what was trained nor how fast.
+_PASSED_OVER = ("seed", "folder", "run_name", "checkpoint", "cluster")
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a comparison needs of one run. Errors are shares in [0, 1], times seconds, memory bytes.
+
+    Attributes:
+        folder: The run folder.
+        config: The run's configuration.
+        fingerprint: Of all that changes the run's numbers.
+        num_epochs: Epochs that ended in a test.
+        test_error: Of the final module after the last epoch.
+        best_test_error: Smallest over epochs.
+        test_errors: Of the final module, by epoch.
+        images_per_s: Training images, of all stages together; None where that is not known, as are the next two.
+        peak_bytes: Largest over stages.
+        device_s: Sum over stages of the time that each held its device.
+        devices: Where each stage computed.
+        hardware: The machine.
+        data: What it trained on; None where that is not known, as of runs and studies of earlier versions.
+    """
+
+    folder: Path
+    config: RunConfig
+    fingerprint: str
+    num_epochs: int
+    test_error: float | None
+    best_test_error: float | None
+    test_errors: Mapping[int, float]
+    images_per_s: float | None
+    peak_bytes: int | None
+    device_s: float | None
+    devices: tuple[str, ...]
+    hardware: str
+    data: Identity | None = None
+
+    @property
+    def seed(self) -> int:
+        """What runs of different entries are paired by."""
+        return self.config.seed
+
+
+def is_finished(path: Path) -> bool:
+    """Whether ``path`` is the folder of a run that came to its end.
+
+    Raises:
+        MachineError: This user may not read the folder.
+    """
+    folder = RunFolder(path)
+    # os.path, because an item of a command line can be too long for a file's name, which is no error but an answer
+    check_readable(path, folder.config)
+    return os.path.isfile(folder.result) and os.path.isfile(folder.config)
+
+
+def read(path: Path) -> Record:
+    """Reads a finished run.
+
+    Raises:
+        ConfigError: Its configuration is missing, damaged or of another version.
+        RunFolderError: So is its result.
+        MachineError: This user may not read it.
+        UnknownNameError: The run used a plug-in that is not here.
+    """
+    folder = RunFolder(path)
+    config, result = read_config(folder.config), read_result(path)
+    finals = {row["epoch"]: row["module_test_errors"][-1] for row in result.history if row["module_test_errors"]}
+    return Record(
+        folder=path,
+        config=config,
+        fingerprint=result.fingerprint,
+        num_epochs=result.num_epochs,
+        test_error=result.test_error,
+        best_test_error=result.best_test_error,
+        test_errors={epoch: error for epoch, error in finals.items() if error is not None},
+        images_per_s=result.images_per_s,
+        peak_bytes=result.peak_bytes,
+        device_s=result.device_s,
+        devices=tuple(stage["device"] for stage in result.stages),
+        hardware=result.hardware,
+        data=_data_of(folder),
+    )
+
+
+def _data_of(folder: RunFolder) -> Identity | None:
+    """Returns what a run trained on, the same all the way; None where that cannot be read."""
+    try:
+        return data_in(json.loads(folder.provenance.read_text()))
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return None
+
+
+def options(config: RunConfig) -> dict[str, Any]:
+    """Returns what defines a run apart from its seed, by dotted names such as ``partition.num_modules``."""
+    return dict(_flat("", {key: value for key, value in to_dict(config).items() if key not in _PASSED_OVER}))
+
+
+def _flat(prefix: str, tree: dict[str, Any]) -> Iterable[tuple[str, Any]]:
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from _flat(f"{prefix}{key}.", value)
+        else:
+            yield f"{prefix}{key}", value
+
+
+def differing(configs: Sequence[RunConfig]) -> list[str]:
+    """Returns the names of the options in which configurations differ."""
+    found = [options(config) for config in configs]
+    names = dict.fromkeys(name for each in found for name in each)
+    return [name for name in names if any(each.get(name) != found[0].get(name) for each in found)]
+
+
+def grouped(records: Iterable[Record]) -> dict[str, list[Record]]:
+    """Returns label -> the runs that differ in their seeds only, in the order in which they come.
+
+    The label is the method's name; where one method occurs in several configurations, what they differ in follows.
+
+    Raises:
+        ConfigError: Two runs of one configuration have the same seed, or were trained on different data.
+    """
+    groups: dict[str, list[Record]] = {}
+    for record in records:
+        groups.setdefault(json.dumps(options(record.config), sort_keys=True), []).append(record)
+    for group in groups.values():
+        _check_seeds(group)
+        check_one_data_set(group)
+    configs = [group[0].config for group in groups.values()]
+    return {_label(group[0].config, configs): group for group in groups.values()}
+
+
+def check_one_data_set(records: Sequence[Record]) -> None:
+    """Raises ConfigError where runs that are to be averaged were trained on different data."""
+    known = [record for record in records if record.data is not None]
+    for record in known:
+        if record.data != known[0].data:
+            raise ConfigError(
+                f"the runs {known[0].folder} and {record.folder} have the same configuration, but other data: "
+                f"{known[0].data}; and {record.data}",
+                "The data changed between them, and their mean would be of neither",
+                "Use runs on the same data only: leave one of the two out, or train it again.",
+            )
+
+
+def _label(config: RunConfig, configs: Sequence[RunConfig]) -> str:
+    kin = [other for other in configs if other.method.name == config.method.name]
+    values = options(config)
+    return " ".join([config.method.name, *(f"{name}={_plain(values.get(name))}" for name in differing(kin))])
+
+
+def _plain(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+
+
+def _check_seeds(records: Sequence[Record]) -> None:
+    by_seed: dict[int, Record] = {}
+    for record in records:
+        other = by_seed.setdefault(record.seed, record)
+        if other is not record:
+            raise ConfigError(
+                f"the runs {other.folder} and {record.folder} have the same configuration and both seed {record.seed}",
+                "Entries are paired by seed, so a seed counts once in each",
+                "Use only one of the two folders.",
+            )

@@ -1,0 +1,226 @@
+"""A study as its table has it: trials with all that was measured, and what is asked of them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from isograd.data.identity import Identity
+from isograd.errors import StudyError
+from isograd.registry import suggestion
+from isograd.studies.statistics import Spread, spread
+from isograd.tune.legs import SeedRun
+from isograd.tune.progress import Best
+from isograd.tune.space import Parameter
+from isograd.tune.table import METRICS, TABLE
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+KINDS = ("complete", "pruned", "failed", "lost", "running")
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What a run had come to after an epoch.
+
+    Attributes:
+        seed: Of the run.
+        epoch: From 1.
+        test_error: Of the final local module, a share in [0, 1].
+        module_test_errors: Of each local module's own prediction, shares; None where it makes none.
+        module_train_losses: Of each local module, mean over the epoch.
+    """
+
+    seed: int
+    epoch: int
+    test_error: float
+    module_test_errors: tuple[float | None, ...]
+    module_train_losses: tuple[float | None, ...]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A configuration that was tried, with all its seeds.
+
+    Attributes:
+        number: In its study, from 0.
+        kind: ``complete``; ``pruned`` (stopped early, behind others); ``failed``; ``lost`` (its process or node);
+            ``running`` (nothing came of it yet).
+        reason: Why it failed or was lost.
+        epoch: The last one that all its seeds trained.
+        seeds: Of its runs.
+        metrics: At its end, by name: errors are shares in [0, 1], times seconds, memory bytes. Of a trial that failed
+            or was lost, none.
+        values: Of the parameters that it had: a number, the label of a categorical value, or the names of the units
+            that end all local modules but the last.
+        runs: One a seed.
+        epochs: One a seed and epoch.
+        config: Of its runs, apart from seed and folder, as plain values.
+        units: The backbone's, in order.
+        host: Where it ended.
+    """
+
+    number: int
+    kind: str
+    reason: str
+    epoch: int
+    seeds: tuple[int, ...]
+    metrics: Mapping[str, float]
+    values: Mapping[str, Any]
+    runs: tuple[SeedRun, ...]
+    epochs: tuple[Epoch, ...]
+    config: Mapping[str, Any]
+    units: tuple[str, ...]
+    host: str
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether it trained all epochs, so that its metrics stand beside those of others."""
+        return self.kind == "complete"
+
+    @property
+    def test_errors(self) -> dict[int, Spread]:
+        """Epoch -> test error over seeds, a share in [0, 1], for the epochs that all seeds have."""
+        by_epoch: dict[int, list[float]] = {}
+        for record in self.epochs:
+            by_epoch.setdefault(record.epoch, []).append(record.test_error)
+        found = {epoch: spread(errors) for epoch, errors in sorted(by_epoch.items()) if len(errors) == len(self.seeds)}
+        return {epoch: errors for epoch, errors in found.items() if errors is not None}
+
+    def positions(self, name: str) -> tuple[int, ...]:
+        """Returns for each cut of the parameter ``name`` how many units lie before it; none where it is absent."""
+        return tuple(self.units.index(unit) + 1 for unit in self.values.get(name, ()))
+
+
+@dataclass(frozen=True)
+class StudyTable:
+    """A study, from its table alone.
+
+    Attributes:
+        file: The table.
+        name: Of the study.
+        space: Name of the search space.
+        parameters: What is searched, in the space's order.
+        items: What the command line asked for beyond the space.
+        objectives: What is minimised.
+        seeds: Of each trial.
+        num_epochs: Of a complete trial.
+        num_trials: How many configurations the study is to try.
+        sampler: In words, with its seed.
+        scheduler: In words.
+        reuses_processes: Whether a trial took over the processes of one before it.
+        trials: By number.
+        provenance: Of the sweep.
+        data: What all trials trained on; None where the table is an earlier version's.
+    """
+
+    file: Path
+    name: str
+    space: str
+    parameters: tuple[Parameter, ...]
+    items: tuple[str, ...]
+    objectives: tuple[str, ...]
+    seeds: tuple[int, ...]
+    num_epochs: int
+    num_trials: int
+    sampler: str
+    scheduler: str
+    reuses_processes: bool
+    trials: tuple[Trial, ...]
+    provenance: Mapping[str, Any]
+    data: Identity | None = None
+
+    @property
+    def folder(self) -> Path:
+        """Where the table is: the study's folder, unless the table has been taken elsewhere."""
+        return self.file.parent
+
+    @property
+    def path(self) -> Path:
+        """What the study is found by: its folder, or the table where that has a name of its own."""
+        return self.folder if self.file.name == TABLE else self.file
+
+    @property
+    def complete(self) -> tuple[Trial, ...]:
+        """Trials that trained all epochs."""
+        return tuple(trial for trial in self.trials if trial.is_complete)
+
+    @property
+    def best(self) -> Trial | None:
+        """The complete trial that no other beats: None where there is none, or a front of several."""
+        front = self.front()
+        return front[0] if len(front) == 1 else None
+
+    def front(self, objectives: Sequence[str] = ()) -> tuple[Trial, ...]:
+        """Returns the complete trials that no other complete one beats in all objectives; of one, the best alone.
+
+        Args:
+            objectives: Names of metrics, all to be small; the study's own where none are given.
+
+        Raises:
+            StudyError: There is no such metric.
+        """
+        names = tuple(objectives) or self.objectives
+        for name in names:
+            _check_metric(name)
+        best = Best(names)
+        for trial in self.complete:
+            best.take(trial.number, trial.metrics)
+        return tuple(trial for trial in self.complete if trial.number in best.values)
+
+    def trial(self, number: int) -> Trial:
+        """Returns a trial.
+
+        Raises:
+            StudyError: There is none of that number.
+        """
+        found = next((trial for trial in self.trials if trial.number == number), None)
+        if found is None:
+            numbers = [trial.number for trial in self.trials]
+            raise StudyError(
+                f"study {self.name} has no trial {number}",
+                f"Its {len(numbers)} trials are {', '.join(map(str, numbers[:12]))}{' ...' * (len(numbers) > 12)}",
+                "Use one of these numbers.",
+            )
+        return found
+
+    def frame(self) -> "DataFrame":
+        """Returns a row a trial: outcome, metrics (shares, seconds, bytes) and parameters, absent ones empty.
+
+        A parameter that is called as one of the other columns has ``parameter`` before its name.
+        """
+        from pandas import DataFrame
+
+        fixed = ["trial", "kind", "epoch", *METRICS, "reason"]
+        names = [parameter.name for parameter in self.parameters]
+        columns = {name: f"parameter {name}" if name in fixed else name for name in names}
+        rows = [_row(trial, columns) for trial in self.trials]
+        return DataFrame(rows, columns=[*fixed[:-1], *columns.values(), fixed[-1]]).set_index("trial")
+
+    def epochs(self) -> "DataFrame":
+        """Returns a row a trial, seed and epoch: the trial's outcome, and what was measured (errors are shares)."""
+        from pandas import DataFrame
+
+        names = ["seed", "epoch", "test_error", "module_test_errors", "module_train_losses"]
+        rows = [
+            {"trial": trial.number, "kind": trial.kind, **{name: getattr(record, name) for name in names}}
+            for trial in self.trials
+            for record in trial.epochs
+        ]
+        return DataFrame(rows, columns=["trial", "kind", *names])
+
+
+def _row(trial: Trial, columns: Mapping[str, str]) -> dict[str, Any]:
+    values = {column: trial.values.get(name) for name, column in columns.items()}
+    head = {"trial": trial.number, "kind": trial.kind, "epoch": trial.epoch, "reason": trial.reason}
+    return head | {name: trial.metrics.get(name) for name in METRICS} | values
+
+
+def _check_metric(name: str) -> None:
+    if name not in METRICS:
+        raise StudyError(
+            f"there is no metric '{name}'.{suggestion(name, list(METRICS))}",
+            f"A trial has {', '.join(METRICS)}",
+            "Use one of these.",
+        )

@@ -1,0 +1,1 @@
+"""What the platform needs of the machine: files, locks, provenance, processes, the terminal."""
