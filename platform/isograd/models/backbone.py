@@ -1,11 +1,13 @@
 """The contract of a backbone: a network as an ordered list of named units.
 
-A *unit* is the smallest piece that one may cut between: a stem, one residual or transformer block, a head. A unit maps
-one tensor to one tensor. Running the units in order equals the network's own forward.
+A *unit* is the smallest piece that one may cut between: a stem, one residual or transformer block, a head. It reads some
+named values and writes some; a value is alive until its last reader, and what crosses a cut is what is alive there. A
+plain chain has one name. Running the units in order equals the network's own forward.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from math import gcd, isqrt
 from typing import Any, Literal, Protocol
 
@@ -67,36 +69,83 @@ class Feature:
         return int(torch.Size(self.shape).numel())
 
 
+MAIN = "x"  # what a plain chain's units read and write
+
+
+Role = Literal["stem", "block", "neck", "head"]
+
+
 @dataclass(frozen=True)
 class Unit:
-    """One named piece of a backbone.
+    """One named piece of a backbone: reads some live values and writes some.
 
     Attributes:
         name: Unique within the backbone, the same in every process: ``stem``, ``layer1.0``, ``head``.
-        module: Maps the previous unit's output to this unit's.
-        output: What leaves it.
+        module: Takes the values that it reads, in order, as arguments; returns what it writes, a tuple where that is
+            several. Its signature is the natural one, so that copies of it work as they are.
+        outputs: What it writes, by name, in order; the first is its main output.
+        reads: Names of what it is given.
+        role: What it is in the network.
     """
 
     name: str
     module: nn.Module
-    output: Feature
+    outputs: Mapping[str, Feature]
+    reads: tuple[str, ...] = (MAIN,)
+    role: Role = "block"
+
+    @property
+    def writes(self) -> tuple[str, ...]:
+        """Names of what it writes."""
+        return tuple(self.outputs)
+
+    @property
+    def output(self) -> Feature:
+        """Its main output."""
+        return next(iter(self.outputs.values()))
+
+
+def run_unit(module: nn.Module, reads: Sequence[str], writes: Sequence[str], values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Calls a module with the values that it reads; returns what it writes, by name."""
+    written = module(*(values[name] for name in reads))
+    return {writes[0]: written} if len(writes) == 1 else dict(zip(writes, written, strict=True))
 
 
 @dataclass(frozen=True)
 class Backbone:
-    """An image classifier as a chain of units.
+    """A network as a chain of units over live values.
 
     Attributes:
         name: For messages and tables.
-        units: In order; the last one returns the logits, (B, Y).
-        input_shape: (C, H, W) of one image.
-        num_classes: Y.
+        units: In order; the last one writes the network's output.
+        inputs: What the first unit is given, by name, as its entry leaves it.
     """
 
     name: str
     units: tuple[Unit, ...]
-    input_shape: tuple[int, int, int]
-    num_classes: int
+    inputs: Mapping[str, Feature]
+
+    @cached_property
+    def _live(self) -> tuple[Mapping[str, Feature], ...]:
+        """What is alive before each unit, and after the last one: written before, and read by it or a later one."""
+        needed: list[set[str]] = [set(self.units[-1].writes)]
+        for unit in reversed(self.units):
+            needed.append((needed[-1] - set(unit.writes)) | set(unit.reads))
+        known: dict[str, Feature] = dict(self.inputs)
+        found: list[Mapping[str, Feature]] = []
+        for unit, names in zip(self.units, reversed(needed[1:]), strict=True):
+            found.append({name: feature for name, feature in known.items() if name in names})
+            known |= unit.outputs
+        return (*found, dict(self.units[-1].outputs))
+
+    def live(self, position: int) -> Mapping[str, Feature]:
+        """Returns the values that are alive before the unit at ``position``; after the last one, the output."""
+        return self._live[position]
+
+    @property
+    def blocks(self) -> tuple[Unit, ...]:
+        """Its units between stem and neck or head."""
+        return tuple(unit for unit in self.units if unit.role == "block")
 
     def index(self, unit_name: str) -> int:
         """Returns the position of a unit. Raises BackboneError for a name that it does not have."""
@@ -109,11 +158,12 @@ class Backbone:
             "Use one of these names.",
         )
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Runs all units. Shapes: images (B, C, H, W) -> logits (B, Y)."""
-        for unit in self.units:
-            images = unit.module(images)
-        return images
+    def forward(self, values: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Runs all units. Shapes: its inputs -> what the last unit writes."""
+        for position, unit in enumerate(self.units):
+            live = {**values, **run_unit(unit.module, unit.reads, unit.writes, values)}
+            values = {name: live[name] for name in self.live(position + 1)}
+        return values
 
 
 class BackboneBuilder(Protocol):
@@ -147,10 +197,18 @@ def assemble(
     input_shape: tuple[int, int, int],
     num_classes: int,
     layout_of: Callable[[Tensor], tuple[Layout, int]],
+    input_name: str = "image",
+    output_name: str = "logits",
 ) -> Backbone:
-    """Runs one blank image through named modules and records the feature after each.
+    """Runs one blank image through named modules, a plain chain, and records the feature after each.
 
     Args:
+        name: Of the backbone.
+        modules: By the names of their units. The first and the last are stem and head, whatever they hold.
+        input_shape: (C, H, W) of one image.
+        num_classes: Y.
+        input_name: Of the image among the inputs.
+        output_name: Of the logits.
         layout_of: Maps a unit's output to its layout and number of prefix tokens.
 
     Raises:
@@ -162,14 +220,24 @@ def assemble(
     with whole_patches(name, [module for _, module in modules], input_shape):
         for unit_name, module in modules:
             value = _probe(name, unit_name, module, value)
-            units.append(Unit(unit_name, module, _feature(value, *layout_of(value), input_shape)))
+            feature = _feature(value, *layout_of(value), input_shape)
+            position, last = len(units), len(modules) - 1
+            units.append(
+                Unit(
+                    unit_name,
+                    module,
+                    {output_name if position == last else MAIN: feature},
+                    (MAIN if position else input_name,),
+                    "head" if position == last else "block" if position else "stem",
+                )
+            )
     if tuple(value.shape) != (1, num_classes):
         raise BackboneError(
             f"{name} returns a tensor of shape {tuple(value.shape)} for one image",
             f"A classifier of {num_classes} classes returns (1, {num_classes})",
             "Use an image classifier whose number of classes can be set.",
         )
-    return Backbone(name, tuple(units), input_shape, num_classes)
+    return Backbone(name, tuple(units), {input_name: Feature(tuple(input_shape), "NCHW")})
 
 
 def _feature(value: Tensor, layout: Layout, num_prefix_tokens: int, input_shape: tuple[int, int, int]) -> Feature:
