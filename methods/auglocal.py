@@ -5,18 +5,18 @@ chosen evenly over the rest of the network, a pool and a linear classifier; its 
 towards the output (pyramid), as the rest of the network does.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import nn
 
 from isograd.errors import ConfigError
-from isograd.local.auxiliary import AsMap, GlobalPool, TokenPool
 from isograd.local.blocks import fitted
 from isograd.local.method import METHODS, Method
 from isograd.local.module import Objective, TaskObjective
-from isograd.models.backbone import Feature
+from isograd.models.backbone import MAIN
 from isograd.options import number
 from isograd.partition.partition import Partition
+from isograd.tasks.task import Form
 
 
 @METHODS.register("auglocal")
@@ -72,7 +72,11 @@ class AugLocal(Method):
         for position in self._positions(partition, index):
             layer, feature = fitted(partition.backbone, partition.backbone.units[position], feature)
             layers.append(layer)
-        return TaskObjective(self.task, nn.Sequential(*layers, *self._classifier(feature, len(layers))))
+        name = self.task.preferred("pooled")
+        options = {"norm": len(layers) <= 1 and feature.layout != "NLC"} if name == "pooled" else {}
+        head = self.task.head({**partition.live(index), MAIN: feature}, Form(name, options))
+        parts = [head.module] if name != "pooled" else list(head.module.children())
+        return TaskObjective(self.task, replace(head, module=nn.Sequential(*layers, *parts)))
 
     def depth(self, partition: Partition, index: int) -> int:
         """Returns how many auxiliary layers a module has: d (1 - r tau) + r tau, r = index / (K - 2), at least 1."""
@@ -86,14 +90,6 @@ class AugLocal(Method):
         left = num_layers - 1 - end
         depth = min(self.depth(partition, index), left)
         return [round(end + left * step / depth) for step in range(1, depth + 1)]
-
-    def _classifier(self, feature: Feature, num_layers: int) -> list[nn.Module]:
-        linear = nn.Linear(feature.channels, self.task.num_outputs)
-        if feature.layout == "NLC":
-            return [TokenPool(feature), linear]
-        norm = [nn.BatchNorm1d(feature.channels)] if num_layers <= 1 else []
-        as_map = [] if feature.layout == "NCHW" else [AsMap(feature)]
-        return [*as_map, GlobalPool(), nn.Flatten(), *norm, linear]
 
 
 def _num_layers(partition: Partition) -> int:

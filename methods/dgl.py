@@ -36,5 +36,5 @@ class DGL(Method):
 
     def objective(self, partition: Partition, index: int) -> Objective:
         """Builds the named auxiliary network on the module's last feature."""
-        base = DGLBase(self.config, self.task, self.normalize)
-        return base.objective(Site(partition, partition.units(index)[-1].output))
+        base = DGLBase(self.config, self.task, self.dataset)
+        return base.objective(Site.after(partition, index))

@@ -8,19 +8,21 @@ it:
 L, the local branch, keeps the resolution of h_k; G, the global branch, is a thumbnail of the rest of the network.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
-from isograd.local.auxiliary import AUXILIARY, AsMap
+from isograd.local.base import form_name
 from isograd.local.blocks import Projection, fitted, repeatable
 from isograd.local.leaps import chosen
 from isograd.local.method import METHODS, Method
-from isograd.local.module import Objective, TaskObjective
-from isograd.models.backbone import Feature, Unit
+from isograd.local.module import Behind, Objective, TaskObjective
+from isograd.models.backbone import MAIN, Feature, Unit
+from isograd.models.layers import AsMap
 from isograd.options import choice, number
 from isograd.partition.partition import Partition
+from isograd.tasks.task import Form
 
 
 class Gated(nn.Module):
@@ -99,8 +101,9 @@ class GLCAN(Method):
     def objective(self, partition: Partition, index: int) -> Objective:
         """Builds the branches that are switched on, their fusion, and the head."""
         network, feature = self._network(partition, index)
-        head = AUXILIARY.get(self.config.auxiliary)(feature, self.task.num_outputs)
-        return TaskObjective(self.task, nn.Sequential(network, head))
+        form = Form(form_name(self.config, "auxiliary", self.task))
+        head = self.task.head({**partition.live(index), MAIN: feature}, form)
+        return TaskObjective(self.task, replace(head, module=Behind(network, head.module)))
 
     def _network(self, partition: Partition, index: int) -> tuple[nn.Module, Feature]:
         units = partition.units(index)

@@ -68,7 +68,7 @@ class HPFF(Method):
     @property
     def exchange(self) -> Exchange:
         """Gradients go up; the image goes down where the base loss needs it."""
-        return Exchange(input=self._base.needs_image, up_gradient=True)
+        return Exchange(inputs=self._base.needs_image, up_gradient=True)
 
     def reach(self, partition: Partition, index: int) -> int:
         """Returns the window's size where a window ends at the module."""
@@ -103,7 +103,7 @@ class HPFF(Method):
 
     @property
     def _base(self) -> BaseLoss:
-        return BASES.get(self.config.base)(self.config, self.task, self.normalize)
+        return BASES.get(self.config.base)(self.config, self.task, self.dataset)
 
     def _ends_window(self, partition: Partition, index: int) -> bool:
         is_excluded = partition.is_last(index) and not self.config.last_window
@@ -111,7 +111,7 @@ class HPFF(Method):
 
     def _site(self, partition: Partition, index: int) -> Site:
         named = partition.named_num_modules
-        return Site(partition, partition.units(index)[-1].output, index / (named - 2) if named > 2 else 0.0)
+        return Site.after(partition, index, index / (named - 2) if named > 2 else 0.0)
 
     def _check(self, partition: Partition) -> None:
         check_window(self.config.window, partition)

@@ -89,13 +89,12 @@ class InfoPro(Method):
     @property
     def exchange(self) -> Exchange:
         """The image goes down to the decoders."""
-        return Exchange(input=True)
+        return Exchange(inputs=True)
 
     def objective(self, partition: Partition, index: int) -> Objective:
         """Builds decoder and head for the module's last feature, with its interpolated coefficients."""
-        feature = partition.units(index)[-1].output
-        base = InfoProBase(_with_coefficients(self.config, partition), self.task, self.normalize)
-        return base.objective(Site(partition, feature, depth_ratio(index, partition.num_modules)))
+        base = InfoProBase(_with_coefficients(self.config, partition), self.task, self.dataset)
+        return base.objective(Site.after(partition, index, depth_ratio(index, partition.num_modules)))
 
 
 def _with_coefficients(config: InfoPro.Config, partition: Partition) -> InfoPro.Config:

@@ -107,7 +107,7 @@ class MAN(Method):
     @property
     def exchange(self) -> Exchange:
         """Weights go up; the image goes down where the base loss needs it."""
-        return Exchange(input=self._base.needs_image, up_weights=self.config.blocks != "learnable")
+        return Exchange(inputs=self._base.needs_image, up_weights=self.config.blocks != "learnable")
 
     def follows(self, partition: Partition, index: int) -> tuple[str, ...]:
         """Returns the next module's first block."""
@@ -119,10 +119,9 @@ class MAN(Method):
         _check(self.config)
         block = partition.block_after(index)
         if block is None:
-            feature = partition.units(index)[-1].output
-            return self._base.objective(Site(partition, feature, depth_ratio(index, partition.num_modules)))
-        loss = self._base.objective(Site(partition, block.output, loss_ratio(self.config, partition, index)))
-        return Through(self._blocks(partition, block), loss)
+            return self._base.objective(Site.after(partition, index, depth_ratio(index, partition.num_modules)))
+        site = Site.after(partition, index, loss_ratio(self.config, partition, index), block.output)
+        return Through(self._blocks(partition, block), self._base.objective(site))
 
     def initialise(self, objective: nn.Module, partition: Partition, index: int) -> None:
         """Draws all weights; with ``init=copy``, both blocks then take the next module's."""
@@ -136,7 +135,7 @@ class MAN(Method):
 
     @property
     def _base(self) -> BaseLoss:
-        return BASES.get(self.config.base)(self.config, self.task, self.normalize)
+        return BASES.get(self.config.base)(self.config, self.task, self.dataset)
 
     def _blocks(self, partition: Partition, block: Unit) -> MomentumBlocks:
         config = self.config

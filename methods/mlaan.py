@@ -132,7 +132,7 @@ class MLAAN(Method):
         """Gradients go up with MLM, weights with LAM; the image goes down where the base loss needs it."""
         config = self.config
         moves = config.lam and config.ema != "none"
-        return Exchange(input=self._base.needs_image, up_weights=moves, up_gradient=config.mlm)
+        return Exchange(inputs=self._base.needs_image, up_weights=moves, up_gradient=config.mlm)
 
     def reach(self, partition: Partition, index: int) -> int:
         """Returns the window's size where a window ends at the module."""
@@ -154,7 +154,7 @@ class MLAAN(Method):
             return self._leaping(partition, index)
         if index < self.config.window - 1:
             return Silent()
-        site = Site(partition, partition.units(index)[-1].output, loss_ratio(self.config, partition, index))
+        site = Site.after(partition, index, loss_ratio(self.config, partition, index))
         return Weighted(self.config.level_weights[0], self._base.objective(site))
 
     def last_objective(self, partition: Partition) -> Objective:
@@ -184,13 +184,13 @@ class MLAAN(Method):
 
     @property
     def _base(self) -> BaseLoss:
-        return BASES.get(self.config.base)(self.config, self.task, self.normalize)
+        return BASES.get(self.config.base)(self.config, self.task, self.dataset)
 
     def _leaping(self, partition: Partition, index: int) -> Objective:
         units, ratio = self._leaps(partition, index), loss_ratio(self.config, partition, index)
         if not units:
-            return self._base.objective(Site(partition, partition.units(index)[-1].output, ratio))
-        objective = self._base.objective(Site(partition, units[-1].output, ratio))
+            return self._base.objective(Site.after(partition, index, ratio))
+        objective = self._base.objective(Site.after(partition, index, ratio, units[-1].output))
         return Through(self._leap_network(partition, index, units), objective)
 
     def _leap_network(self, partition: Partition, index: int, units: list[Unit]) -> LeapNetwork:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from isograd.data.field import Field
 from isograd.local.learner import Learner, Precision, make_learner
 from isograd.local.message import Kind, Message
 from isograd.local.module import LocalModule, Silent
@@ -101,10 +102,11 @@ def _options(convolution: nn.Conv2d | nn.ConvTranspose2d) -> dict[str, Any]:
 
 
 def learner_of(module: nn.Module, precision: Precision = Precision()) -> Learner:  # noqa: B008
-    unit = Unit("unit", module, Feature((1, 1, 1), "NCHW"))
+    unit = Unit("unit", module, {"x": Feature((1, 1, 1), "NCHW")})
     options: dict[str, Any] = {"num_epochs": 1, "precision": precision, "device": torch.device("cpu"), "seed": 0}
-    options["task"] = Classification(2)
-    return make_learner(LocalModule(0, [unit], Silent()), SGD(), Constant(), **options)
+    targets = {"label": Field((), torch.int64, "label", 2)}
+    options["task"] = Classification(Classification.Config(), {}, targets)
+    return make_learner(LocalModule(0, [unit], Silent(), entering=["x"], leaving=["x"]), SGD(), Constant(), **options)
 
 
 def wrong(shape: Shape) -> list[str]:
@@ -121,12 +123,12 @@ def wrong(shape: Shape) -> list[str]:
     expected = _computed(lambda *tensors: function(*tensors, **options), given, gradient)
     scales = _computed(lambda *tensors: function(*tensors, **options), [x.abs() for x in given], gradient.abs())
     learner = learner_of(Called(convolution) if shape.form == "function" else convolution)  # pyright: ignore
-    value = learner.input(Message(Kind.TRAIN, 1, value=value)).detach()
+    value = learner.entering(Message(Kind.TRAIN, 1, values={"x": value}))["x"].detach()
     torch.set_num_threads(shape.threads)
     own = [value, *learner.module.parameters()]
     spy = Spy()
     with learner.computing(), spy:
-        found = _computed(lambda entry, *_: learner.module(entry), own, gradient.float())
+        found = _computed(lambda entry, *_: learner.module({"x": entry})["x"], own, gradient.float())
     problems = [f"oneDNN would overrun its workspace: {text}" for text in spy.overrunning]
     for name, one, other, scale in zip(("output", "input", "weight", "bias"), found, expected, scales, strict=True):
         distance = ((one.double() - other).abs() / scale.clamp_min(1e-30)).max().item()

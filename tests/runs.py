@@ -46,9 +46,9 @@ def config(*overrides: str) -> RunConfig:
 
 def program(blueprint: Blueprint, num_train: int = 84, **options: Any) -> Program:
     options.setdefault("num_epochs", 2)
-    carries_pixels = blueprint.method.exchange.input
+    carries_inputs = blueprint.method.exchange.inputs
     images = source(num_train, shape=blueprint.config.data.shape)
-    return Program(images, carries_pixels=carries_pixels, **options)
+    return Program(images, carries_inputs=carries_inputs, **options)
 
 
 @contextmanager

@@ -96,7 +96,7 @@ class ScriptedStage(Stage):
     def _tell(self, message: Message) -> Iterator[Any]:
         self.outbox.send(message)
         yield Sent(message.step, time.perf_counter())
-        if message.kind is Kind.TEST:  # asks for an answer
+        if message.kind is Kind.EVALUATE:  # asks for an answer
             answer = self.upward.mailbox.take(gradient_key(0), message.step, 0)
             yield self._arrived(message.step, answer.tensors)
 
@@ -104,7 +104,7 @@ class ScriptedStage(Stage):
         yield self._arrived(message.step, message.tensors)
         while message.number and not self._gate.exists():
             time.sleep(0.01)
-        if message.kind is Kind.TEST:
+        if message.kind is Kind.EVALUATE:
             self.upward.links[self.index - 1].send(Upward(gradient_key(0), message.step, message.tensors))
 
     def _arrived(self, step: int, tensors: Mapping[str, Tensor]) -> Arrived:

@@ -76,7 +76,7 @@ class Wrapping(Method):
     @cached_property
     def _wrapped(self) -> Method:
         config = wrapped_config(self.config.wraps, self.config.options)
-        return METHODS.get(self.config.wraps)(config, self.task, self.normalize)
+        return METHODS.get(self.config.wraps)(config, self.task, self.dataset)
 
 
 def wrapped_config(name: str, options: dict[str, Any]) -> Any:

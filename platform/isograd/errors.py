@@ -42,6 +42,10 @@ class BackboneError(IsogradError):
     """A network cannot serve as a backbone: it is no chain of units, or does not accept the input."""
 
 
+class TaskError(IsogradError):
+    """A task cannot be trained on this data, or an auxiliary network cannot predict from what is alive at a cut."""
+
+
 class PartitionError(IsogradError):
     """The backbone cannot be cut as asked."""
 

@@ -116,8 +116,11 @@ class Registry(Generic[T]):
             )
         return entries[name]
 
-    def __contains__(self, name: str) -> bool:
+    def __contains__(self, name: object) -> bool:
         return name in self._all()
+
+    def __len__(self) -> int:
+        return len(self._all())
 
     def __iter__(self) -> Iterator[str]:
         return iter(sorted(self._all()))

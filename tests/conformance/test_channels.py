@@ -54,7 +54,9 @@ def pipeline(channel: str, gate: Path) -> Pipeline:
 
 def message(step: int, value: Tensor | None = None, kind: Kind = Kind.TRAIN, is_held: bool = False) -> Message:
     pixels = torch.full((2, 3), step % 256, dtype=torch.uint8)
-    return Message(kind, 1, int(is_held), step, value, torch.arange(step, step + 3), pixels)
+    values = {} if value is None else {"x": value}
+    targets = {"label": torch.arange(step, step + 3)}
+    return Message(kind, 1, int(is_held), step, "train", 3, values, targets, {"image": pixels})
 
 
 def run(pipeline: Pipeline, *messages: Message) -> list[Any]:
@@ -86,7 +88,7 @@ def test_a_run_can_ask_for_every_channel() -> None:
 
 def test_everything_arrives_unchanged_and_in_order(connected: Pipeline) -> None:
     sent = [message(step, value) for step, value in enumerate(TENSORS.values())]
-    marker = Message(Kind.TRAINED, 1, step=len(sent))
+    marker = Message(Kind.EPOCH, 1, step=len(sent))
     events = run(connected, *sent, marker, message(len(sent) + 1, torch.ones(2)))
     found = arrivals(events)
     assert [event.step for event in found[:-1]] == list(range(len(sent) + 2))
@@ -103,7 +105,7 @@ def test_programs_follow_each_other(connected: Pipeline) -> None:
 
 
 def test_the_way_up_carries_the_same(connected: Pipeline) -> None:
-    sent = [message(step, value, Kind.TEST) for step, value in enumerate(TENSORS.values())]
+    sent = [message(step, value, Kind.EVALUATE) for step, value in enumerate(TENSORS.values())]
     for before, after in zip(sent, arrivals(run(connected, *sent), stage=0), strict=True):
         assert contents(after.tensors) == contents(described(before.tensors))
 
@@ -127,22 +129,22 @@ def test_the_object_store_is_read_where_it_is(connected: Pipeline) -> None:
     if connected.channel != "store":
         pytest.skip("only the object store has memory that both stages see")
     [large, _] = arrivals(run(connected, message(0, torch.randn(MIB))))
-    assert "s " in large.tensors["value"].mapping and "plasma" in large.tensors["value"].mapping
+    assert "s " in large.tensors["values/x"].mapping and "plasma" in large.tensors["values/x"].mapping
 
 
 def test_both_ways_are_busy_at_once(connected: Pipeline) -> None:
     value = torch.randn(4096)
-    sent = [message(step, value[step:], Kind.TEST if step % 3 == 2 else Kind.TRAIN) for step in range(150)]
+    sent = [message(step, value[step:], Kind.EVALUATE if step % 3 == 2 else Kind.TRAIN) for step in range(150)]
     events = run(connected, *sent)
     assert [event.step for event in arrivals(events)] == list(range(151))
     for event in [event for event in events if isinstance(event, Arrived) and event.tensors]:
-        assert event.tensors["value"].digest == described({"value": value[event.step :]})["value"].digest
+        assert event.tensors["values/x"].digest == described({"x": value[event.step :]})["x"].digest
 
 
 def killed(stages: Pipeline, victim: int) -> None:
     """Kills a stage in the middle of a run, and sees to the end of all."""
     process_ids, last, value = stages.process_ids(), 0, torch.randn(MIB)
-    endless = Script([message(step, value, Kind.TEST if step % 2 else Kind.TRAIN) for step in range(2000)])
+    endless = Script([message(step, value, Kind.EVALUATE if step % 2 else Kind.TRAIN) for step in range(2000)])
     with pytest.raises(StageFailedError, match=f"stage {victim} died"):
         for event in stages.fit(endless):  # pyright: ignore[reportArgumentType]
             if isinstance(event, Arrived):

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from isograd.engine.blueprint import Blueprint
 from isograd.local.convolution import Subsampled, SubsamplingConv2d
-from isograd.local.learner import Precision
+from isograd.local.learner import Learner, Precision
 from isograd.local.message import Kind, Message
 from isograd.local.method import METHODS
 from tests.convolutions import END, Spy, learner_of, shapes
@@ -27,6 +27,10 @@ from tests.runs import config, opened, program
 
 ROOT = Path(__file__).parents[2]
 TIMEOUT_S = 60  # for the next shape
+
+
+def run(learner: Learner, value: Tensor) -> Tensor:
+    return learner.module(learner.entering(Message(Kind.TRAIN, 1, values={"x": value})))["x"]
 
 
 def run_grid(first: int, instructions: str) -> tuple[int, list[str]]:
@@ -68,7 +72,7 @@ def test_no_method_runs_a_convolution_that_overruns(method: str) -> None:
     blueprint = Blueprint(config(f"method={method}", "model=resnet20", "model.width=4", "executor=sequential"))
     spy = Spy()
     with opened(blueprint) as executor, spy:
-        for _ in executor.fit(program(blueprint, max_steps=2, tests=False)):
+        for _ in executor.fit(program(blueprint, max_steps=2, evaluates=False)):
             pass
     assert not spy.overrunning
 
@@ -107,7 +111,7 @@ def test_no_form_of_a_convolution_overruns(module: nn.Module) -> None:
     learner, spy = learner_of(module), Spy()
     for _ in range(2):
         with learner.computing(), spy:
-            output = learner.module(learner.input(Message(Kind.TRAIN, 1, value=value)))
+            output = run(learner, value)
         output.sum().backward()
         learner.update_weights()
     assert not spy.overrunning
@@ -124,7 +128,7 @@ def test_compiled_ones_are_right(make: Callable[[], nn.Module]) -> None:
     for _ in range(3):
         module.zero_grad()
         with learner.computing():
-            output = learner.module(learner.input(Message(Kind.TRAIN, 1, value=value)))
+            output = run(learner, value)
         output.square().sum().backward()
         torch.testing.assert_close([weight.grad for weight in module.parameters()], expected, rtol=1e-3, atol=1e-2)
 
@@ -165,6 +169,6 @@ def test_others_are_left_alone() -> None:
         learner = learner_of(module)
         value = torch.randn(2, module.in_channels, 8, 8)
         with learner.computing():
-            learner.module(learner.input(Message(Kind.TRAIN, 1, value=value))).sum().backward()
+            run(learner, value).sum().backward()
         learner.update_weights()
         assert type(module) is nn.Conv2d and learner.subsampled is None

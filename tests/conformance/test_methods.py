@@ -13,13 +13,13 @@ from isograd.config.load import from_dict
 from isograd.engine.blueprint import Blueprint
 from isograd.engine.config import to_dict
 from isograd.engine.stage import Stage
-from isograd.events.events import ModuleMetrics
+from isograd.events.events import EpochRecord
 from isograd.executors.hosts import Hosts
-from isograd.local.auxiliary import AUXILIARY
 from isograd.local.message import Kind, Message
 from isograd.local.method import METHODS
-from isograd.local.module import LocalModule
+from isograd.local.module import Given, LocalModule
 from isograd.models.backbone import Feature
+from isograd.tasks.heads import VECTOR_HEADS
 from tests.runs import config, differences, trained
 
 BACKBONES = {
@@ -43,20 +43,20 @@ def cut(method: str, wanted: int = 3) -> str:
 def batch(size: int = 6) -> Message:
     pixels = torch.randint(0, 256, (size, 3, 32, 32), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
     target = torch.arange(size) % 3
-    return Message(Kind.TRAIN, epoch=1, value=pixels, target=target, pixels=pixels)
+    image, label = {"image": pixels}, {"label": target}
+    return Message(Kind.TRAIN, epoch=1, size=size, values=image, targets=label, inputs=image)
 
 
 def walk(modules: list[LocalModule], message: Message) -> list[tuple[LocalModule, torch.Tensor]]:
     """Runs all modules in order, each on the detached output of the one before; returns their losses."""
     losses = []
     for module in modules:
-        assert message.value is not None and message.target is not None
-        feature = module(message.value)
+        live = module(message.values)
         for objective in (module.objective, module.cascade):
-            loss = objective(feature, message.target, message.pixels).loss
+            loss = objective(live, Given(message.targets, message.inputs)).loss
             if loss is not None:
                 losses.append((module, loss))
-        message = message.carrying(feature.detach())
+        message = message.carrying({name: value.detach() for name, value in live.items()})
     return losses
 
 
@@ -88,10 +88,10 @@ def test_every_module_learns(method: str, backbone: str) -> None:
         0, plan.learners(range(plan.partition.num_modules), device), Nowhere(), device=device, routes=plan.routes
     )
     steps = [replace(batch(), step=step, epoch=step + 1) for step in range(15)]
-    messages = [item for step in steps for item in (step, Message(Kind.TRAINED, step.epoch, step=step.step + 1))]
+    messages = [item for step in steps for item in (step, Message(Kind.EPOCH, step.epoch, step=step.step + 1))]
     losses: dict[int, list[float]] = {}
     for event in stage.run(messages):
-        if isinstance(event, ModuleMetrics) and event.loss is not None:
+        if isinstance(event, EpochRecord) and event.loss is not None:
             losses.setdefault(event.module, []).append(event.loss)
     assert plan.partition.num_modules - 1 in losses
     assert all(found[-1] < found[0] for found in losses.values())
@@ -124,11 +124,10 @@ def test_heads_predict_classes_or_nothing(method: str) -> None:
     plan = blueprint(method, "resnet", cut(method))
     message = batch()
     for module in plan.method.local_modules(plan.partition, seed=0):
-        assert message.value is not None
-        feature = module.eval()(message.value)
-        prediction = module.predict(feature)
-        assert prediction is None or prediction.shape == (6, 10)
-        message = message.carrying(feature.detach())
+        live = module.eval()(message.values)
+        prediction = module.predict(live)
+        assert prediction is None or prediction["logits"].shape == (6, 10)
+        message = message.carrying({name: value.detach() for name, value in live.items()})
 
 
 @each_method
@@ -160,10 +159,11 @@ FEATURES = {
 
 
 @pytest.mark.parametrize("feature", FEATURES)
-@pytest.mark.parametrize("name", list(AUXILIARY))
+@pytest.mark.parametrize("name", list(VECTOR_HEADS))
 def test_auxiliary_networks_take_any_feature(name: str, feature: str) -> None:
     description, shape = FEATURES[feature]
-    network = AUXILIARY.get(name)(description, 10)
+    options = {"last_channels": 24} if name.endswith("f") else {}
+    network = VECTOR_HEADS.get(name)(description, 10, **options)
     value = torch.randn(shape, requires_grad=True)
     prediction = network(value)
     assert prediction.shape == (5, 10)

@@ -78,7 +78,7 @@ def recorded(blueprint: Blueprint, stages: list[range]) -> list[list[Action]]:
         messages = (
             inboxes[index].messages()
             if index
-            else program(blueprint, max_steps=NUM_STEPS, tests=False).messages(device)
+            else program(blueprint, max_steps=NUM_STEPS, evaluates=False).messages(device)
         )
         for event in stage.run(messages):
             if isinstance(event, StageTimeline):
@@ -108,4 +108,4 @@ def test_the_planned_actions_are_those_of_the_run(method: str, num_stages: int) 
 def test_markers_are_not_recorded() -> None:
     blueprint = blueprint_of("dgl")
     steps = {action.step for action in recorded(blueprint, [range(5)])[0]}
-    assert steps == set(range(NUM_STEPS)) and Kind.TRAINED.value not in steps
+    assert steps == set(range(NUM_STEPS)) and Kind.EPOCH.value not in steps

@@ -19,7 +19,7 @@ from torch import Tensor
 from isograd.data.batch import Batch
 from isograd.engine.blueprint import Blueprint
 from isograd.engine.program import Program
-from isograd.events.events import ModuleMetrics
+from isograd.events.events import EpochRecord
 from isograd.executors.hosts import Hosts
 from isograd.partition.partition import Partition
 from tests.runs import config, opened
@@ -74,7 +74,7 @@ class TraceSchedule:
 class TraceSource:
     """One batch of 8 an epoch, drawn by the traces' rule."""
 
-    num_train, num_test, batch_size, held_bytes = 8, 0, 8, 0
+    num_train, num_valid, num_test, batch_size, held_bytes = 8, 0, 0, 8, 0
 
     def on(self, device: torch.device) -> "TraceSource":
         return self
@@ -83,7 +83,14 @@ class TraceSource:
         generator = np.random.Generator(np.random.PCG64(1000 + epoch - 1))
         pixels = generator.integers(0, 256, (8, 3, 32, 32))
         targets = generator.integers(0, 10, (8,))
-        yield Batch(torch.from_numpy(pixels).to(torch.uint8), torch.from_numpy(targets), torch.arange(8), 0)
+        image, label = torch.from_numpy(pixels).to(torch.uint8), torch.from_numpy(targets)
+        yield Batch({"image": image}, {"label": label}, torch.arange(8), 0)
+
+    def valid(self) -> Iterator[Batch]:
+        yield from ()
+
+    def shard(self, rank: int, world: int) -> "TraceSource":
+        return self
 
     def test(self) -> Iterator[Batch]:
         yield from ()
@@ -192,13 +199,15 @@ def train(case: str, *overrides: str, actors: Hosts | None = None) -> tuple[list
     """Returns the losses by step and module that has any, and the final state by released names."""
     configuration = dataclasses.replace(config(*RECIPE, *CASES[case], *overrides), schedule=TraceSchedule())
     blueprint = Blueprint(configuration)
-    program = Program(TraceSource(), num_epochs=NUM_STEPS, carries_pixels=blueprint.method.exchange.input, tests=False)
+    program = Program(
+        TraceSource(), num_epochs=NUM_STEPS, carries_inputs=blueprint.method.exchange.inputs, evaluates=False
+    )
     names = Names(case, blueprint.partition)
     losses: list[dict[int, float]] = [{} for _ in range(NUM_STEPS)]
     with opened(blueprint, actors) as executor:
         executor.load_state(initial(executor.state(), names))
         for event in executor.fit(program):
-            if isinstance(event, ModuleMetrics) and event.loss is not None:
+            if isinstance(event, EpochRecord) and event.loss is not None:
                 losses[event.epoch - 1][event.module] = event.loss
         state = {name: tensor for name, tensor in executor.state().items() if name.startswith(STATE)}
         return [[row[key] for key in sorted(row)] for row in losses], {names(key): state[key] for key in state}

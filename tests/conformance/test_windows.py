@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from isograd.channels.outbox import Nowhere
+from isograd.data.field import Tree
 from isograd.engine.blueprint import Blueprint
 from isograd.engine.stage import Stage
 from isograd.local.message import Kind, Message
-from isograd.local.module import LocalModule, Objective
+from isograd.local.module import Given, LocalModule, Objective
 from tests.runs import config
 
 CASES = {
@@ -33,14 +34,14 @@ COMMON = (
 
 def batch() -> Message:
     pixels = torch.randint(0, 256, (6, 3, 32, 32), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
-    return Message(Kind.TRAIN, 1, value=pixels, target=torch.arange(6) % 3, pixels=pixels)
+    image = {"image": pixels}
+    return Message(Kind.TRAIN, 1, size=6, values=image, targets={"label": torch.arange(6) % 3}, inputs=image)
 
 
 def plain_gradients(modules: list[LocalModule], plan: Blueprint, message: Message) -> dict[str, Tensor]:
-    inputs = [message.value]
+    inputs = [message.values]
     for module in modules:
-        assert inputs[-1] is not None
-        inputs.append(module(inputs[-1]).detach())
+        inputs.append({name: value.detach() for name, value in module(inputs[-1]).items()})
     for index, module in enumerate(modules):
         reach = max(plan.method.reach(plan.partition, index), 1)
         for objective, first in ((module.objective, index), (module.cascade, max(index - reach + 1, 0))):
@@ -53,11 +54,10 @@ def plain_gradients(modules: list[LocalModule], plan: Blueprint, message: Messag
     }
 
 
-def learn(objective: Objective, window: list[LocalModule], value: Tensor | None, message: Message) -> None:
-    assert value is not None and message.target is not None
+def learn(objective: Objective, window: list[LocalModule], values: Tree, message: Message) -> None:
     for module in window:
-        value = module(value)
-    loss = objective(value, message.target, message.pixels).loss
+        values = module(values)
+    loss = objective(values, Given(message.targets, message.inputs)).loss
     if loss is not None:
         loss.backward()
 

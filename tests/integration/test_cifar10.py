@@ -22,7 +22,7 @@ OPTIONS = ("model=resnet32", "data=cifar10", "partition.num_modules=8", "data.ba
 
 def trained(executor: str, source: Source, opener: Opener) -> dict[str, Tensor]:
     blueprint = Blueprint(load([*OPTIONS, f"executor={executor}"]))
-    program = Program(source, num_epochs=1, max_steps=3, tests=False)
+    program = Program(source, num_epochs=1, max_steps=3, evaluates=False)
     with opener(blueprint, program.source.held_bytes, 0) as executing:
         for _ in executing.fit(program):
             pass

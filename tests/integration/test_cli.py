@@ -47,7 +47,7 @@ def test_the_main_job_learns_digits_on_a_ray_of_its_own(tmp_path: Path) -> None:
     stage = result["stages"][0]
     assert stage["sent_bytes"] > 0 and 0 < stage["utilisation"] <= 1 and stage["peak_bytes"] > 2**20
     kinds = {json.loads(line)["event"] for line in (folder / "events.jsonl").read_text().splitlines()}
-    assert kinds == {"Progress", "ModuleMetrics", "Snapshot", "ReportSoFar", "StageReport"}
+    assert kinds == {"Progress", "EpochRecord", "Snapshot", "ReportSoFar", "StageReport"}
 
 
 def parquet(folder: Path, labels: list[int], **columns: object) -> None:

@@ -62,7 +62,7 @@ def died(second: Any, number: signal.Signals | None = None) -> str:
     process_ids: list[int] = []
     with pytest.raises(ProcessDiedError) as failure, pipeline:
         process_ids = pipeline.process_ids()
-        for event in pipeline.fit(Program(source(5000, 1, (1, 8, 8)), num_epochs=1000, tests=False)):
+        for event in pipeline.fit(Program(source(5000, 1, (1, 8, 8)), num_epochs=1000, evaluates=False)):
             if number is not None and isinstance(event, Progress) and event.stage == 1 and event.step > 3:
                 os.kill(process_ids[1], number)
                 number = None
@@ -105,7 +105,7 @@ def test_an_exit_from_within_a_stage_is_a_failure_of_it(ray_session: None) -> No
     pipeline = Pipeline(builders, ExecutorConfig(device="cpu", event_interval_s=0.0), ClusterConfig())
     with pytest.raises(StageFailedError, match=r"stage 1 failed at .* \d+: RuntimeError: sys.exit\(4\) was called"):
         with pipeline:
-            for _ in pipeline.fit(Program(source(5000, 1, (1, 8, 8)), num_epochs=1000, tests=False)):
+            for _ in pipeline.fit(Program(source(5000, 1, (1, 8, 8)), num_epochs=1000, evaluates=False)):
                 pass
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from isograd.channels.channel import CHANNELS
 from isograd.engine.blueprint import Blueprint
-from isograd.events.events import ModuleMetrics
+from isograd.events.events import EpochRecord
 from isograd.executors.hosts import Hosts
 from tests.runs import config, differences, opened, program, trained
 
@@ -124,8 +124,8 @@ def test_evaluation_goes_through_the_pipeline_and_says_the_same(actors: Hosts) -
         blueprint = Blueprint(config(executor, *options))
         with opened(blueprint, actors) as executing:
             before = executing.state()
-            found = [event for event in executing.evaluate(program(blueprint)) if isinstance(event, ModuleMetrics)]
+            found = [event for event in executing.evaluate(program(blueprint)) if isinstance(event, EpochRecord)]
             assert differences(before, executing.state()) == []
-        metrics.append(sorted((event.module, event.num_images, event.accuracy) for event in found))
+        metrics.append(sorted((event.module, event.num_samples, event.values["error"]) for event in found))
     assert metrics[0] == metrics[1]
     assert [count for _, count, _ in metrics[0]] == [24, 24, 24]

@@ -26,7 +26,7 @@ def emulated(*step_s: float, queue_depth: int = 2, activation_bytes: int = 2**16
 
 
 def steps(count: int) -> Program:
-    return Program(source(count, 1, (1, 8, 8)), num_epochs=1, tests=False)
+    return Program(source(count, 1, (1, 8, 8)), num_epochs=1, evaluates=False)
 
 
 @pytest.mark.parametrize(

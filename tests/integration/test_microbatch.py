@@ -19,7 +19,7 @@ from isograd.engine.blueprint import Blueprint
 from isograd.engine.config import ExecutorConfig
 from isograd.engine.program import Program
 from isograd.errors import ConfigError, ExchangeError, IsogradError, NonFiniteLossError, StageFailedError
-from isograd.events.events import ModuleMetrics, Progress, StageReport
+from isograd.events.events import EpochRecord, Progress, StageReport
 from isograd.executors.executor import make_executor
 from isograd.executors.microbatch.executor import MicrobatchPipeline, microbatch
 from isograd.executors.microbatch.plan import PIPELINE_SCHEDULES, PiecePlan, plan_pieces
@@ -59,12 +59,12 @@ def vit(ray_session: None) -> Iterator[tuple[MicrobatchPipeline, Blueprint]]:
 
 
 @cache
-def sequential(overrides: tuple[str, ...]) -> tuple[dict[str, Tensor], dict[str, Tensor], list[ModuleMetrics]]:
+def sequential(overrides: tuple[str, ...]) -> tuple[dict[str, Tensor], dict[str, Tensor], list[EpochRecord]]:
     blueprint = Blueprint(config(*overrides, "executor.name=sequential"))
     with make_executor(blueprint) as executor:
         initial = executor.state()
         events = list(executor.fit(program(blueprint, max_steps=NUM_STEPS)))
-        return initial, executor.state(), [event for event in events if isinstance(event, ModuleMetrics)]
+        return initial, executor.state(), [event for event in events if isinstance(event, EpochRecord)]
 
 
 @pytest.mark.parametrize("schedule", PIPELINE_SCHEDULES)
@@ -75,12 +75,12 @@ def test_every_schedule_trains_as_one_process_does(vit: tuple[MicrobatchPipeline
     assert differences(initial, pipeline.state()) == []
     events = list(pipeline.fit(program(blueprint, max_steps=NUM_STEPS)))
     assert_close(pipeline.state(), trained)
-    metrics = [event for event in events if isinstance(event, ModuleMetrics)]
-    assert [(row.split, row.epoch, row.name, row.num_images) for row in metrics] == [
-        (row.split, row.epoch, row.name, row.num_images) for row in expected
+    metrics = [event for event in events if isinstance(event, EpochRecord)]
+    assert [(row.split, row.epoch, row.name, row.num_samples) for row in metrics] == [
+        (row.split, row.epoch, row.name, row.num_samples) for row in expected
     ]
     for row, other in zip(metrics, expected, strict=True):
-        assert row.accuracy == other.accuracy
+        assert row.values == other.values
         assert row.loss is other.loss is None or row.loss == pytest.approx(other.loss, rel=1e-5)
     reports = [event for event in events if isinstance(event, StageReport)]
     assert [len(report.step_ends_s) for report in reports] == [NUM_STEPS] * 2
@@ -96,8 +96,8 @@ def test_a_state_is_loaded_whole_or_not_at_all(vit: tuple[MicrobatchPipeline, Bl
     with pytest.raises(IsogradError, match="is no tensor of any local module"):
         pipeline.load_state({**{name: tensor * 0 for name, tensor in trained.items()}, "other": torch.zeros(1)})
     assert differences(trained, pipeline.state()) == []
-    accuracy = [event.accuracy for event in pipeline.evaluate(program(blueprint)) if isinstance(event, ModuleMetrics)]
-    assert len(accuracy) == 1
+    values = [event.values for event in pipeline.evaluate(program(blueprint)) if isinstance(event, EpochRecord)]
+    assert len(values) == 1 and 0 <= values[0]["error"] <= 1
 
 
 def test_a_loss_that_is_not_a_number_stops_the_run(vit: tuple[MicrobatchPipeline, Blueprint]) -> None:
@@ -170,7 +170,7 @@ def emulated(build: EmulatedPieces, schedule: str) -> MicrobatchPipeline:
 
 
 def steps(count: int) -> Program:
-    return Program(source(count, 8, (1, 8, 8)), num_epochs=1, tests=False)
+    return Program(source(count, 8, (1, 8, 8)), num_epochs=1, evaluates=False)
 
 
 def num_groups() -> int:

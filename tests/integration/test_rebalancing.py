@@ -5,7 +5,7 @@ import torch
 
 from isograd.engine.blueprint import Blueprint
 from isograd.engine.program import Program
-from isograd.events.events import Event, ModuleMetrics, Position, Rebalanced, StageReport
+from isograd.events.events import EpochRecord, Event, Position, Rebalanced, StageReport
 from isograd.executors.executor import make_executor
 from isograd.run.result import Tally
 from isograd.run.spent import Account
@@ -55,7 +55,7 @@ def _check_reports(events: list[Event], run: Program) -> None:
     assert [stage["num_steps"] for stage in result.stages] == [run.num_steps] * 2
     assert [entry["epoch"] for entry in result.history] == [1, 2, 3]
     assert sum(isinstance(event, StageReport) for event in events) == 2 * len(list(run.parts()))
-    assert {event.module for event in events if isinstance(event, ModuleMetrics)} == set(range(5))
+    assert {event.module for event in events if isinstance(event, EpochRecord)} == set(range(5))
 
 
 def test_a_balanced_pipeline_stays_as_it_is() -> None:
@@ -67,7 +67,7 @@ def test_a_balanced_pipeline_stays_as_it_is() -> None:
 
 
 def test_a_program_in_parts_is_the_program() -> None:
-    whole = Program(source(), num_epochs=6, start=Position(2, 3, 14), tests=False, snapshot_epochs=1)
+    whole = Program(source(), num_epochs=6, start=Position(2, 3, 14), evaluates=False, snapshot_epochs=1)
     parts = list(whole.parts())
     assert [part.last_epoch for part in parts] == [2, 3, 5, 6]
     device = torch.device("cpu")

@@ -90,7 +90,7 @@ def test_a_step_that_ends_an_epoch_is_saved_once_and_after_its_test(
     execute(prepare_resumed(edge, ["train.max_steps=0"]), None, opener(actors, executor))
     assert differences(whole, final_state(edge)) == []
     records = [json.loads(line) for line in (edge / "events.jsonl").read_text().splitlines()]
-    tested = [(row["epoch"], row["module"], row["split"]) for row in records if row["event"] == "ModuleMetrics"]
+    tested = [(row["epoch"], row["module"], row["split"]) for row in records if row["event"] == "EpochRecord"]
     assert sorted(tested) == sorted({*tested})
     assert {row["num_images"] for row in records if row.get("split") == "train"} == {1437}
 

@@ -28,6 +28,7 @@ from isograd.errors import ChannelError
 from isograd.events.events import Event, StageReport
 from isograd.executors.pipelined import Pipeline
 from isograd.local.message import Message
+from isograd.models.backbone import MAIN
 from isograd.system.provenance import hardware
 
 KIB, MIB = 2**10, 2**20
@@ -71,7 +72,7 @@ class TransferStage(Stage):
         if self.index == 0:
             sleep(self._transfer.gap_s)
         self._stepped(0)
-        self.outbox.send(message.carrying(self._activation))
+        self.outbox.send(message.carrying({MAIN: self._activation}))
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,7 @@ def _round(executor: ExecutorConfig, transfers: Sequence[Transfer]) -> list[tupl
 
 def _measured(pipeline: Pipeline, transfer: Transfer) -> float:
     """Returns the median latency in ms of a spaced transfer, the bandwidth in MiB/s of another."""
-    program = Program(source(transfer.count, 1, (1, 8, 8)), num_epochs=1, tests=False)
+    program = Program(source(transfer.count, 1, (1, 8, 8)), num_epochs=1, evaluates=False)
     reports = {event.stage: event for event in pipeline.fit(program) if isinstance(event, StageReport)}
     sent_s, arrived_s = (reports[stage].step_ends_s[_NUM_SKIPPED:] for stage in (0, 1))
     if transfer.gap_s:

@@ -79,8 +79,8 @@ def bench(quick: bool, overrides: Sequence[str]) -> list[Row]:
 def _real(case: str, num_rounds: int, num_steps: int, overrides: Sequence[str]) -> list[Row]:
     common = ("data=parquet", f"data.batch_size={BATCH_SIZE}", "executor.num_stages=2", "executor.spread=balanced")
     blueprint = Blueprint(resolved(load([*common, *_REAL[case], *overrides])))
-    carries_pixels = blueprint.method.exchange.input
-    program = Program(source(num_steps, BATCH_SIZE), num_epochs=1, tests=False, carries_pixels=carries_pixels)
+    carries_inputs = blueprint.method.exchange.inputs
+    program = Program(source(num_steps, BATCH_SIZE), num_epochs=1, evaluates=False, carries_inputs=carries_inputs)
     pipeline = pipelined(blueprint, held_bytes=program.source.held_bytes, records_steps=True)
     with pipeline:
         rounds = [_round(pipeline, program, num_steps // 4) for _ in range(num_rounds)]
@@ -99,7 +99,7 @@ def _emulated(case: Emulation, num_rounds: int, shorten: int) -> list[Row]:
         queued_bytes=4 * case.num_stages * activation_bytes,
         records_steps=True,
     )
-    program = Program(source(num_steps, 1, (1, 8, 8)), num_epochs=1, tests=False)
+    program = Program(source(num_steps, 1, (1, 8, 8)), num_epochs=1, evaluates=False)
     with pipeline:
         rounds = [_round(pipeline, program, num_steps // 4) for _ in range(num_rounds)]
     return _rows(case.name, rounds, "emulated")

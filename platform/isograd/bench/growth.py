@@ -65,7 +65,7 @@ def _grown(num_stages: int) -> list[Row]:
 
 
 def _run(pipeline: Pipeline, num_batches: int) -> tuple[list[StageReport], float]:
-    program = Program(source(num_batches, 1, (1, 8, 8)), num_epochs=1, tests=False)
+    program = Program(source(num_batches, 1, (1, 8, 8)), num_epochs=1, evaluates=False)
     before_s = time.process_time()
     reports = [event for event in pipeline.fit(program) if isinstance(event, StageReport)]
     return sorted(reports, key=lambda report: report.stage), time.process_time() - before_s

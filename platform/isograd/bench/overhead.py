@@ -88,7 +88,7 @@ class _Ours:
     def __init__(self, blueprint: Blueprint, batches: MemorySource) -> None:
         self._executor = SequentialExecutor(blueprint)
         self._executor.__enter__()
-        self._program = Program(batches, num_epochs=1, tests=False)
+        self._program = Program(batches, num_epochs=1, evaluates=False)
 
     def epoch_s(self) -> float:
         started_s = time.perf_counter()

@@ -96,8 +96,8 @@ def emulated(name: str, pieces: Sequence[Piece], config: ExecutorConfig, effort:
     units_s = tuple(piece.seconds for piece in pieces)
     local = [_stage(pieces, found, index) for index in range(NUM_EMULATED)]
     alone_s = sum(auxiliary_s for _, auxiliary_s in local)
-    many = Program(source(effort.num_local_batches, BATCH_SIZE, (1, 8, 8)), num_epochs=1, tests=False)
-    few = Program(source(effort.num_batches, BATCH_SIZE, (1, 8, 8)), num_epochs=1, tests=False)
+    many = Program(source(effort.num_local_batches, BATCH_SIZE, (1, 8, 8)), num_epochs=1, evaluates=False)
+    few = Program(source(effort.num_batches, BATCH_SIZE, (1, 8, 8)), num_epochs=1, evaluates=False)
     build = EmulatedPieces(units_s, (ACTIVATION_BYTES,) * len(pieces), BATCH_SIZE)
     plans = list(_plans(pieces, NUM_EMULATED, effort.microbatches))
     with ExitStack() as stack:
@@ -126,8 +126,8 @@ def real(name: str, config: RunConfig, effort: Effort) -> list[Row]:
     end_to_end = Blueprint(_end_to_end(config, name="pipelined", num_stages=1))
     split = Blueprint(_end_to_end(config, name="microbatch", num_stages=num_stages))
     plans = list(_plans(pieces_of_units(blueprint), num_stages, effort.microbatches))
-    many = Program(_batches(blueprint, min(_REAL_BATCHES, effort.num_local_batches)), num_epochs=1, tests=False)
-    few = Program(_batches(blueprint, min(4, effort.num_batches)), num_epochs=1, tests=False)
+    many = Program(_batches(blueprint, min(_REAL_BATCHES, effort.num_local_batches)), num_epochs=1, evaluates=False)
+    few = Program(_batches(blueprint, min(4, effort.num_batches)), num_epochs=1, evaluates=False)
     with ExitStack() as stack:
         cluster = ClusterConfig(num_cpus=16)
         stack.enter_context(connected(cluster, queued_bytes=many.source.held_bytes + 4 * blueprint.queued_bytes))

@@ -108,8 +108,8 @@ def real(case: str, cache: Path, overrides: Sequence[str]) -> Compared:
     program = Program(
         source(num_steps, data.batch_size, data.shape, data.num_classes),
         num_epochs=1,
-        tests=False,
-        carries_pixels=blueprint.method.exchange.input,
+        evaluates=False,
+        carries_inputs=blueprint.method.exchange.inputs,
     )
     with pipelined(blueprint, held_bytes=program.source.held_bytes, records_steps=True) as pipeline:
         measured_s = steady_s(pipeline.fit(program), num_steps // 4)
@@ -122,7 +122,7 @@ def emulated(case: Emulation, cache: Path) -> Compared:
     planned_s = planned_emulated_s(case, link(config, ClusterConfig(), cache), config.queue_depth)
     builders = [EmulatedBuilder(index, seconds, case.num_bytes) for index, seconds in enumerate(case.stages_s)]
     num_steps = int(6 / max(case.stages_s))
-    program = Program(source(num_steps, 1, (1, 8, 8)), num_epochs=1, tests=False)
+    program = Program(source(num_steps, 1, (1, 8, 8)), num_epochs=1, evaluates=False)
     with ExitStack() as stack:
         pipeline = stack.enter_context(
             Pipeline(

@@ -101,7 +101,7 @@ def measure(config: RunConfig) -> Speed:
     """Trains some tens of steps in a temporary folder, without tests, and returns the steady speed."""
     with tempfile.TemporaryDirectory(prefix="isograd-calibration-") as folder:
         prepared = prepare(_calibration(config, folder))
-        program = dataclasses.replace(prepared.program, tests=False)
+        program = dataclasses.replace(prepared.program, evaluates=False)
         result = execute(dataclasses.replace(prepared, program=program))
         steady = _steady(_progress(prepared.folder, len(result.stages) - 1))
     speed = steady or result.images_per_s

@@ -37,6 +37,7 @@ class MemorySource:
     """
 
     def __init__(self, train: Images, test: Images, *, batch_size: int, seed: int, augmentation: Augmentation) -> None:
+        self.num_valid = 0
         self.num_train, self.num_test = len(train.targets), len(test.targets)
         self.batch_size, self.seed, self.augmentation = batch_size, seed, augmentation
         self.held_bytes = train.pixels.nbytes + test.pixels.nbytes
@@ -64,18 +65,27 @@ class MemorySource:
         order = torch.randperm(self.num_train, generator=generator(self.seed, "order", epoch))
         for batch in self._batches(self._train_tensors, order, first):
             draw = generator(self.seed, "augment", epoch, batch.number)
-            yield Batch(self.augmentation(batch.input, draw), batch.target, batch.index, batch.number)
+            image = self.augmentation(batch.inputs["image"], draw)
+            yield Batch({"image": image}, batch.targets, batch.index, batch.number)
 
     def test(self) -> Iterator[Batch]:
         """Yields the test split in order, not augmented."""
         yield from self._batches(self._test_tensors, torch.arange(self.num_test), 0)
+
+    def valid(self) -> Iterator[Batch]:
+        """None."""
+        return iter(())
+
+    def shard(self, rank: int, world: int) -> "MemorySource":
+        """interim"""
+        return self
 
     def _batches(self, held: tuple[Tensor, Tensor], order: Tensor, first: int) -> Iterator[Batch]:
         pixels, targets = held
         for number, rows in enumerate(order.split(self.batch_size)):
             if number >= first:
                 chosen = rows.to(self._device)
-                yield Batch(pixels[chosen], targets[chosen], rows, number)
+                yield Batch({"image": pixels[chosen]}, {"label": targets[chosen]}, rows, number)
 
     def _held(self, images: Images) -> tuple[Tensor, Tensor]:
         return as_tensor(images.pixels).to(self._device), as_tensor(images.targets).to(self._device)

@@ -19,7 +19,8 @@ class Outline:
     held_bytes = 0
 
     def __init__(self, source: Source) -> None:
-        self.num_train, self.num_test, self.batch_size = source.num_train, source.num_test, source.batch_size
+        self.num_train, self.num_valid, self.num_test = source.num_train, source.num_valid, source.num_test
+        self.batch_size = source.batch_size
 
     def on(self, device: torch.device) -> "Outline":
         """Returns itself: there is nothing to move."""
@@ -29,6 +30,14 @@ class Outline:
         """Yields the outlines of an epoch's batches, from number ``first`` on."""
         yield from self._batches(self.num_train, first)
 
+    def valid(self) -> Iterator[Batch]:
+        """Yields the outlines of the validation split."""
+        yield from self._batches(self.num_valid, 0)
+
+    def shard(self, rank: int, world: int) -> "Outline":
+        """Returns itself: what is in a batch is not known."""
+        return self
+
     def test(self) -> Iterator[Batch]:
         """Yields the outlines of the test split."""
         yield from self._batches(self.num_test, 0)
@@ -37,4 +46,4 @@ class Outline:
         for number in range(first, num_batches(num_images, self.batch_size)):
             size = min(self.batch_size, num_images - number * self.batch_size)
             rows = torch.empty(size, dtype=torch.int64)
-            yield Batch(torch.empty(size, 0, dtype=torch.uint8), rows, rows, number)
+            yield Batch({}, {}, rows, number)

@@ -73,6 +73,7 @@ class StreamSource:
     ) -> None:
         import torch
 
+        self.num_valid = 0
         self.num_train, self.num_test, self.held_bytes = train.num_rows, test.num_rows, 0
         self.batch_size, self.seed, self.augmentation = batch_size, seed, augmentation
         self.window, self.first_batch_timeout_s = window, first_batch_timeout_s
@@ -98,13 +99,21 @@ class StreamSource:
         seed = derive(self.seed, "image", epoch)
         with closing(self._stream(WindowDecoder(self._train, self._train_transform, seed, windows), first)) as batches:
             for batch in batches:
-                drawn = self.augmentation(batch.input, generator(self.seed, "augment", epoch, batch.number))
-                yield replace(batch, input=drawn)
+                drawn = self.augmentation(batch.inputs["image"], generator(self.seed, "augment", epoch, batch.number))
+                yield replace(batch, inputs={"image": drawn})
 
     def test(self) -> "Iterator[Batch]":
         """Yields the test split in order, not augmented. Raises DataError as :meth:`train` does."""
         windows = cut_windows(self._test.groups, self.window)
         return self._stream(WindowDecoder(self._test, self._test_transform, 0, windows), 0)
+
+    def valid(self) -> "Iterator[Batch]":
+        """None."""
+        return iter(())
+
+    def shard(self, rank: int, world: int) -> "StreamSource":
+        """interim"""
+        return self
 
     def windows(self, epoch: int) -> list[Window]:
         """Returns the windows of ``epoch`` in order."""
@@ -281,7 +290,7 @@ def _to_batch(columns: dict[str, np.ndarray], number: int) -> "Batch":
         torch.from_numpy(column if column.flags.writeable else column.copy())
         for column in (columns["image"], columns["label"], columns["index"])
     )
-    return Batch(image, label, index, number)
+    return Batch({"image": image}, {"label": label}, index, number)
 
 
 @contextmanager

@@ -31,7 +31,7 @@ def counted(blueprint: Blueprint) -> RenderableType:
         )
     config, partition = blueprint.config, blueprint.partition
     modules = blueprint.method.local_modules(partition, config.seed)
-    found = costs(modules, partition.backbone.input_shape)
+    found = costs(modules, blueprint.task)
     batch_size = config.data.batch_size
     note = f"Counted, not timed. FLOPs: one training step of one image. Bytes: a batch of {batch_size}."
     return Group(_title(blueprint, found), _counted(modules, found, batch_size), note)

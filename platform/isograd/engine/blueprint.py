@@ -7,7 +7,7 @@ from itertools import accumulate, pairwise
 
 import torch
 
-from isograd.data.transforms import Normalize
+from isograd.data.dataset import Dataset
 from isograd.engine.check import check
 from isograd.engine.config import RunConfig
 from isograd.engine.upward import Routes
@@ -19,7 +19,7 @@ from isograd.local.module import LocalModule, Silent
 from isograd.local.weightless import weightless
 from isograd.models.backbone import MODELS, Backbone
 from isograd.partition.partition import Partition, PartitionRule, Published
-from isograd.tasks.task import TASKS
+from isograd.tasks.task import TASKS, Task
 
 
 @dataclass(frozen=True)
@@ -44,11 +44,20 @@ class Blueprint:
         )
 
     @cached_property
+    def dataset(self) -> Dataset:
+        """What it is trained on."""
+        return Dataset(self.config.data)
+
+    @cached_property
+    def task(self) -> Task:
+        """What it is trained for."""
+        return TASKS.get(self.config.task.name)(self.config.task, self.dataset.inputs, self.dataset.targets)
+
+    @cached_property
     def method(self) -> Method:
         """The local-learning method."""
         config = self.config
-        task = TASKS.get(config.task.name)(config.data.num_classes, config.task.label_smoothing)
-        return METHODS.get(config.method.name)(config.method, task, Normalize(config.data.mean, config.data.std))
+        return METHODS.get(config.method.name)(config.method, self.task, self.dataset)
 
     @cached_property
     def partition(self) -> Partition:
@@ -131,10 +140,11 @@ class Blueprint:
 
     @property
     def queued_bytes(self) -> int:
-        """What the queues between all stages hold at most: float32 activations, targets and, where needed, images."""
-        config, partition = self.config, self.partition
-        extra = torch.Size(partition.backbone.input_shape).numel() + 8
-        numels = [partition.units(modules[-1])[-1].output.numel for modules in self.stages[:-1]]
+        """What the queues between all stages hold at most: float32 activations, targets and, where needed, inputs."""
+        config, sample = self.config, self.task.synthetic(1, torch.Generator())
+        extra = sum(tensor.nbytes for tree in (sample.inputs, sample.targets) for tensor in tree.values())
+        cuts = [self.partition.live(modules[-1]).values() for modules in self.stages[:-1]]
+        numels = [sum(feature.numel for feature in alive) for alive in cuts]
         return sum((4 * numel + extra) * config.data.batch_size * (config.executor.queue_depth + 2) for numel in numels)
 
     def check(self) -> list[LocalModule]:
@@ -172,14 +182,20 @@ class Blueprint:
         The first has its entry, the last its objective; their states together are that of the whole.
         """
         units, whole = self.partition.units(0), self.method.local_module(self.partition, 0, self.config.seed)
-        num_passes = self.method.num_passes(self.partition, 0)
-        found = []
-        for index, piece in enumerate(pieces):
-            inside = slice(piece.start, piece.stop)
-            objective = whole.objective if piece.stop == len(units) else Silent()
-            entry = whole.entry if piece.start == 0 else None
-            found.append(LocalModule(index, units[inside], objective, entry, num_passes=num_passes[inside]))
-        return [self._learner(module, device) for module in found]
+        num_passes, backbone = self.method.num_passes(self.partition, 0), self.partition.backbone
+        modules = [
+            LocalModule(
+                index,
+                units[piece.start : piece.stop],
+                whole.objective if piece.stop == len(units) else Silent(),
+                entering=list(backbone.live(piece.start)),
+                leaving=list(backbone.live(piece.stop)),
+                entry=dict(whole.entry.items()) if piece.start == 0 else None,
+                num_passes=num_passes[piece.start : piece.stop],
+            )
+            for index, piece in enumerate(pieces)
+        ]
+        return [self._learner(module, device) for module in modules]
 
     def check_end_to_end(self) -> None:
         """Raises ExchangeError for a method that does not train the network in one piece, by one loss at its end."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
-from isograd.data.batch import Batch, Source, num_batches
+from isograd.data.batch import Batch, Source, Split, num_batches
 from isograd.events.events import Position
 from isograd.local.message import Kind, Message
 
@@ -23,8 +23,10 @@ class Program:
         snapshot_epochs: A snapshot after so many epochs, and at the end; 0: none.
         snapshot_steps: A snapshot after so many steps as well; 0: none. Each position is saved once, and
             after the test where an epoch ends there.
-        carries_pixels: Whether the image goes down with the activation.
-        tests: Whether the test split is run after each epoch.
+        carries_inputs: Whether the inputs as they are stored go down with the live values.
+        evaluates: Whether anything but the training split is run.
+        evaluate_epochs: The validation split is run after so many epochs, and after the last one. Where there is none,
+            the test split takes its place.
     """
 
     source: Source
@@ -34,8 +36,9 @@ class Program:
     max_steps: int = 0
     snapshot_epochs: int = 0
     snapshot_steps: int = 0
-    carries_pixels: bool = False
-    tests: bool = True
+    carries_inputs: bool = False
+    evaluates: bool = True
+    evaluate_epochs: int = 1
 
     @property
     def steps_per_epoch(self) -> int:
@@ -84,13 +87,26 @@ class Program:
 
     def evaluation(self, device: torch.device) -> Iterator[Message]:
         """Yields the test split alone."""
-        yield from self._test(self.source.on(device), self.start.epoch, self.start.step, device)
+        yield from self._evaluate(self.source.on(device), "test", self.start.epoch, self.start.step, device)
         yield Message(Kind.END, self.start.epoch, step=self.start.step)
 
+    def splits_after(self, epoch: int, step: int) -> list[Split]:
+        """Returns which splits are run after ``epoch``, with ``step`` steps taken by then.
+
+        What a run is chosen by is the validation split, epoch by epoch; the test split is run once, at the end.
+        """
+        if not self.evaluates:
+            return []
+        at_end = step == self.num_steps or epoch == self.num_epochs
+        is_due = at_end or epoch % self.evaluate_epochs == 0
+        if not self.source.num_valid:
+            return ["test"] if is_due else []
+        return [*(["valid"] if is_due else []), *(["test"] if at_end else [])]
+
     def _end_of_epoch(self, source: Source, epoch: int, step: int, device: torch.device) -> Iterator[Message]:
-        yield Message(Kind.TRAINED, epoch, step=step)
-        if self.tests:
-            yield from self._test(source, epoch, step, device)
+        yield Message(Kind.EPOCH, epoch, step=step)
+        for split in self.splits_after(epoch, step):
+            yield from self._evaluate(source, split, epoch, step, device)
         if self._snapshot_due(epoch, step):
             yield _marker(Kind.SNAPSHOT, self._position(step))
 
@@ -101,14 +117,13 @@ class Program:
         at_end = step == self.num_steps and (self.snapshot_epochs or self.snapshot_steps)
         return bool(by_epochs or by_steps or at_end)
 
-    def _test(self, source: Source, epoch: int, step: int, device: torch.device) -> Iterator[Message]:
-        for batch in source.test():
-            yield self._message(Kind.TEST, epoch, step, batch.to(device))
-        yield Message(Kind.TESTED, epoch, step=step)
+    def _evaluate(self, source: Source, split: Split, epoch: int, step: int, device: torch.device) -> Iterator[Message]:
+        for batch in source.valid() if split == "valid" else source.test():
+            yield self._message(Kind.EVALUATE, epoch, step, batch.to(device), split)
+        yield Message(Kind.EVALUATED, epoch, step=step, split=split)
 
-    def _message(self, kind: Kind, epoch: int, step: int, batch: Batch) -> Message:
-        pixels = batch.input if self.carries_pixels else None
-        return Message(kind, epoch, batch.number, step, batch.input, batch.target, pixels)
+    def _message(self, kind: Kind, epoch: int, step: int, batch: Batch, split: Split = "train") -> Message:
+        return Message.of_batch(kind, batch, epoch=epoch, step=step, split=split, carries_inputs=self.carries_inputs)
 
     def _position(self, step: int) -> Position:
         epochs_done, number = divmod(step, self.steps_per_epoch)

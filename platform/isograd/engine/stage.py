@@ -14,10 +14,11 @@ import torch
 from torch import Tensor
 
 from isograd.channels.outbox import Outbox
+from isograd.data.field import Tree
 from isograd.engine.upward import Routes, UpwardExchange
 from isograd.events.events import (
+    EpochRecord,
     Event,
-    ModuleMetrics,
     Position,
     Progress,
     ReportSoFar,
@@ -29,6 +30,7 @@ from isograd.events.metrics import Meter
 from isograd.local.action import UNRECORDED, Recorder, Work
 from isograd.local.learner import Learner
 from isograd.local.message import Kind, Message
+from isograd.local.module import LocalModule
 from isograd.local.state import check_state, load_state, state_of
 from isograd.local.step import Step, predict_head, predict_step
 
@@ -94,7 +96,7 @@ class Stage:
         self.device, self.upward = device, UpwardExchange(index, routes, device)
         self._event_interval_s, self.records_steps = event_interval_s, records_steps
         self.recorder = recorder
-        self._meters = [Meter(self.device) for _ in learners]
+        self._meters = [Meter(learner.task, device) for learner in learners]
         self._training: bool | None = None
         self._last: Message | None = None
         self._clock, self._num_images, self._num_steps = Clock(), 0, 0
@@ -114,7 +116,7 @@ class Stage:
                 if time.perf_counter() - last_event_s >= self._event_interval_s:
                     last_event_s = time.perf_counter()
                     yield self._progress(message)
-            elif message.kind is Kind.TEST:
+            elif message.kind is Kind.EVALUATE:
                 self._predict(message)
             else:
                 self._clock.blocking(self.outbox.send, message)
@@ -139,7 +141,7 @@ class Stage:
     def _first_module(self) -> int:
         return self.learners[0].module.index if self.learners else self.index
 
-    def prime(self, message: Message, gradients: Mapping[int, Tensor]) -> None:
+    def prime(self, message: Message, gradients: Mapping[int, Tree]) -> None:
         """Gives the stage a batch to :meth:`loop` on without having run.
 
         Args:
@@ -188,7 +190,7 @@ class Stage:
         for position, learner in enumerate(self.learners):
             load_state(learner, state)
             self.upward.load_pending(learner.module, state)
-            self._meters[position] = Meter(self.device)
+            self._meters[position] = Meter(learner.task, self.device)
             metrics = state.get(_metrics_key(learner))
             if metrics is not None:
                 self._meters[position].load_state(metrics)
@@ -197,8 +199,7 @@ class Stage:
         self._set_training(True)
         self._remember(message)
         self._start(message)
-        assert message.target is not None
-        size, step_number = message.target.shape[0], message.step
+        step_number = message.step
         batch = _Batch(message, {})
         for position, learner in enumerate(self.learners):
             self.upward.publish(learner.module, step_number)
@@ -218,9 +219,9 @@ class Stage:
             with self.recorder.recording(Work.AWAIT, self.learners[-1].module.index, step_number, origin):
                 gradient = self.upward.gradient(origin, step_number)
             self._pass_up(batch, len(self.learners) - 1, origin, gradient)
-        self._stepped(size)
+        self._stepped(message.size)
 
-    def _pass_up(self, batch: "_Batch", position: int, origin: int, gradient: Tensor) -> None:
+    def _pass_up(self, batch: "_Batch", position: int, origin: int, gradient: Tree) -> None:
         """Gives a gradient to the module at ``position``, and on to the modules before it as far as it reaches."""
         if position < 0:
             return self.upward.send_gradient(origin, batch.message.step, gradient)
@@ -233,11 +234,11 @@ class Stage:
         """Updates a module that has all its gradients, and lets go of its graph."""
         if batch.steps[position].is_complete:
             learner, message = self.learners[position], batch.message
-            assert message.target is not None
             with self.recorder.recording(Work.UPDATE, learner.module.index, message.step):
                 outcome = batch.steps.pop(position).update()
-                correct = _num_correct(learner, outcome.prediction, message)
-                self._meters[position].add(message.target.shape[0], outcome.loss, correct)
+                self._meters[position].add(
+                    message.size, outcome.loss, outcome.weight, outcome.prediction, message.targets
+                )
 
     def _awaited_origins(self) -> list[int]:
         """The later stages' modules whose cascade losses train this stage's last module, in order."""
@@ -255,23 +256,20 @@ class Stage:
             self._has_started = True
             self.upward.start([learner.module for learner in self.learners], message.step)
 
-    def _stepped(self, num_images: int) -> None:
+    def _stepped(self, num_samples: int) -> None:
         self._num_steps += 1
-        self._num_images += num_images
+        self._num_images += num_samples
         if self.records_steps:
             self._step_ends_s.append(time.perf_counter())
 
     def _predict(self, message: Message) -> None:
         self._set_training(False)
-        assert message.target is not None
-        size = message.target.shape[0]
         for position, (learner, meter) in enumerate(zip(self.learners, self._meters, strict=True)):
-            feature = predict_step(learner, message)
-            message = message.carrying(feature)
+            live = predict_step(learner, message)
+            message = message.carrying(live)
             if position == len(self.learners) - 1:
                 self._send(message)
-            prediction = predict_head(learner, feature)
-            meter.add(size, None, _num_correct(learner, prediction, message))
+            meter.add(message.size, None, 0, predict_head(learner, live), message.targets)
 
     def _state_of(self, learner: Learner, meter: Meter) -> dict[str, Tensor]:
         metrics = {_metrics_key(learner): meter.state()}
@@ -288,29 +286,18 @@ class Stage:
             learner.finite.flush()
             if self._has_started:
                 self.upward.settle(learner.module, message.step)
-        if message.kind is Kind.TRAINED:
-            yield from self._metrics("train", message)
-        elif message.kind is Kind.TESTED:
-            yield from self._metrics("test", message)
+        if message.kind in (Kind.EPOCH, Kind.EVALUATED):
+            yield from self._records(message)
         elif message.kind is Kind.SNAPSHOT:
             position = Position(message.epoch, message.number, message.step)
             yield ReportSoFar(position, replace(self._report(), step_ends_s=()))
             for learner, meter in zip(self.learners, self._meters, strict=True):
                 yield Snapshot(learner.module.index, position, self._state_of(learner, meter))
 
-    def _metrics(self, split: str, message: Message) -> Iterator[Event]:
+    def _records(self, message: Message) -> Iterator[EpochRecord]:
         for position, learner in enumerate(self.learners):
-            meter, self._meters[position] = self._meters[position], Meter(self.device)
-            yield ModuleMetrics(
-                split,
-                message.epoch,
-                message.step,
-                learner.module.index,
-                learner.module.name,
-                meter.num_images,
-                meter.loss if split == "train" else None,
-                meter.accuracy,
-            )
+            meter, self._meters[position] = self._meters[position], Meter(learner.task, self.device)
+            yield record_epoch(message, learner.module, meter)
 
     def _progress(self, message: Message) -> Progress:
         elapsed_s = time.perf_counter() - self._clock.started_s
@@ -349,10 +336,19 @@ class _Batch:
     steps: dict[int, Step]
 
 
-def _num_correct(learner: Learner, prediction: Tensor | None, message: Message) -> Tensor | None:
-    if prediction is None or message.target is None:
-        return None
-    return learner.task.num_correct(prediction, message.target)
+def record_epoch(message: Message, module: LocalModule, meter: Meter) -> EpochRecord:
+    """Returns what a meter holds of a module at the end of the split that a marker names."""
+    loss = meter.loss if message.split == "train" else None
+    return EpochRecord(
+        message.epoch,
+        message.split,
+        module.index,
+        loss,
+        meter.values(),
+        message.step,
+        module.name,
+        meter.num_samples,
+    )
 
 
 def peak_bytes(device: torch.device) -> int:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from isograd.channels.outbox import Outbox
+from isograd.data.field import Tree
 from isograd.local.ema import EMA
 from isograd.local.exchange import Window
 from isograd.local.message import Upward, gradient_key, weights_key
@@ -114,7 +115,7 @@ class UpwardExchange:
         self.mailbox = Mailbox()
         self._stage, self._routes, self._device = stage, routes, device
         self._next: dict[EMA, int] = {}
-        self._gradients: dict[int, Tensor] = {}
+        self._gradients: dict[int, Tree] = {}
         self._replays = False
 
     def targets(self, modules: Sequence[LocalModule]) -> list[int]:
@@ -162,17 +163,17 @@ class UpwardExchange:
             for version in range(self._next[ema], step):
                 self.mailbox.wait(weights_key(ema.source), version, module.index)
 
-    def send_gradient(self, origin: int, step: int, gradient: Tensor) -> None:
+    def send_gradient(self, origin: int, step: int, gradient: Tree) -> None:
         """Sends a gradient to the stage before."""
-        self._send(self._stage - 1, Upward(gradient_key(origin), step, {"gradient": gradient}))
+        self._send(self._stage - 1, Upward(gradient_key(origin), step, gradient))
 
-    def gradient(self, origin: int, step: int) -> Tensor:
+    def gradient(self, origin: int, step: int) -> Tree:
         """Waits for a gradient from the next stage."""
         if not self._replays:
-            self._gradients[origin] = self.mailbox.take(gradient_key(origin), step, 0).tensors["gradient"]
+            self._gradients[origin] = self.mailbox.take(gradient_key(origin), step, 0).tensors
         return self._gradients[origin]
 
-    def assume(self, gradients: Mapping[int, Tensor]) -> None:
+    def assume(self, gradients: Mapping[int, Tree]) -> None:
         """Sets the gradients, by the module whose cascade loss they are of, that :meth:`replaying` gives out."""
         self._gradients.update(gradients)
 

@@ -39,23 +39,28 @@ class Progress:
 
 
 @dataclass(frozen=True)
-class ModuleMetrics:
+class EpochRecord:
     """One local module over one split in one epoch.
 
     Attributes:
-        split: ``train`` (during the epoch, weights moving) or ``test``.
-        loss: Mean local loss; None on the test split.
-        accuracy: Of the module's own head in [0, 1]; None where it makes no prediction.
+        epoch: From 1.
+        split: ``train`` (during the epoch, weights moving), ``valid`` or ``test``.
+        module: Index of the module.
+        loss: Mean local loss; None where the split is only evaluated, or the module has none.
+        values: The task's metrics of the module's own head, by name; none where it makes no prediction.
+        step: Training steps taken, over the whole run.
+        name: The unit that the module ends with.
+        num_samples: Of the split, or of the part of it that has passed.
     """
 
-    split: str
     epoch: int
-    step: int
+    split: str
     module: int
-    name: str
-    num_images: int
     loss: float | None
-    accuracy: float | None
+    values: dict[str, float]
+    step: int
+    name: str
+    num_samples: int
 
 
 @dataclass(frozen=True)
@@ -151,7 +156,7 @@ class Rebalanced:
     slowest_after_s: float
 
 
-Event = Progress | ModuleMetrics | Snapshot | StageReport | ReportSoFar | StageTimeline | Rebalanced
+Event = Progress | EpochRecord | Snapshot | StageReport | ReportSoFar | StageTimeline | Rebalanced
 
 
 def to_record(event: Event) -> dict[str, Any]:

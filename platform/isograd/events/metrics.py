@@ -1,46 +1,60 @@
-"""Running sums of a local module's metrics, kept on its device so that no step waits for them."""
+"""What is measured of a local module over a split, kept on its device so that no step waits for it."""
 
 import torch
 from torch import Tensor
 
+from isograd.data.field import Tree
+from isograd.tasks.task import Task
+
 
 class Meter:
-    """Sums loss, hits and images. Loss and accuracy stay None for a module that has no loss, or predicts nothing."""
+    """Running sums of a local module's loss and of its task's metrics.
 
-    def __init__(self, device: torch.device) -> None:
+    The loss stays None for a module that has none, and there are no metrics where it predicts nothing.
+
+    Args:
+        task: Whose metrics.
+        device: Of the module.
+    """
+
+    def __init__(self, task: Task, device: torch.device) -> None:
         self._loss = torch.zeros((), dtype=torch.float64, device=device)
-        self._correct = torch.zeros((), dtype=torch.int64, device=device)
-        self._has_loss = self._predicts = False
-        self.num_images = 0
+        self._weight: float | Tensor = 0
+        self._has_loss = False
+        self._metrics = task.metrics(device)
+        self.num_samples = 0
 
-    def add(self, num_images: int, loss: Tensor | None, num_correct: Tensor | None) -> None:
-        """Adds one batch; ``loss`` is a mean over it."""
-        self.num_images += num_images
+    def add(self, size: int, loss: Tensor | None, weight: int | Tensor, prediction: Tree | None, targets: Tree) -> None:
+        """Adds one batch of ``size`` samples; ``loss`` is a mean over ``weight`` terms."""
+        self.num_samples += size
         if loss is not None:
             self._has_loss = True
-            self._loss += loss.to(torch.float64) * num_images
-        if num_correct is not None:
-            self._predicts = True
-            self._correct += num_correct
+            self._loss += loss.to(torch.float64) * weight
+            self._weight = self._weight + weight
+        if prediction is not None:
+            self.measure(prediction, targets, size)
+
+    def measure(self, prediction: Tree, targets: Tree, size: int) -> None:
+        """Adds a prediction of ``size`` samples whose loss is added elsewhere."""
+        self._metrics.update(prediction, targets, size)
 
     @property
     def loss(self) -> float | None:
-        """Mean over all images so far, or None."""
-        return float(self._loss) / self.num_images if self._has_loss and self.num_images else None
+        """Mean over all terms so far, or None."""
+        return float(self._loss) / float(self._weight) if self._has_loss and float(self._weight) else None
 
-    @property
-    def accuracy(self) -> float | None:
-        """Share of hits, or None."""
-        return int(self._correct) / self.num_images if self._predicts and self.num_images else None
+    def values(self) -> dict[str, float]:
+        """Returns the task's metrics by name; none where nothing was predicted."""
+        return self._metrics.compute() if self._metrics.num_samples else {}
 
     def state(self) -> Tensor:
         """Returns the sums as one tensor, for a checkpoint in the middle of an epoch."""
-        sums = [self._loss, self._correct, self._has_loss, self._predicts, self.num_images]
-        return torch.tensor([float(value) for value in sums], dtype=torch.float64)
+        sums = [float(self._loss), float(self._weight), float(self._has_loss), float(self.num_samples)]
+        return torch.tensor([*sums, *self._metrics.state()], dtype=torch.float64)
 
     def load_state(self, state: Tensor) -> None:
         """Takes up sums that :meth:`state` returned."""
-        loss, correct, has_loss, predicts, num_images = state.tolist()
+        loss, weight, has_loss, num_samples, *metrics = state.tolist()
         self._loss.fill_(loss)
-        self._correct.fill_(int(correct))
-        self._has_loss, self._predicts, self.num_images = bool(has_loss), bool(predicts), int(num_images)
+        self._weight, self._has_loss, self.num_samples = weight, bool(has_loss), int(num_samples)
+        self._metrics.load_state(metrics)

@@ -8,9 +8,10 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 
-from isograd.events.events import Event, ModuleMetrics, Progress, Rebalanced, to_record
+from isograd.events.events import EpochRecord, Event, Progress, Rebalanced, to_record
 from isograd.events.json_lines import AppendedLines
 from isograd.system.console import clock, say
+from isograd.tasks.task import Score
 
 _QUIET_S = 15.0  # where there is no bar, nobody waits longer for a sign of life
 
@@ -32,7 +33,7 @@ class JsonLines(AppendedLines):
 
 
 class Terminal:
-    """Shows epoch, accuracy, images a second and time left: a bar on a terminal, lines elsewhere.
+    """Shows epoch, score, images a second and time left: a bar on a terminal, lines elsewhere.
 
     Args:
         console: Where to.
@@ -41,17 +42,27 @@ class Terminal:
         first_step: Steps done before, by the run that is resumed.
         num_modules: K.
         last_stage: Index of the last stage, whose progress counts.
+        score: By which the run is judged.
     """
 
     def __init__(
-        self, console: Console, *, num_epochs: int, num_steps: int, first_step: int, num_modules: int, last_stage: int
+        self,
+        console: Console,
+        *,
+        num_epochs: int,
+        num_steps: int,
+        first_step: int,
+        num_modules: int,
+        last_stage: int,
+        score: Score,
     ) -> None:
         self._console, self._num_epochs, self._num_steps = console, num_epochs, num_steps
         self._first_step, self._num_modules, self._last_stage = first_step, num_modules, last_stage
         self._started_s = self._shown_s = time.monotonic()
         self._rate = 0.0
         self._step = first_step
-        self._accuracies: dict[int, dict[int, float | None]] = {}
+        self._score = score
+        self._scores: dict[tuple[int, str], dict[int, float | None]] = {}
         self._bar = Bar(
             TextColumn("epoch {task.fields[epoch]}/{task.fields[num_epochs]}"),
             BarColumn(30),
@@ -77,8 +88,8 @@ class Terminal:
         """Takes one event."""
         if isinstance(event, Progress) and event.stage == self._last_stage:
             self._progress(event)
-        elif isinstance(event, ModuleMetrics) and event.split == "test":
-            self._tested(event)
+        elif isinstance(event, EpochRecord) and event.split != "train":
+            self._evaluated(event)
         elif isinstance(event, Rebalanced):
             self._rebalanced(event)
 
@@ -104,24 +115,20 @@ class Terminal:
         self._shown_s = time.monotonic()
         say(self._console, f"{what}  {self._rate:,.0f} images/s  {clock(self._left_s())} left")
 
-    def _tested(self, event: ModuleMetrics) -> None:
-        accuracies = self._accuracies.setdefault(event.epoch, {})
-        accuracies[event.module] = event.accuracy
-        if len(accuracies) < self._num_modules:
+    def _evaluated(self, event: EpochRecord) -> None:
+        scores = self._scores.setdefault((event.epoch, event.split), {})
+        scores[event.module] = event.values.get(self._score.metric)
+        if len(scores) < self._num_modules:
             return
-        del self._accuracies[event.epoch]
+        del self._scores[event.epoch, event.split]
         self._step = event.step
-        final = accuracies.pop(self._num_modules - 1)
-        heads = ", ".join(_percent(accuracies[module]) for module in sorted(accuracies))
+        final = scores.pop(self._num_modules - 1)
+        heads = ", ".join(self._score.text(scores[module], unit=False) for module in sorted(scores))
         self._show(
-            f"epoch {event.epoch:>3}/{self._num_epochs}  test accuracy {_percent(final)} %"
+            f"epoch {event.epoch:>3}/{self._num_epochs}  {event.split} {self._score.label} {self._score.text(final)}"
             + (f"  heads {heads}" if heads else "")
         )
 
     def _left_s(self) -> float:
         done = self._step - self._first_step
         return (time.monotonic() - self._started_s) / done * (self._num_steps - self._step) if done else 0.0
-
-
-def _percent(share: float | None) -> str:
-    return "-" if share is None else f"{100 * share:.2f}"

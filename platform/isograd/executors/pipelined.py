@@ -28,7 +28,7 @@ from isograd.events.events import Event
 from isograd.executors.stage_actor import StageBuilder, remote_class
 from isograd.local.action import make_recorder
 
-SERVED = frozenset({"input", "up_weights", "up_gradient"})
+SERVED = frozenset({"inputs", "up_weights", "up_gradient"})
 
 
 @dataclass(frozen=True)

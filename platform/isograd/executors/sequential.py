@@ -16,7 +16,7 @@ from isograd.events.events import Event
 from isograd.local.action import make_recorder
 from isograd.local.state import check_known
 
-SERVED = frozenset({"input", "up_weights", "up_gradient"})
+SERVED = frozenset({"inputs", "up_weights", "up_gradient"})
 
 
 class SequentialExecutor:

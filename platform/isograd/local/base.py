@@ -1,28 +1,31 @@
 """The local loss that other methods build on: DGL's, or InfoPro's. MAN, HPFF and MLAAN each wrap one of them."""
 
+import re
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
 from torch import nn
 
-from isograd.data.transforms import Normalize
+from isograd.data.dataset import Dataset
 from isograd.errors import ConfigError
-from isograd.local import imagenet, infopro
-from isograd.local.auxiliary import AUXILIARY
+from isograd.local import decoders
 from isograd.local.blocks import stage_number
+from isograd.local.decoders import ImageShape
 from isograd.local.infopro import ContrastObjective, InfoProObjective
 from isograd.local.module import Objective, TaskObjective
-from isograd.local.patches import ImageShape, Patching
-from isograd.models.backbone import Feature
+from isograd.local.patches import Patching
+from isograd.models.backbone import MAIN, Feature
 from isograd.options import choice, number
 from isograd.partition.partition import Partition
 from isograd.registry import Registry
-from isograd.tasks.task import Task
+from isograd.tasks.heads import VECTOR_HEADS
+from isograd.tasks.task import Form, Task, only_field
 
 WHOLE = Patching()
+_HEAD = "[012]c[123]f"  # X convolutions, Y fully connected layers
 
 
 @dataclass
@@ -84,14 +87,20 @@ class Site:
 
     Attributes:
         partition: Of the backbone.
-        feature: What the loss is given.
+        live: What the loss is given.
         ratio: Position in the network, 0 at the first local module and 1 at the last but one; coefficients are
             interpolated by it. Released code exceeds 1 in places.
     """
 
     partition: Partition
-    feature: Feature
+    live: Mapping[str, Feature]
     ratio: float = 0.0
+
+    @staticmethod
+    def after(partition: Partition, index: int, ratio: float = 0.0, feature: Feature | None = None) -> "Site":
+        """Returns the site after local module ``index``, on h_k or on what a network makes of it, ``feature``."""
+        live = partition.live(index)
+        return Site(partition, live if feature is None else {**live, MAIN: feature}, ratio)
 
 
 class BaseLoss(ABC):
@@ -119,20 +128,20 @@ BASES: Registry[type] = Registry("base loss")
 class DGLBase(BaseLoss):
     """The task's loss of an auxiliary network on the activation."""
 
-    def __init__(self, config: DGLConfig, task: Task, normalize: Normalize) -> None:
+    def __init__(self, config: DGLConfig, task: Task, dataset: Dataset) -> None:
         check_unread(config, [*_names(InfoProConfig), "coefficients"], "method.base=dgl")
         self._config, self._task = config, task
 
     def objective(self, site: Site, patching: Patching = WHOLE) -> Objective:
         """Returns the task's loss of the auxiliary network, on patches where asked for."""
-        build, num_outputs = AUXILIARY.get(self._config.auxiliary), self._task.num_outputs
         if patching.mode == "quadrants":
             raise ConfigError(
                 "method.patches=quadrants has nothing to split with method.base=dgl",
                 "Released HPFF gives each quadrant an image decoder of its own, and DGL has no decoder",
                 "Use method.patches=shared, or method.base=infopro.",
             )
-        return TaskObjective(self._task, patching.head(site.feature, lambda feature: build(feature, num_outputs)))
+        form = Form(form_name(self._config, "auxiliary", self._task))
+        return TaskObjective(self._task, patching.head(site.live, lambda live: self._task.head(live, form)))
 
     def head(self, site: Site) -> Objective:
         """Returns the same on the whole map."""
@@ -145,17 +154,27 @@ class InfoProBase(BaseLoss):
 
     needs_image = True
 
-    def __init__(self, config: InfoProConfig, task: Task, normalize: Normalize) -> None:
-        _check(config)
+    def __init__(self, config: InfoProConfig, task: Task, dataset: Dataset) -> None:
+        _check(config, task)
         check_unread(config, _names(DGLConfig), "InfoPro's losses")
-        self._config, self._task, self._normalize = config, task, normalize
+        self._config, self._task = config, task
+        self._image, image = only_field(dataset.inputs, "image", of="inputs", task="infopro")
+        self._image_shape: ImageShape = image.fixed_shape  # pyright: ignore[reportAttributeAccessIssue]
+        self._normalize = dataset.entry(self._image)
+        if config.loss == "contrast" and not task.knows_groups:
+            raise ConfigError(
+                "method.loss=contrast has no groups to tell apart in this task",
+                "The contrastive loss pulls samples of one group together, such as a class, and apart from others",
+                "Use method.loss=softmax.",
+            )
 
     def objective(self, site: Site, patching: Patching = WHOLE) -> Objective:
         """Returns the weighted sum of both losses, with coefficients interpolated by the site's ratio."""
         config, ratio = self._config, site.ratio
         return InfoProObjective(
+            self._image,
             self._normalize,
-            patching.reconstruction(site.feature, site.partition.backbone.input_shape, self._decoder),
+            patching.reconstruction(site.live[MAIN], self._image_shape, self._decoder),
             self._target(site, patching),
             interpolated(config.lambda1, ratio),
             interpolated(config.lambda2, ratio),
@@ -166,29 +185,34 @@ class InfoProBase(BaseLoss):
         return self._target(site, WHOLE)
 
     def _target(self, site: Site, patching: Patching) -> Objective:
-        last_channels = site.partition.backbone.units[-2].output.channels
-        head = patching.head(site.feature, lambda feature: self._head(feature, last_channels))
-        return ContrastObjective(head) if self._config.loss == "contrast" else TaskObjective(self._task, head)
+        config, form = self._config, self._form(site.partition)
+        if config.loss == "contrast":
+            build = VECTOR_HEADS.get(form.name)
+            return ContrastObjective(
+                self._task,
+                patching.network(site.live[MAIN], lambda feature: build(feature, config.feature_dim, **form.options)),
+            )
+        return TaskObjective(self._task, patching.head(site.live, lambda live: self._task.head(live, form)))
 
     def _decoder(self, feature: Feature, image_shape: ImageShape) -> nn.Module:
-        if self._config.decoder != "plain":
-            build = imagenet.decoder if self._config.decoder == "imagenet" else imagenet.hpff_decoder
-            return build(feature, image_shape)
-        return infopro.image_decoder(feature, image_shape, self._config.widen)
+        if self._config.decoder == "imagenet":
+            return decoders.imagenet_decoder(feature, image_shape)
+        if self._config.decoder == "imagenet_hpff":
+            return decoders.hpff_decoder(feature, image_shape)
+        return decoders.image_decoder(feature, image_shape, self._config.widen)
 
-    def _head(self, feature: Feature, last_channels: int) -> nn.Module:
-        config = self._config
-        num_outputs = config.feature_dim if config.loss == "contrast" else self._task.num_outputs
-        if config.head == "imagenet":
-            return imagenet.head(feature, num_outputs)
-        return infopro.head(
-            config.head,
-            feature,
-            num_outputs,
-            last_channels=last_channels,
-            feature_dim=config.feature_dim,
-            widen=config.widen,
-        )
+    def _form(self, partition: Partition) -> Form:
+        config, name = self._config, form_name(self._config, "head", self._task)
+        if not re.fullmatch(_HEAD, name):
+            return Form(name)
+        last_channels = partition.backbone.units[-2].output.channels
+        return Form(name, {"last_channels": last_channels, "feature_dim": config.feature_dim, "widen": config.widen})
+
+
+def form_name(config: Any, option: str, task: Task) -> str:
+    """Returns the form of auxiliary network that an option asks for; its default counts where the task has it."""
+    asked = getattr(config, option)
+    return task.preferred(asked) if asked == getattr(type(config)(), option) else asked
 
 
 def depth_ratio(index: int, num_modules: int) -> float:
@@ -247,7 +271,13 @@ def _names(section: type) -> list[str]:
     return [item.name for item in fields(section)]
 
 
-def _check(config: InfoProConfig) -> None:
+def _check(config: InfoProConfig, task: Task) -> None:
+    if config.head not in {*VECTOR_HEADS, *task.forms}:
+        raise ConfigError(
+            f"method.head='{config.head}' names no InfoPro head",
+            "A head is X convolutions and Y fully connected layers, with X of 0, 1, 2 and Y of 1, 2, 3",
+            "Use method.head=1c2f, the paper's default.",
+        )
     for name in ("lambda1", "lambda2"):
         ends = getattr(config, name)
         if len(ends) != 2:

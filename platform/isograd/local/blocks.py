@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from isograd.errors import BackboneError
-from isograd.local.auxiliary import AsMap
 from isograd.models.backbone import Backbone, Feature, Unit
+from isograd.models.layers import AsMap
 from isograd.models.resnet_cifar import BasicBlock
 
 

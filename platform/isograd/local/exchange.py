@@ -8,15 +8,15 @@ from isograd.errors import ExchangeError
 
 @dataclass(frozen=True)
 class Exchange:
-    """What a method's local modules tell each other, beyond the activation and the target that always go down.
+    """What a method's local modules tell each other, beyond the live values and the targets that always go down.
 
     Attributes:
-        input: The un-normalised image goes down to every local module (InfoPro's decoders).
+        inputs: The inputs as they are stored go down to every local module (InfoPro's decoders).
         up_weights: A versioned snapshot of later modules' first blocks goes up (MAN, MLAAN).
         up_gradient: The gradient of a cascade window goes up (HPFF, MLAAN).
     """
 
-    input: bool = False
+    inputs: bool = False
     up_weights: bool = False
     up_gradient: bool = False
 
@@ -31,7 +31,7 @@ class Exchange:
         if missing:
             raise ExchangeError(
                 f"executor '{executor}' cannot run method '{method}': it exchanges {', '.join(missing)}",
-                f"This executor carries {', '.join(sorted(served)) or 'nothing'} beyond activations and targets",
+                f"This executor carries {', '.join(sorted(served)) or 'nothing'} beyond live values and targets",
                 "Use a method without this exchange.",
             )
 

@@ -1,6 +1,5 @@
-"""The parts of InfoPro (Wang et al. 2021) that other methods build on: decoders, heads, losses."""
+"""The losses of InfoPro (Wang et al. 2021), which other methods build on."""
 
-import re
 from contextlib import AbstractContextManager
 from typing import Any, cast
 
@@ -8,81 +7,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from isograd.data.field import Tree
 from isograd.data.transforms import Normalize
-from isograd.errors import ConfigError
-from isograd.local.auxiliary import GlobalPool, as_map
-from isograd.local.module import Objective, Outcome
-from isograd.local.resize import ResizedConv2d
-from isograd.models.backbone import Feature
-
-
-def image_decoder(feature: Feature, image_shape: tuple[int, int, int], widen: float = 1) -> nn.Module:
-    """Reproduces the image from an activation: resize, conv3x3 to 12, BatchNorm, ReLU, conv3x3, sigmoid.
-
-    Shapes: feature -> (B, C, H, W) in (0, 1), C, H, W the image's.
-    """
-    (channels, height, width), inner = image_shape, int(12 * widen)
-    decoder = nn.Sequential(
-        ResizedConv2d(feature.channels, inner, (height, width)),
-        nn.BatchNorm2d(inner),
-        nn.ReLU(),
-        nn.Conv2d(inner, channels, 3, padding=1),
-        nn.Sigmoid(),
-    )
-    return as_map(feature, decoder)
-
-
-def conv(in_channels: int, out_channels: int, kernel: int, stride: int = 1) -> list[nn.Module]:
-    """Returns a convolution without bias, BatchNorm and ReLU."""
-    return [
-        nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, bias=False),
-        nn.BatchNorm2d(out_channels),
-        nn.ReLU(),
-    ]
-
-
-def head(
-    layout: str, feature: Feature, num_outputs: int, *, last_channels: int, feature_dim: int = 128, widen: float = 1
-) -> nn.Module:
-    """Builds the head "XcYf": X 3x3 convolutions, global pool, Y fully connected layers.
-
-    Args:
-        layout: ``0c1f`` to ``2c3f``.
-        feature: Input of the head.
-        num_outputs: Width of the output.
-        last_channels: Channels of the backbone's last map; below it the first convolution doubles them at stride 2,
-            at it (64 of a CIFAR ResNet) it keeps both.
-        feature_dim: Width of the hidden fully connected layers, before ``widen``.
-        widen: Factor on all widths inside, which are rounded down.
-
-    Raises:
-        ConfigError: ``layout`` is not of this form.
-    """
-    match = re.fullmatch(r"([012])c([123])f", layout)
-    if match is None:
-        raise ConfigError(
-            f"method.head='{layout}' names no InfoPro head",
-            "A head is X convolutions and Y fully connected layers, with X of 0, 1, 2 and Y of 1, 2, 3",
-            "Use method.head=1c2f, the paper's default.",
-        )
-    num_convolutions, num_linear = int(match[1]), int(match[2])
-    layers, channels = _head_convolutions(feature.channels, last_channels, num_convolutions, widen)
-    layers += [GlobalPool(), nn.Flatten()]
-    for _ in range(num_linear - 1):
-        layers += [nn.Linear(channels, int(feature_dim * widen)), nn.ReLU()]
-        channels = int(feature_dim * widen)
-    return as_map(feature, nn.Sequential(*layers, nn.Linear(channels, num_outputs)))
-
-
-def _head_convolutions(channels: int, last_channels: int, count: int, widen: float) -> tuple[list[nn.Module], int]:
-    grows = channels < last_channels
-    inner = int((2 * channels if grows else channels) * widen)
-    layers: list[nn.Module] = []
-    for position in range(count):
-        stride = 2 if grows and position == 0 else 1
-        layers += conv(channels, inner, 3, stride)
-        channels = inner
-    return layers, channels
+from isograd.local.module import Given, Objective, Outcome
+from isograd.models.backbone import MAIN
+from isograd.tasks.task import Task
 
 
 class Reconstruction(nn.Module):
@@ -123,20 +52,25 @@ class _PixelLoss(torch.autograd.Function):
 
 
 class ContrastObjective(Objective):
-    """The supervised contrastive loss of a head's embedding. It predicts nothing."""
+    """The supervised contrastive loss of an embedding. It predicts nothing.
 
-    def __init__(self, head: nn.Module) -> None:
+    Args:
+        task: Says which samples belong together.
+        head: Makes the embedding of the main value, (B, D).
+    """
+
+    def __init__(self, task: Task, head: nn.Module) -> None:
         super().__init__()
-        self.head = head
+        self.task, self.head = task, head
 
-    def forward(self, feature: Tensor, target: Tensor, pixels: Tensor | None) -> Outcome:
-        """Returns the loss. Shapes: as :class:`~isograd.local.module.Objective`."""
-        embedding = self.head(feature)
+    def forward(self, live: Tree, given: Given) -> Outcome:
+        """Returns the loss."""
+        embedding, groups = self.head(live[MAIN]), self.task.groups(given.targets)
         with full_precision(embedding):
             wide = embedding if embedding.dtype == torch.float64 else embedding.float()
-            return Outcome(supervised_contrast(wide, target), None)
+            return Outcome(supervised_contrast(wide, groups), None, groups.shape[0])
 
-    def predict(self, feature: Tensor) -> None:
+    def predict(self, live: Tree) -> None:
         """Predicts nothing."""
 
 
@@ -144,28 +78,36 @@ class InfoProObjective(Objective):
     """lambda1 times the reconstruction loss plus lambda2 times the loss of the target.
 
     Args:
-        reconstruction: Maps an activation and the image to a loss.
+        image: Name of the input that is reconstructed.
+        normalize: Its entry, which knows the way back.
+        reconstruction: Maps the main value and the image to a loss.
         target: The task's loss, or the contrastive one.
+        lambda1: Weight of the reconstruction.
+        lambda2: Weight of the target.
     """
 
     def __init__(
-        self, normalize: Normalize, reconstruction: nn.Module, target: Objective, lambda1: float, lambda2: float
+        self,
+        image: str,
+        normalize: Normalize,
+        reconstruction: nn.Module,
+        target: Objective,
+        lambda1: float,
+        lambda2: float,
     ) -> None:
         super().__init__()
-        self.lambda1, self.lambda2 = lambda1, lambda2
+        self.image, self.lambda1, self.lambda2 = image, lambda1, lambda2
         self.normalize, self.reconstruction, self.target = normalize, reconstruction, target
 
-    def forward(self, feature: Tensor, target: Tensor, pixels: Tensor | None) -> Outcome:
-        """Returns the weighted sum of both losses. Shapes: as :class:`~isograd.local.module.Objective`."""
-        if pixels is None:
-            raise AssertionError("InfoPro's exchange carries the image")
-        reconstruction = self.reconstruction(feature, self.normalize.restore(pixels))
-        outcome = self.target(feature, target, pixels)
-        return Outcome(self.lambda1 * reconstruction + self.lambda2 * outcome.loss, outcome.prediction)
+    def forward(self, live: Tree, given: Given) -> Outcome:
+        """Returns the weighted sum of both losses."""
+        reconstruction = self.reconstruction(live[MAIN], self.normalize.restore(given.inputs[self.image]))
+        outcome = self.target(live, given)
+        return Outcome(self.lambda1 * reconstruction + self.lambda2 * outcome.loss, outcome.prediction, outcome.weight)
 
-    def predict(self, feature: Tensor) -> Tensor | None:
-        """Returns the head's logits, (B, Y); None for an embedding."""
-        return self.target.predict(feature)
+    def predict(self, live: Tree) -> Tree | None:
+        """Returns the head's prediction; None for an embedding."""
+        return self.target.predict(live)
 
 
 def full_precision(value: Tensor) -> AbstractContextManager[None]:
@@ -173,18 +115,18 @@ def full_precision(value: Tensor) -> AbstractContextManager[None]:
     return torch.autocast(value.device.type, enabled=False)  # pyright: ignore[reportReturnType]
 
 
-def supervised_contrast(embedding: Tensor, target: Tensor, temperature: float = 0.07) -> Tensor:
+def supervised_contrast(embedding: Tensor, groups: Tensor, temperature: float = 0.07) -> Tensor:
     """Supervised contrastive loss with one view (Khosla et al. 2020, L_out), as InfoPro's release computes it.
 
-    Anchors without another sample of their class contribute zero, yet count in the mean.
+    Anchors without another sample of their group contribute zero, yet count in the mean.
 
-    Shapes: embedding (B, D), not normalised; target (B,) -> ().
+    Shapes: embedding (B, D), not normalised; groups (B,) -> ().
     """
     unit = F.normalize(embedding, dim=1)
     similarity = unit @ unit.T / temperature  # (B, B)
     similarity = similarity - similarity.max(dim=1, keepdim=True).values.detach()
-    others = ~torch.eye(target.shape[0], dtype=torch.bool, device=target.device)
-    positives = (target[:, None] == target[None, :]) & others
+    others = ~torch.eye(groups.shape[0], dtype=torch.bool, device=groups.device)
+    positives = (groups[:, None] == groups[None, :]) & others
     log_total = (similarity.exp() * others).sum(dim=1, keepdim=True).log()
     log_probability = ((similarity - log_total) * positives).sum(dim=1)
     return -(log_probability / positives.sum(dim=1).clamp(min=1)).mean()

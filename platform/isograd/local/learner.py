@@ -48,7 +48,7 @@ class Learner:
     Attributes:
         module: On ``device``, prepared by :func:`make_learner`.
         num_epochs: Length of the run, for the schedule.
-        task: Counts what the module's head predicts rightly.
+        task: Judges what the module's head predicts.
         seed: Of the run; dropout draws from the stream (seed, "noise", step, module).
         subsampled: On a CPU, what keeps oneDNN from overrunning its workspace in convolutions called as functions.
         keeps_subsampled: Whether it stays where the first step called none.
@@ -91,13 +91,15 @@ class Learner:
         for group in self.optimizer.param_groups:
             group["lr"] = lr * group["lr_factor"]
 
-    def input(self, message: Message) -> Tensor:
-        """Returns the module's input in the memory order that its convolutions expect."""
-        value = message.value
-        assert value is not None
-        if self.precision.channels_last and value.dim() == 4:
-            value = value.contiguous(memory_format=torch.channels_last)
-        return value
+    def entering(self, message: Message) -> dict[str, Tensor]:
+        """Returns what enters the module, maps in the memory order that its convolutions expect."""
+        if not self.precision.channels_last:
+            return dict(message.values)
+        return {name: _channels_last(value) for name, value in message.values.items()}
+
+
+def _channels_last(value: Tensor) -> Tensor:
+    return value.contiguous(memory_format=torch.channels_last) if value.dim() == 4 else value
 
 
 def check_precision(precision: Precision) -> None:

@@ -12,14 +12,19 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from isograd.data.batch import Batch, Split
+from isograd.data.field import Tree
+
+_PARTS = ("values", "targets", "inputs")
+
 
 class Kind(Enum):
     """What a message asks of those who receive it."""
 
     TRAIN = "train"  # a batch to learn from
-    TEST = "test"  # a batch to predict
-    TRAINED = "trained"  # the epoch's batches have passed: report training metrics
-    TESTED = "tested"  # the test split has passed: report test metrics
+    EVALUATE = "evaluate"  # a batch to predict
+    EPOCH = "epoch"  # the epoch's batches have passed: report what training measured
+    EVALUATED = "evaluated"  # a split has passed: report what evaluating measured
     SNAPSHOT = "snapshot"  # report all state, as of this position
     END = "end"  # nothing follows
 
@@ -33,32 +38,46 @@ class Message:
         epoch: From 1.
         number: Position of the batch within its epoch, from 0.
         step: Training steps taken before this message, over the whole run.
-        value: Input of the receiving local module: (B, C, H, W) uint8 pixels for the first, an activation for others.
-        target: What the batch is to be predicted as, (B, ...).
-        pixels: The un-normalised image, (B, C, H, W) uint8, where the method's exchange includes it.
+        split: Which split the batch is of, or has passed.
+        size: Samples of the batch, B; 0 without a batch.
+        values: What is alive at the cut before the receiving local module, by name: the inputs as they are stored for
+            the first one, activations for others.
+        targets: What the batch is to be predicted as, by field.
+        inputs: The inputs as they are stored, where the method's exchange includes them.
     """
 
     kind: Kind
     epoch: int
     number: int = 0
     step: int = 0
-    value: Tensor | None = None
-    target: Tensor | None = None
-    pixels: Tensor | None = None
+    split: Split = "train"
+    size: int = 0
+    values: Tree = field(default_factory=dict)
+    targets: Tree = field(default_factory=dict)
+    inputs: Tree = field(default_factory=dict)
+
+    @staticmethod
+    def of_batch(kind: Kind, batch: Batch, *, epoch: int, step: int, split: Split, carries_inputs: bool) -> "Message":
+        """Returns the message that brings a batch to the first local module."""
+        inputs = batch.inputs if carries_inputs else {}
+        return Message(kind, epoch, batch.number, step, split, batch.size, batch.inputs, batch.targets, inputs)
 
     @property
     def tensors(self) -> dict[str, Tensor]:
-        """Its tensors by name."""
-        found = {"value": self.value, "target": self.target, "pixels": self.pixels}
-        return {name: tensor for name, tensor in found.items() if tensor is not None}
+        """Its tensors, by ``part/name``."""
+        return {f"{part}/{name}": tensor for part in _PARTS for name, tensor in getattr(self, part).items()}
 
     def holding(self, tensors: Mapping[str, Tensor]) -> "Message":
-        """Returns the message with these tensors, and no others."""
-        return Message(self.kind, self.epoch, self.number, self.step, **tensors)
+        """Returns the message with these tensors, by ``part/name``, and no others."""
+        parts: dict[str, dict[str, Tensor]] = {part: {} for part in _PARTS}
+        for path, tensor in tensors.items():
+            part, _, name = path.partition("/")
+            parts[part][name] = tensor
+        return replace(self, **parts)
 
-    def carrying(self, value: Tensor) -> "Message":
-        """Returns the message for the next local module, with this one's output in place of its input."""
-        return replace(self, value=value)
+    def carrying(self, values: Tree) -> "Message":
+        """Returns the message for the next local module, with what is alive after this one."""
+        return replace(self, values=values)
 
     def to(self, device: torch.device) -> "Message":
         """Returns the message with its tensors on ``device``."""
@@ -77,7 +96,7 @@ class Upward:
 
     key: str
     step: int
-    tensors: Mapping[str, Tensor] = field(default_factory=dict)
+    tensors: Tree = field(default_factory=dict)
 
     def holding(self, tensors: Mapping[str, Tensor]) -> "Upward":
         """Returns the message with these tensors, and no others."""
@@ -92,10 +111,10 @@ AnyMessage = TypeVar("AnyMessage", Message, Upward)
 
 
 def _moved(message: AnyMessage, device: torch.device) -> AnyMessage:
-    if all(tensor.device == device for tensor in message.tensors.values()):
+    tensors = message.tensors
+    if all(tensor.device == device for tensor in tensors.values()):
         return message
-    moved = {name: tensor.to(device, non_blocking=True) for name, tensor in message.tensors.items()}
-    return message.holding(moved)
+    return message.holding({name: tensor.to(device, non_blocking=True) for name, tensor in tensors.items()})
 
 
 def gradient_key(origin: int) -> str:

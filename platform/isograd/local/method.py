@@ -11,8 +11,7 @@ line, checkpoints, both executors and the conformance tests take it from there::
             weight: float = 1.0
 
         def objective(self, partition, index):
-            feature = partition.units(index)[-1].output
-            return TaskObjective(self.task, auto(feature, self.task.num_outputs))
+            return TaskObjective(self.task, self.task.head(partition.live(index), Form()))
 """
 
 from abc import ABC, abstractmethod
@@ -22,7 +21,7 @@ from typing import Any, ClassVar
 
 from torch import nn
 
-from isograd.data.transforms import Normalize
+from isograd.data.dataset import Dataset
 from isograd.local.exchange import Exchange, Window, window
 from isograd.local.module import LocalModule, Objective, TaskObjective
 from isograd.models.resnet_cifar import draw_convolutions
@@ -45,7 +44,7 @@ class Method(ABC):
     Args:
         config: An instance of the class's own ``Config``.
         task: What the network is trained for.
-        normalize: From pixels to the network's input, and back.
+        dataset: What it is trained on: its fields, and how they enter the network.
 
     Attributes (a class's, or properties where they depend on its configuration):
         default_num_modules: K where the user names none.
@@ -58,12 +57,12 @@ class Method(ABC):
     default_table: str = "infopro"
     max_num_modules: int | None = None
 
-    def __init__(self, config: Any, task: Task, normalize: Normalize) -> None:
-        self.config, self.task, self.normalize = config, task, normalize
+    def __init__(self, config: Any, task: Task, dataset: Dataset) -> None:
+        self.config, self.task, self.dataset = config, task, dataset
 
     @property
     def exchange(self) -> Exchange:
-        """What crosses a cut beyond activation and target."""
+        """What crosses a cut beyond live values and targets."""
         return Exchange()
 
     def arrange(self, partition: Partition) -> Partition:
@@ -111,14 +110,17 @@ class Method(ABC):
             cascade = self.cascade(partition, index)
             if cascade is not None:
                 self.initialise(cascade, partition, index)
+        entry = {name: self.dataset.entry(name) for name in self.dataset.inputs} if index == 0 else None
         return LocalModule(
             index,
             units,
             objective,
-            self.normalize if index == 0 else None,
-            cascade,
-            self.window(partition, index),
-            self.num_passes(partition, index),
+            entering=list(partition.live(index - 1)),
+            leaving=list(partition.live(index)),
+            entry=entry,
+            cascade=cascade,
+            window=self.window(partition, index),
+            num_passes=self.num_passes(partition, index),
         )
 
     def window(self, partition: Partition, index: int) -> Window:

@@ -1,17 +1,17 @@
 """Patch feature fusion (HPFF, Li et al. 2024): an auxiliary network sees n x n patches of the map, one by one."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
 from isograd.errors import ConfigError
-from isograd.local.auxiliary import AsMap
+from isograd.local.decoders import ImageShape
 from isograd.local.infopro import Reconstruction, pixel_loss
-from isograd.models.backbone import Feature
-
-ImageShape = tuple[int, int, int]
+from isograd.models.backbone import MAIN, Feature
+from isograd.models.layers import AsMap
+from isograd.tasks.task import Head
 
 
 def split(value: Tensor, count: int) -> list[Tensor]:
@@ -77,11 +77,26 @@ class Patching:
     mode: str = "none"
     count: int = 2
 
-    def head(self, feature: Feature, build: Callable[[Feature], nn.Module]) -> nn.Module:
-        """Returns the head that ``build`` makes for a feature, on patches where the mode says so."""
+    def head(self, live: Mapping[str, Feature], build: Callable[[Mapping[str, Feature]], Head]) -> Head:
+        """Returns the head that ``build`` makes for live values, on patches of the main one where the mode says so.
+
+        Raises:
+            ConfigError: The head reads other values too, or predicts several, which cannot be averaged over patches.
+        """
         if self.mode != "shared":
-            return build(feature)
-        return PatchHead(feature, build(self._patch(feature)), self.count)
+            return build(live)
+        head = build({**live, MAIN: self._patch(live[MAIN])})
+        if head.reads != (MAIN,) or len(head.writes) != 1:
+            raise ConfigError(
+                f"method.patches=shared cannot split what this task's auxiliary network reads: {', '.join(head.reads)}",
+                "Each patch of the main value is to be predicted from alone, and the predictions are averaged",
+                "Use method.patches=none.",
+            )
+        return replace(head, module=PatchHead(live[MAIN], head.module, self.count))
+
+    def network(self, feature: Feature, build: Callable[[Feature], nn.Module]) -> nn.Module:
+        """Returns the network that ``build`` makes for a feature, on patches where the mode says so."""
+        return build(feature) if self.mode != "shared" else PatchHead(feature, build(self._patch(feature)), self.count)
 
     def reconstruction(
         self, feature: Feature, image_shape: ImageShape, build: Callable[[Feature, ImageShape], nn.Module]

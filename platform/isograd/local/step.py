@@ -10,11 +10,12 @@ from contextlib import AbstractContextManager
 import torch
 from torch import Tensor
 
+from isograd.data.field import Tree
 from isograd.errors import ContractError
 from isograd.local.action import UNRECORDED, Recorder, Work
 from isograd.local.learner import Learner
 from isograd.local.message import Message
-from isograd.local.module import LocalModule, Objective, Outcome, Silent
+from isograd.local.module import Given, LocalModule, Objective, Outcome, Silent
 from isograd.seeding import reseed
 
 
@@ -32,13 +33,12 @@ class Step:
     """
 
     def __init__(self, learner: Learner, message: Message, recorder: Recorder = UNRECORDED) -> None:
-        assert message.target is not None
-        self._recorder = recorder
-        self._learner, self._message, self._target = learner, message, message.target
+        self._recorder, self._learner, self._message = recorder, learner, message
         self._window = learner.module.window
         self._awaited = list(self._window.passes)
         self._losses: list[Tensor] = []
-        self._prediction: Tensor | None = None
+        self._prediction: Tree | None = None
+        self._weight: int | Tensor = 0
 
     @property
     def module(self) -> LocalModule:
@@ -50,8 +50,8 @@ class Step:
         """Whether all gradients have been taken that train this module."""
         return not self._awaited
 
-    def forward(self) -> Tensor:
-        """Runs the units; returns h_k, detached, (B, ...).
+    def forward(self) -> Tree:
+        """Runs the units; returns h_k, what is alive after them, detached.
 
         The caller may hand it on at once: the next module sees the activation of the weights before this step's
         update, in every executor. It may read it until the step's end, hence the guard in :meth:`update`.
@@ -59,25 +59,25 @@ class Step:
         with self._recording(Work.FORWARD):
             return self._forward()
 
-    def _forward(self) -> Tensor:
+    def _forward(self) -> Tree:
         learner, message = self._learner, self._message
         learner.set_lr(message.epoch)
         reseed(learner.device, learner.seed, "noise", message.step, self.module.name)
-        self._input = learner.input(message)
+        self._entering = learner.entering(message)
         if self._window.sends or any(self._window.passes.values()):
-            self._input = self._input.detach().requires_grad_()
-        self._input_version = self._input._version
+            self._entering = {name: _leaf(value) for name, value in self._entering.items()}
+        self._versions = _versions(self._entering)
         with learner.computing():
-            self._feature = self.module(self._input)
-        self._output = self._feature.detach()
-        self._output_version = self._output._version
+            self._feature = self.module(self._entering)
+        self._output = {name: value.detach() for name, value in self._feature.items()}
+        self._output_versions = _versions(self._output)
         return self._output
 
-    def cascade(self) -> Tensor | None:
+    def cascade(self) -> Tree | None:
         """Learns from the cascade loss.
 
         Returns:
-            Its gradient with respect to the module's input, (B, ...), where it reaches the module before.
+            Its gradient with respect to what enters the module, by name, where it reaches the module before.
         """
         if isinstance(self.module.cascade, Silent):
             return None
@@ -99,15 +99,15 @@ class Step:
             with self._recording(Work.BACKWARD):
                 self._sweep(gradient, to_input=False, is_last=self.is_complete)
 
-    def take(self, origin: int, gradient: Tensor) -> Tensor | None:
+    def take(self, origin: int, gradient: Tree) -> Tree | None:
         """Learns from the cascade loss of a later module.
 
         Args:
             origin: Index of that module.
-            gradient: With respect to h_k, (B, ...).
+            gradient: With respect to h_k, by name.
 
         Returns:
-            The gradient with respect to the module's input, where that loss reaches the module before.
+            The gradient with respect to what enters the module, where that loss reaches the module before.
         """
         self._awaited.remove(origin)
         with self._recording(Work.CASCADE_BACKWARD, origin):
@@ -129,59 +129,83 @@ class Step:
         if learner.precision.clip_norm:
             torch.nn.utils.clip_grad_norm_(self.module.parameters(), learner.precision.clip_norm)
         learner.update_weights()
-        return Outcome(loss, self._prediction)
+        return Outcome(loss, self._prediction, self._weight)
 
     def _recording(self, work: Work, part: int = 0) -> AbstractContextManager[None]:
         return self._recorder.recording(work, self.module.index, self._message.step, part)
 
-    def _gradient_of(self, objective: Objective) -> Tensor | None:
+    def _gradient_of(self, objective: Objective) -> Tree | None:
         """Trains an objective's own weights; returns the gradient of its loss with respect to h_k."""
-        leaf = self._feature.detach().requires_grad_(self._feature.requires_grad)
+        live = {name: value.detach().requires_grad_(value.requires_grad) for name, value in self._feature.items()}
         with self._learner.computing():
-            outcome = objective(leaf, self._target, self._message.pixels)
+            outcome = objective(live, self._given)
         if self._prediction is None and outcome.prediction is not None:
-            self._prediction = outcome.prediction.detach()
+            self._prediction = {name: value.detach() for name, value in outcome.prediction.items()}
         if outcome.loss is None:
             return None
         outcome.loss.backward()
         self._losses.append(outcome.loss.detach())
-        return leaf.grad
+        self._weight = outcome.weight
+        return {name: value.grad for name, value in live.items() if value.grad is not None}
 
-    def _sweep(self, gradient: Tensor, *, to_input: bool, is_last: bool) -> Tensor | None:
+    @property
+    def _given(self) -> Given:
+        entering = {name: value.detach() for name, value in self._entering.items()}
+        return Given(self._message.targets, self._message.inputs, entering)
+
+    def _sweep(self, gradient: Tree, *, to_input: bool, is_last: bool) -> Tree | None:
         """Backpropagates through the units: adds to their weights' gradients; returns the input's, where asked for.
 
-        The last sweep frees the graph as it goes.
+        The last sweep frees the graph as it goes. A value that only passes through the module is one that entered it,
+        and so is its gradient.
         """
         leaves: list[Tensor] = [weight for weight in self.module.trunk.parameters() if weight.requires_grad]
         if to_input:
-            leaves.append(self._input)
-        if not leaves or not self._feature.requires_grad:
+            leaves += [value for value in self._entering.values() if value.requires_grad]
+        entered = {} if to_input else {id(value) for value in self._entering.values()}
+        names = [
+            name for name in gradient if self._feature[name].requires_grad and id(self._feature[name]) not in entered
+        ]
+        if not leaves or not names:
             return None
-        torch.autograd.backward(self._feature, gradient, inputs=leaves, retain_graph=not is_last)
-        if not to_input:
-            return None
-        found, self._input.grad = self._input.grad, None
-        return found
+        roots = [self._feature[name] for name in names]
+        torch.autograd.backward(roots, [gradient[name] for name in names], inputs=leaves, retain_graph=not is_last)
+        return self._take_input_gradient() if to_input else None
+
+    def _take_input_gradient(self) -> Tree:
+        gradients: dict[str, Tensor] = {}
+        for name, value in self._entering.items():
+            if value.grad is not None:
+                gradients[name], value.grad = value.grad, None
+        return gradients
 
     def _check_in_place(self) -> None:
-        if self._input._version != self._input_version:
+        if _versions(self._entering) != self._versions:
             raise _changed_in_place(self.module, "its input")
-        if self._output._version != self._output_version:
+        if _versions(self._output) != self._output_versions:
             raise _changed_in_place(self.module, "its output")
 
 
 @torch.no_grad()
-def predict_step(learner: Learner, message: Message) -> Tensor:
+def predict_step(learner: Learner, message: Message) -> Tree:
     """Runs a module's units without gradient and returns h_k; the module must be in evaluation mode."""
     with learner.computing():
-        return learner.module(learner.input(message))
+        return learner.module(learner.entering(message))
 
 
 @torch.no_grad()
-def predict_head(learner: Learner, feature: Tensor) -> Tensor | None:
-    """Returns the prediction, (B, Y), of a module's auxiliary network on h_k, or None where it makes none."""
+def predict_head(learner: Learner, live: Tree) -> Tree | None:
+    """Returns the prediction, by output, of a module's auxiliary network on h_k, or None where it makes none."""
     with learner.computing():
-        return learner.module.predict(feature)
+        return learner.module.predict(live)
+
+
+def _leaf(value: Tensor) -> Tensor:
+    return value.detach().requires_grad_(value.is_floating_point())
+
+
+def _versions(values: Tree) -> list[int]:
+    return [value._version for value in values.values()]
 
 
 def _changed_in_place(module: LocalModule, what: str) -> ContractError:

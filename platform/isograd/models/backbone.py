@@ -1,8 +1,8 @@
 """The contract of a backbone: a network as an ordered list of named units.
 
-A *unit* is the smallest piece that one may cut between: a stem, one residual or transformer block, a head. It reads some
-named values and writes some; a value is alive until its last reader, and what crosses a cut is what is alive there. A
-plain chain has one name. Running the units in order equals the network's own forward.
+A *unit* is the smallest piece that one may cut between: a stem, one residual or transformer block, a head. It reads
+some named values and writes some; a value is alive until its last reader, and what crosses a cut is what is alive
+there. A plain chain has one name. Running the units in order equals the network's own forward.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -105,7 +105,9 @@ class Unit:
         return next(iter(self.outputs.values()))
 
 
-def run_unit(module: nn.Module, reads: Sequence[str], writes: Sequence[str], values: Mapping[str, Any]) -> Mapping[str, Any]:
+def run_unit(
+    module: nn.Module, reads: Sequence[str], writes: Sequence[str], values: Mapping[str, Any]
+) -> Mapping[str, Any]:
     """Calls a module with the values that it reads; returns what it writes, by name."""
     written = module(*(values[name] for name in reads))
     return {writes[0]: written} if len(writes) == 1 else dict(zip(writes, written, strict=True))

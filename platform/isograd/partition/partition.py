@@ -1,12 +1,12 @@
 """Where a backbone is cut: K contiguous slices of its units, and the rules that choose them."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from isograd.errors import PartitionError
-from isograd.models.backbone import Backbone, Unit
+from isograd.models.backbone import Backbone, Feature, Unit
 from isograd.partition import published
 from isograd.registry import Registry
 
@@ -59,6 +59,10 @@ class Partition:
         """Returns the units of local module ``module`` (from 0)."""
         start = self.ends[module - 1] if module else 0
         return self.backbone.units[start : self.ends[module]]
+
+    def live(self, module: int) -> Mapping[str, Feature]:
+        """Returns what is alive after local module ``module``: before the first, -1, the network's inputs."""
+        return self.backbone.live(0 if module < 0 else self.ends[module])
 
     def is_last(self, module: int) -> bool:
         """Whether ``module`` ends in the network's own output."""

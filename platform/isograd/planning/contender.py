@@ -65,5 +65,5 @@ class Contender:
     def _program(self) -> Program:
         config = self._blueprint.config
         batches = source(self._num_steps, config.data.batch_size, config.data.shape, config.data.num_classes)
-        carries_pixels = self._blueprint.method.exchange.input
-        return Program(batches, num_epochs=1, carries_pixels=carries_pixels, tests=False)
+        carries_inputs = self._blueprint.method.exchange.inputs
+        return Program(batches, num_epochs=1, carries_inputs=carries_inputs, evaluates=False)

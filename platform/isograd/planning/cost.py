@@ -1,22 +1,23 @@
 """What a local module costs, counted on a small batch: parameters, floating-point operations, bytes."""
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from isograd.local.module import LocalModule
+from isograd.data.field import Tree
+from isograd.local.module import Given, LocalModule
 from isograd.partition.memory import SavedBytes
 from isograd.seeding import seeded
+from isograd.tasks.task import Task
 
-_COUNTED_IMAGES = 2  # BatchNorm over one value has no variance, and one image can leave no more
+_COUNTED_SAMPLES = 2  # BatchNorm over one value has no variance, and one sample can leave no more
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one local module, its auxiliary network included. Per image, in float32.
+    """Of one local module, its auxiliary network included. Per sample, in float32.
 
     Attributes:
         num_parameters: Of units and auxiliary network.
@@ -42,42 +43,40 @@ class Cost:
         return self.forward_flops + self.backward_flops
 
 
-def costs(modules: list[LocalModule], input_shape: tuple[int, int, int]) -> list[Cost]:
-    """Counts every module by one training step on blank images; the modules are left as they were."""
-    pixels = torch.zeros(_COUNTED_IMAGES, *input_shape, dtype=torch.uint8)
-    value, found = pixels, []
+def costs(modules: list[LocalModule], task: Task) -> list[Cost]:
+    """Counts every module by one training step on a random batch; the modules are left as they were."""
+    batch = task.synthetic(_COUNTED_SAMPLES, torch.Generator().manual_seed(0))
+    given, values, counted = Given(batch.targets, batch.inputs), batch.inputs, []
     with seeded("cost"):
         for module in modules:
-            cost, value = _cost(copy.deepcopy(module), value, pixels)
-            found.append(cost)
-    return found
+            cost, values = _cost(copy.deepcopy(module), values, given)
+            counted.append(cost)
+    return counted
 
 
-def _cost(module: LocalModule, value: Tensor, pixels: Tensor) -> tuple[Cost, Tensor]:
+def _cost(module: LocalModule, values: Tree, given: Given) -> tuple[Cost, Tree]:
     module.train()
     with SavedBytes(module.parameters()) as saved, FlopCounterMode(display=False) as forward:
-        feature = module(value)
+        live = module(values)
         unit_flops = forward.get_total_flops()
-        losses = _losses(module, feature, pixels)
+        outcomes = [
+            objective(live, replace(given, entering=values)) for objective in (module.cascade, module.objective)
+        ]
     with FlopCounterMode(display=False) as backward:
-        for loss in losses:
-            loss.backward(retain_graph=True)
+        for outcome in outcomes:
+            if outcome.loss is not None:
+                outcome.loss.backward(retain_graph=True)
         for _ in module.window.passes:  # a later module's cascade loss sweeps through the units once more
-            feature.backward(torch.zeros_like(feature), retain_graph=True)
+            roots = [value for value in live.values() if value.requires_grad]
+            torch.autograd.backward(roots, [torch.zeros_like(value) for value in roots], retain_graph=True)
     objectives = (module.objective, module.cascade)
     cost = Cost(
         num_parameters=sum(weight.numel() for weight in module.parameters()),
         num_auxiliary_parameters=sum(weight.numel() for part in objectives for weight in part.parameters()),
-        forward_flops=forward.get_total_flops() / _COUNTED_IMAGES,
-        unit_forward_flops=unit_flops / _COUNTED_IMAGES,
-        backward_flops=backward.get_total_flops() / _COUNTED_IMAGES,
-        activation_bytes=saved.peak_bytes / _COUNTED_IMAGES,
-        output_bytes=feature[0].numel() * feature.element_size(),
+        forward_flops=forward.get_total_flops() / _COUNTED_SAMPLES,
+        unit_forward_flops=unit_flops / _COUNTED_SAMPLES,
+        backward_flops=backward.get_total_flops() / _COUNTED_SAMPLES,
+        activation_bytes=saved.peak_bytes / _COUNTED_SAMPLES,
+        output_bytes=sum(value[0].numel() * value.element_size() for value in live.values()),
     )
-    return cost, feature.detach()
-
-
-def _losses(module: LocalModule, feature: Tensor, pixels: Tensor) -> list[Tensor]:
-    target = torch.zeros(_COUNTED_IMAGES, dtype=torch.int64, device=feature.device)
-    outcomes = [objective(feature, target, pixels) for objective in (module.cascade, module.objective)]
-    return [outcome.loss for outcome in outcomes if outcome.loss is not None]
+    return cost, {name: value.detach() for name, value in live.items()}

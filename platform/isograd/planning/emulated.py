@@ -9,7 +9,7 @@ is the gradient of the input and half that of the weights, which zero-bubble sch
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,14 +17,15 @@ import torch
 from torch import Tensor, nn
 
 from isograd.channels.outbox import Nowhere
+from isograd.data.field import Tree
 from isograd.engine.stage import Stage
 from isograd.local.action import Work, make_recorder
 from isograd.local.learner import Learner, Precision, make_learner
 from isograd.local.message import Message
-from isograd.local.module import LocalModule, Objective, Outcome
+from isograd.local.module import Given, LocalModule, Objective, Outcome
 from isograd.local.optimizer import SGD, Constant
-from isograd.models.backbone import Feature, Unit
-from isograd.tasks.task import TASKS
+from isograd.models.backbone import MAIN, Feature, Unit
+from isograd.tasks.task import Form, Head, Metrics, Score, Task
 
 
 class EmulatedStage(Stage):
@@ -51,7 +52,7 @@ class EmulatedStage(Stage):
         self._remember(message)
         self._sleep(Work.FORWARD, message, self._emulated.step_s / 3)
         with self.recorder.recording(Work.SEND, self.index, message.step):
-            self._send(message.carrying(self._activation))
+            self._send(message.carrying({MAIN: self._activation}))
         self._sleep(Work.LOSS, message, self._emulated.auxiliary_s)
         self._sleep(Work.BACKWARD, message, 2 * self._emulated.step_s / 3)
         self._stepped(0)
@@ -117,16 +118,16 @@ class EmulatedPieces:
         last = units[-1]
         numel = max(self.activation_bytes[last] // 4 // self.batch_size, 1)
         module = EmulatedUnit(sum(self.unit_s[unit] for unit in units) / self.batch_size, numel)
-        unit = Unit(f"unit{last}", module, Feature((numel,), "NC"))
+        unit = Unit(f"unit{last}", module, {MAIN: Feature((numel,), "NC")})
         return make_learner(
-            LocalModule(0, [unit], EmulatedObjective()),
+            LocalModule(0, [unit], EmulatedObjective(), entering=(MAIN,), leaving=(MAIN,)),
             SGD(lr=0.0),
             Constant(),
             num_epochs=1,
             precision=Precision(channels_last=False),
             device=device,
             seed=0,
-            task=TASKS.get("classification")(1, 0.0),
+            task=Unjudged(),
         )
 
 
@@ -152,14 +153,47 @@ class EmulatedUnit(nn.Module):
         return _Joined.apply(found, _WeightPart.apply(self.weight, third_s * (1 if value.requires_grad else 2)))
 
 
+class Unmeasured(Metrics):
+    """Measures nothing."""
+
+    def measure(self, prediction: Tree, targets: Tree) -> Tensor:
+        """Returns nothing to add."""
+        return self.sums
+
+    def compute(self) -> dict[str, float]:
+        """Returns no metrics."""
+        return {}
+
+
+class Unjudged(Task):
+    """The task of a network that computes nothing."""
+
+    score = Score("none", "", higher_is_better=True)
+
+    def __init__(self) -> None:
+        super().__init__(None, {}, {})
+
+    def head(self, live: Mapping[str, Feature], form: Form) -> Head:
+        """Returns a head that predicts nothing."""
+        return Head(nn.Identity(), (MAIN,), (MAIN,))
+
+    def loss(self, prediction: Tree, targets: Tree) -> tuple[Tensor, int]:
+        """Returns a loss of 0."""
+        return torch.zeros(()), 0
+
+    def metrics(self, device: torch.device) -> Metrics:
+        """Returns what measures nothing."""
+        return Unmeasured(0, device)
+
+
 class EmulatedObjective(Objective):
     """A loss of 0, with a gradient of any value."""
 
-    def forward(self, feature: Tensor, target: Tensor, pixels: Tensor | None) -> Outcome:
-        """Returns the loss. Shapes: feature (B, D)."""
-        return Outcome(_Loss.apply(feature), None)
+    def forward(self, live: Tree, given: Given) -> Outcome:
+        """Returns the loss. Shapes: main value (B, D)."""
+        return Outcome(_Loss.apply(live[MAIN]), None)
 
-    def predict(self, feature: Tensor) -> None:
+    def predict(self, live: Tree) -> None:
         """Predicts nothing."""
 
 

@@ -58,7 +58,7 @@ def _builders(num_bytes: int) -> list[EmulatedBuilder]:
 
 def _timelines(pipeline: "Pipeline") -> list[Sequence[Span]]:
     """Runs both stages; returns what each did."""
-    program = Program(source(_NUM_STEPS, 1, (1, 8, 8)), num_epochs=1, tests=False)
+    program = Program(source(_NUM_STEPS, 1, (1, 8, 8)), num_epochs=1, evaluates=False)
     timelines = [event for event in pipeline.fit(program) if isinstance(event, StageTimeline)]
     return [event.spans for event in sorted(timelines, key=lambda event: event.stage)]
 

@@ -126,7 +126,7 @@ def measured(blueprint: Blueprint) -> Profile:
         states = [_state_bytes(learner.optimizer, learner.module) for learner in executor.stage.learners]
     seconds = typical_s(spans)
     modules = blueprint.method.local_modules(blueprint.partition, config.seed)
-    counted = costs(modules, config.data.shape)
+    counted = costs(modules, blueprint.task)
     return Profile(
         tuple(
             _module(module.name, index, seconds, cost, state, config.data.batch_size)
@@ -141,7 +141,7 @@ def measured(blueprint: Blueprint) -> Profile:
 def _run(executor: SequentialExecutor, blueprint: Blueprint, num_steps: int) -> tuple[StageReport, tuple[Span, ...]]:
     data = blueprint.config.data
     batches = source(num_steps, data.batch_size, data.shape, data.num_classes)
-    program = Program(batches, num_epochs=1, carries_pixels=blueprint.method.exchange.input, tests=False)
+    program = Program(batches, num_epochs=1, carries_inputs=blueprint.method.exchange.inputs, evaluates=False)
     events = list(executor.fit(program))
     report = next(event for event in events if isinstance(event, StageReport))
     return report, next(event.spans for event in events if isinstance(event, StageTimeline))

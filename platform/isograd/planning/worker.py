@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 
 from isograd.channels.outbox import Nowhere
+from isograd.data.batch import move
 from isograd.engine.blueprint import Blueprint
 from isograd.engine.config import RunConfig
 from isograd.engine.stage import Stage
@@ -44,26 +45,19 @@ def primed_stage(task: Task) -> Stage:
     modules = range(task.first, task.last + 1)
     stage = Stage(0, blueprint.learners(modules, device), Nowhere(), device=device)
     message = _random_message(blueprint, task.first).to(device)
-    stage.prime(message, {origin: _gradient(blueprint, task.last).to(device) for origin in _origins(stage)})
+    gradient = move(_activations(blueprint, task.last, 1e-3), device)
+    stage.prime(message, dict.fromkeys(stage.learners[-1].module.window.passes, gradient))
     return stage
 
 
-def _origins(stage: Stage) -> list[int]:
-    return list(stage.learners[-1].module.window.passes)
-
-
 def _random_message(blueprint: Blueprint, first: int) -> Message:
-    data = blueprint.config.data
-    pixels = torch.randint(0, 256, (data.batch_size, *data.shape), dtype=torch.uint8)
-    target = torch.randint(0, data.num_classes, (data.batch_size,))
-    value = _activation(blueprint, first - 1) if first else pixels
-    return Message(Kind.TRAIN, 1, value=value, target=target, pixels=pixels)
+    batch = blueprint.task.synthetic(blueprint.config.data.batch_size, torch.Generator().manual_seed(0))
+    message = Message.of_batch(Kind.TRAIN, batch, epoch=1, step=0, split="train", carries_inputs=True)
+    return message.carrying(_activations(blueprint, first - 1)) if first else message
 
 
-def _gradient(blueprint: Blueprint, module: int) -> torch.Tensor:
-    return _activation(blueprint, module) * 1e-3
-
-
-def _activation(blueprint: Blueprint, module: int) -> torch.Tensor:
-    shape = blueprint.partition.units(module)[-1].output.shape
-    return torch.randn(blueprint.config.data.batch_size, *shape, dtype=DTYPES[blueprint.config.precision.dtype])
+def _activations(blueprint: Blueprint, module: int, scale: float = 1.0) -> dict[str, torch.Tensor]:
+    """Returns random values in place of what is alive after a local module."""
+    size, dtype = blueprint.config.data.batch_size, DTYPES[blueprint.config.precision.dtype]
+    alive = blueprint.partition.live(module)
+    return {name: scale * torch.randn(size, *feature.shape, dtype=dtype) for name, feature in alive.items()}

@@ -21,7 +21,7 @@ from isograd.engine.blueprint import Blueprint
 from isograd.engine.config import RunConfig, fingerprint
 from isograd.engine.program import Program
 from isograd.errors import CheckpointError, ConfigError, IsogradError, RunFolderError
-from isograd.events.events import Event, ModuleMetrics, Position, Snapshot
+from isograd.events.events import EpochRecord, Event, Position, Snapshot
 from isograd.events.json_lines import read_lines
 from isograd.events.sinks import JsonLines, Sink, Terminal
 from isograd.executors.executor import Opener, make_executor
@@ -142,7 +142,7 @@ def _check_unfinished(run_folder: RunFolder, program: Program) -> None:
 
 def _check_history(run_folder: RunFolder, program: Program, earlier: Sequence[Event]) -> None:
     """Raises RunFolderError where epochs that were trained are not in the events any more."""
-    known = {event.epoch for event in earlier if isinstance(event, ModuleMetrics) and event.split == "test"}
+    known = {event.epoch for event in earlier if isinstance(event, EpochRecord) and event.split == "test"}
     if missing := sorted(set(range(1, program.start.epoch)) - known):
         raise RunFolderError(
             f"{run_folder.events} has no test of {len(missing)} of {program.start.epoch - 1} epochs that the newest "
@@ -281,6 +281,7 @@ def _terminal(console: Console, prepared: Prepared) -> Terminal:
         first_step=program.start.step,
         num_modules=num_modules,
         last_stage=prepared.blueprint.num_stages - 1,
+        score=prepared.blueprint.task.score,
     )
 
 
@@ -316,7 +317,7 @@ def _program(blueprint: Blueprint, source: Source, start: Position) -> Program:
         max_steps=config.train.max_steps,
         snapshot_epochs=config.checkpoint.every_epochs,
         snapshot_steps=config.checkpoint.every_steps,
-        carries_pixels=blueprint.method.exchange.input,
+        carries_inputs=blueprint.method.exchange.inputs,
     )
 
 
@@ -355,11 +356,11 @@ def stored_config(run_folder: RunFolder, overrides: Sequence[str] = ()) -> RunCo
     return overridden(read_config(run_folder.config), overrides)
 
 
-def _earlier_metrics(events: Path, step: int) -> Iterator[ModuleMetrics]:
-    names = {item.name for item in fields(ModuleMetrics)}
+def _earlier_metrics(events: Path, step: int) -> Iterator[EpochRecord]:
+    names = {item.name for item in fields(EpochRecord)}
     for record in _records(events, step):
-        if record.get("event") == "ModuleMetrics":
-            yield ModuleMetrics(**{key: value for key, value in record.items() if key in names})
+        if record.get("event") == "EpochRecord":
+            yield EpochRecord(**{key: value for key, value in record.items() if key in names})
 
 
 def _records(events: Path, step: int) -> Iterator[dict[str, Any]]:

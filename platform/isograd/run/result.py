@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from isograd.events.events import Event, ModuleMetrics, StageReport
+from isograd.events.events import EpochRecord, Event, StageReport
 from isograd.run.spent import Spent, is_whole
 
 
@@ -59,9 +59,10 @@ class Tally:
 
     def take(self, event: Event) -> None:
         """Takes one event."""
-        if isinstance(event, ModuleMetrics):
+        if isinstance(event, EpochRecord):
             self._num_steps = max(self._num_steps, event.step)
-            rows, value = (self._tests, event.accuracy) if event.split == "test" else (self._train_losses, event.loss)
+            is_train = event.split == "train"
+            rows, value = (self._train_losses, event.loss) if is_train else (self._tests, event.values.get("error"))
             rows.setdefault(event.epoch, {})[event.module] = value
 
     def result(
@@ -99,8 +100,7 @@ class Tally:
         )
 
     def _errors(self, row: dict[int, float | None]) -> list[float | None]:
-        accuracies = [row.get(module) for module in range(self._num_modules)]
-        return [None if accuracy is None else 1 - accuracy for accuracy in accuracies]
+        return [row.get(module) for module in range(self._num_modules)]
 
     def _epoch(self, epoch: int, errors: list[float | None]) -> dict[str, Any]:
         losses = self._train_losses.get(epoch, {})

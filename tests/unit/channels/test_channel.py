@@ -50,13 +50,14 @@ def test_read_only_memory_becomes_a_tensor_without_a_warning(recwarn: pytest.War
 
 
 def message(step: int, value: Tensor | None = None) -> Message:
-    return Message(Kind.TRAIN, 1, step, step, value, torch.arange(3))
+    values = {} if value is None else {"x": value}
+    return Message(Kind.TRAIN, 1, step, step, size=3, values=values, targets={"label": torch.arange(3)})
 
 
 def test_an_envelope_keeps_everything_but_absent_tensors() -> None:
     opened = open_envelope(seal(message(4, torch.randn(3, 2))))
-    assert (opened.kind, opened.number, opened.pixels) == (Kind.TRAIN, 4, None)
-    assert opened.value is not None and opened.value.shape == (3, 2)
+    assert (opened.kind, opened.number, opened.size, opened.inputs) == (Kind.TRAIN, 4, 3, {})
+    assert opened.values["x"].shape == (3, 2) and opened.targets["label"].tolist() == [0, 1, 2]
 
 
 def test_an_inbox_restores_the_order_of_deliveries() -> None:

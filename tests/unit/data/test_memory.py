@@ -15,14 +15,16 @@ def test_an_epoch_holds_every_image_once_and_keeps_the_last_batch() -> None:
 
 def test_epochs_differ_and_repeat_exactly() -> None:
     first, again, second = (list(source().train(epoch)) for epoch in (1, 1, 2))
-    assert all(torch.equal(one.input, other.input) for one, other in zip(first, again, strict=True))
+    assert all(torch.equal(one.inputs["image"], other.inputs["image"]) for one, other in zip(first, again, strict=True))
     assert not torch.equal(first[0].index, second[0].index)
 
 
 def test_starting_in_the_middle_gives_the_tail() -> None:
     whole, tail = list(source().train(3)), list(source().train(3, first=7))
     assert [batch.number for batch in tail] == [7, 8, 9, 10]
-    assert all(torch.equal(one.input, other.input) for one, other in zip(whole[7:], tail, strict=True))
+    assert all(
+        torch.equal(one.inputs["image"], other.inputs["image"]) for one, other in zip(whole[7:], tail, strict=True)
+    )
 
 
 def test_a_crop_is_a_window_of_the_padded_image() -> None:
@@ -53,5 +55,5 @@ def test_normalisation_is_undone_to_the_unit_range() -> None:
 def test_digits_are_real_and_split_once() -> None:
     digits = open_source(DATASETS.get("digits"), seed=0)
     assert (digits.num_train, digits.num_test) == (1437, 360)
-    targets = torch.cat([batch.target for batch in digits.test()])
+    targets = torch.cat([batch.targets["label"] for batch in digits.test()])
     assert torch.bincount(targets, minlength=10).min() > 20

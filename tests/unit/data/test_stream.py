@@ -81,8 +81,8 @@ def random_source(folder: Path) -> StreamSource:
 def same(some: list[Batch], others: list[Batch]) -> bool:
     return len(some) == len(others) and all(
         a.number == b.number
-        and torch.equal(a.input, b.input)
-        and torch.equal(a.target, b.target)
+        and torch.equal(a.inputs["image"], b.inputs["image"])
+        and torch.equal(a.targets["label"], b.targets["label"])
         and torch.equal(a.index, b.index)
         for a, b in zip(some, others, strict=True)
     )
@@ -130,11 +130,11 @@ class TestOrder:
         assert [batch.size for batch in batches] == [BATCH] * 14 + [NUM_TRAIN % BATCH]
         index = torch.cat([batch.index for batch in batches])
         assert sorted(index.tolist()) == list(range(NUM_TRAIN)) and index.tolist() != list(range(NUM_TRAIN))
-        pixels = torch.cat([batch.input for batch in batches])
+        pixels = torch.cat([batch.inputs["image"] for batch in batches])
         assert pixels.dtype == torch.uint8 and index.dtype == torch.int64
         stored, targets = load_images(find_split(folder, "train"), (3, 8, 8), 7)
         assert torch.equal(pixels, stored[index])
-        assert torch.equal(torch.cat([batch.target for batch in batches]), targets[index])
+        assert torch.equal(torch.cat([batch.targets["label"] for batch in batches]), targets[index])
 
     def test_an_epoch_is_the_same_every_time_and_unlike_the_next(self, random_source: StreamSource):
         first = list(random_source.train(1))
@@ -153,8 +153,8 @@ class TestOrder:
         assert [batch.size for batch in batches] == [BATCH] * 4 + [NUM_TEST % BATCH]
         assert torch.cat([batch.index for batch in batches]).tolist() == list(range(NUM_TEST))
         stored, targets = load_images(find_split(folder, "test"), (3, 8, 8), 7)
-        assert torch.equal(torch.cat([batch.input for batch in batches]), stored)
-        assert torch.equal(torch.cat([batch.target for batch in batches]), targets)
+        assert torch.equal(torch.cat([batch.inputs["image"] for batch in batches]), stored)
+        assert torch.equal(torch.cat([batch.targets["label"] for batch in batches]), targets)
 
     def test_window_and_batch_of_any_size(self, folder: Path):
         for window, batch_size in ((1, 7), (10_000, 1000)):
@@ -175,7 +175,7 @@ class TestOrder:
 
     def test_batches_may_be_written_to(self, folder: Path):
         for batch in open_source(folder, batch_size=NUM_TRAIN, window=10_000).train(1):
-            for tensor in (batch.input, batch.target, batch.index):
+            for tensor in (batch.inputs["image"], batch.targets["label"], batch.index):
                 tensor.add_(1)
 
     @pytest.mark.skipif(not CIFAR10.is_dir(), reason=f"no CIFAR-10 in {CIFAR10}")
@@ -191,7 +191,9 @@ class TestOrder:
         )
         stored, targets = load_images(split, (3, 32, 32), 10)
         for batch in source.train(1):
-            assert torch.equal(batch.input, stored[batch.index]) and torch.equal(batch.target, targets[batch.index])
+            assert torch.equal(batch.inputs["image"], stored[batch.index]) and torch.equal(
+                batch.targets["label"], targets[batch.index]
+            )
 
 
 @pytest.mark.usefixtures("ray_session")

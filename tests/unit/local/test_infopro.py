@@ -6,8 +6,9 @@ from torch import nn
 
 from isograd.engine.blueprint import Blueprint
 from isograd.errors import ConfigError
-from isograd.local.infopro import head, image_decoder
+from isograd.local.decoders import image_decoder
 from isograd.models.backbone import Feature
+from isograd.tasks.heads import VECTOR_HEADS
 from tests.runs import config
 
 
@@ -26,14 +27,14 @@ def widths(network: nn.Module, kind: type[nn.Conv2d | nn.Linear]) -> list[int]:
     ],
 )
 def test_head_widths(layout: str, widen: float, convolutions: list[int], linear: list[int]) -> None:
-    network = head(layout, Feature((16, 8, 8), "NCHW"), 10, last_channels=64, widen=widen)
+    network = VECTOR_HEADS.get(layout)(Feature((16, 8, 8), "NCHW"), 10, last_channels=64, widen=widen)
     assert (widths(network, nn.Conv2d), widths(network, nn.Linear)) == (convolutions, linear)
     assert network(torch.zeros(2, 16, 8, 8)).shape == (2, 10)
 
 
 def test_a_head_with_no_such_name_is_refused() -> None:
     with pytest.raises(ConfigError, match="3c1f"):
-        head("3c1f", Feature((16, 8, 8), "NCHW"), 10, last_channels=64)
+        Blueprint(config("method=infopro", "method.head=3c1f")).check()
 
 
 def test_decoder_width_is_rounded_down() -> None:

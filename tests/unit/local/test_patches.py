@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from isograd.errors import ConfigError
-from isograd.local.infopro import image_decoder
+from isograd.local.decoders import image_decoder
 from isograd.local.patches import Patching, split
 from isograd.models.backbone import Feature
 

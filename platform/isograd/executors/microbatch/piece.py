@@ -22,9 +22,11 @@ from torch.distributed.pipelining import (
 )
 from torch.distributed.pipelining.schedules import PipelineScheduleMulti
 
+from isograd.data.field import Tree
 from isograd.executors.microbatch.plan import PiecePlan
 from isograd.local.learner import Learner
-from isograd.local.module import Outcome
+from isograd.local.message import Message
+from isograd.local.module import Given, Outcome
 from isograd.seeding import reseed
 
 _SCHEDULES: dict[str, Any] = {
@@ -96,6 +98,14 @@ class Wire:
         return torch.empty(size, *self.shape, dtype=self.dtype, device=device)
 
 
+Wires = tuple[Wire, ...]
+
+
+def wires_of(values: Sequence[Tensor]) -> Wires:
+    """Returns what a batch's samples look like, value by value."""
+    return tuple(Wire.of(value) for value in values)
+
+
 class Piece(nn.Module):
     """Consecutive units of a network that is trained end to end, with their optimizer.
 
@@ -127,35 +137,51 @@ class Piece(nn.Module):
         """Whether images and activations are in NHWC memory order."""
         return bool(self.learner.precision.channels_last)
 
-    def forward(self, value: Tensor) -> Tensor:
+    def entering(self, message: Message) -> list[Tensor]:
+        """Returns what a batch brings to the first piece, in the order of its arguments."""
+        values = self.learner.entering(message)
+        return [values[name] for name in self.module.entering]
+
+    def forward(self, *values: Tensor) -> Tensor | tuple[Tensor, ...]:
         """Runs the units.
 
-        Shapes:
-            value: (B, C, H, W) images for the first piece, else as the piece before returned it.
+        Args:
+            values: What enters, in the order of ``module.entering``: the inputs for the first piece, else as the piece
+                before returned them.
 
         Returns:
-            (B, ...), the activation as it is sent: without gaps, (B, H, W, C) where maps are in NHWC memory order.
+            What leaves, in the order of ``module.leaving``, as it is sent: without gaps, (B, H, W, C) where maps are in
+            NHWC memory order. One tensor by itself where it is one.
         """
         if not self.is_first:
-            value = _Received.apply(value, self.channels_last)
+            values = tuple(_Received.apply(value, self.channels_last) for value in values)
         with self.learner.computing():
-            found = self.module(value)
-        return found if self.is_last else _Sent.apply(found, self.channels_last)
+            live = self.module(dict(zip(self.module.entering, values, strict=True)))
+        leaving = [live[name] for name in self.module.leaving]
+        if not self.is_last:
+            leaving = [_Sent.apply(value, self.channels_last) for value in leaving]
+        return leaving[0] if len(leaving) == 1 else tuple(leaving)
+
+    @staticmethod
+    def values(output: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """Returns what :meth:`forward` returned as a tuple, also where it is one tensor."""
+        return output if isinstance(output, tuple) else (output,)
 
     def draw_noise(self, microbatch: int) -> None:
         """Begins the stream of random numbers from which dropout draws for a microbatch."""
         learner = self.learner
         reseed(learner.device, learner.seed, "noise", self.step, self.module.name, microbatch)
 
-    def outcome(self, prediction: Tensor, target: Tensor) -> Outcome:
+    def outcome(self, output: Tensor | tuple[Tensor, ...], targets: Tree) -> Outcome:
         """Returns what the last piece's objective says of a microbatch.
 
-        Shapes:
-            prediction: What the last piece returned, (B, ...).
-            target: (B, ...).
+        Args:
+            output: What the last piece returned.
+            targets: Of the microbatch.
         """
+        live = dict(zip(self.module.leaving, self.values(output), strict=True))
         with self.learner.computing():
-            return self.module.objective(prediction, target, None)
+            return self.module.objective(live, Given(targets))
 
     def weights(self) -> list[nn.Parameter]:
         """Returns what is trained and has a gradient."""
@@ -224,8 +250,8 @@ class _TimedStage(PipelineStage):
 def make_schedule(
     plan: PiecePlan,
     pieces: Sequence[Piece],
-    wires: Sequence[tuple[Wire, Wire]],
-    loss: Callable[[Tensor, Tensor], Tensor],
+    wires: Sequence[tuple[Wires, Wires]],
+    loss: Callable[[Any, Tensor], Tensor],
     *,
     size: int,
     device: torch.device,
@@ -236,19 +262,24 @@ def make_schedule(
         plan: Of the pipeline.
         pieces: Of this stage, in order.
         wires: What enters and what leaves each of them.
-        loss: Mean loss of a microbatch, of what the last piece returned and the target.
-        size: Images a batch, B.
+        loss: Mean loss of a microbatch, of what the last piece returned and its rows in the batch.
+        size: Samples a batch, B.
         device: Of the pieces.
     """
     num_microbatches = plan.microbatches_of(size)
     stages = []
     for piece, (entering, leaving) in zip(pieces, wires, strict=True):
-        values = [wire.empty(size // num_microbatches, torch.device("meta")) for wire in (entering, leaving)]
-        entry, exit_ = (value.requires_grad_(value.is_floating_point()) for value in values)
+        entry, exit_ = (_blank(side, size // num_microbatches) for side in (entering, leaving))
         stages.append(_TimedStage(piece, piece.index, plan.num_pieces, device, input_args=entry, output_args=exit_))
     schedule = _SCHEDULES[plan.schedule_of(num_microbatches)]
     hosted = stages if issubclass(schedule, PipelineScheduleMulti) else stages[0]
     return schedule(hosted, num_microbatches, loss_fn=loss)
+
+
+def _blank(wires: Wires, size: int) -> tuple[Tensor, ...]:
+    """Returns tensors without memory of what crosses a cut, for torch to learn shapes from."""
+    blanks = (wire.empty(size, torch.device("meta")) for wire in wires)
+    return tuple(blank.requires_grad_(blank.is_floating_point()) for blank in blanks)
 
 
 def _inner(error: Exception) -> Exception:

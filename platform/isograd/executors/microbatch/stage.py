@@ -14,8 +14,9 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
-from isograd.engine.stage import Clock, peak_bytes
-from isograd.events.events import Event, ModuleMetrics, Position, Progress, ReportSoFar, Snapshot, StageReport
+from isograd.data.field import Tree
+from isograd.engine.stage import Clock, peak_bytes, record_epoch
+from isograd.events.events import Event, Position, Progress, ReportSoFar, Snapshot, StageReport
 from isograd.events.metrics import Meter
 from isograd.executors.microbatch.handover import Handover
 from isograd.executors.microbatch.piece import Abort, Piece, Stopwatch, make_schedule
@@ -28,7 +29,7 @@ from isograd.local.state import check_state, load_state, state_of
 class MicrobatchStage:
     """The pieces of one process, and the loop over messages.
 
-    Every stage gets the same messages. The first uses their images, the last their targets, and the others only what
+    Every stage gets the same messages. The first uses their inputs, the last their targets, and the others only what
     they ask for.
 
     Args:
@@ -48,7 +49,9 @@ class MicrobatchStage:
             Piece(piece, learner, plan.num_pieces, self._stopwatch)
             for piece, learner in zip(plan.pieces(index), learners, strict=True)
         ]
-        self._meter = Meter(device)
+        self._meter = self._new_meter()
+        self._weight: int | Tensor = 0
+        self._targets: Tree = {}
         self._handover = Handover(index, plan, self.pieces, device)
         self._schedules: dict[int, Any] = {}
         self._training: bool | None = None
@@ -69,7 +72,7 @@ class MicrobatchStage:
                 if time.perf_counter() - last_event_s >= self._event_interval_s:
                     last_event_s = time.perf_counter()
                     yield self._progress(message)
-            elif message.kind is Kind.TEST:
+            elif message.kind is Kind.EVALUATE:
                 self._unwrapped(self._predict, message)
             else:
                 yield from self._marker(message)
@@ -94,7 +97,7 @@ class MicrobatchStage:
         """Puts its pieces into a state that has been checked. What it lacks of optimizer and metrics begins anew."""
         for piece in self.pieces:
             load_state(piece.learner, state)
-        self._meter = Meter(self.device)
+        self._meter = self._new_meter()
         for name in self._metrics_keys():
             if name in state:
                 self._meter.load_state(state[name])
@@ -111,30 +114,30 @@ class MicrobatchStage:
             raise abort.cause from None
 
     def _train(self, message: Message) -> None:
-        assert message.value is not None and message.target is not None
         self._set_training(True)
-        size = message.target.shape[0]
         schedule = self._schedule(message)
         for piece in self.pieces:
             piece.step = message.step
             piece.learner.set_lr(message.epoch)
         losses: list[Tensor] = []
-        values = [piece.learner.input(message) for piece in self.pieces[:1] if piece.is_first]
-        targets = {"target": message.target} if self.pieces[-1].is_last else {}
-        schedule.step(*values, **targets, losses=losses, return_outputs=False)
+        values = self.pieces[0].entering(message) if self.pieces[0].is_first else []
+        self._targets = message.targets
+        rows = {"target": torch.arange(message.size)} if self.pieces[-1].is_last else {}  # what torch hands to the loss
+        schedule.step(*values, **rows, losses=losses, return_outputs=False)
         with self._stopwatch.computing():
             self._update(message, torch.stack(losses).detach().mean() if losses else None)
-        self._sent_bytes += size * self._handover.bytes_an_image
+        self._sent_bytes += message.size * self._handover.sample_bytes
         self._num_steps += 1
-        self._num_images += size
+        self._num_images += message.size
         if self.records_steps:
             self._step_ends_s.append(time.perf_counter())
 
     def _update(self, message: Message, loss: Tensor | None) -> None:
         last = self.pieces[-1]
-        if loss is not None and message.target is not None:
+        if loss is not None:
             last.learner.finite.check(loss, last.module.name, message.step)
-            self._meter.add(message.target.shape[0], loss, None)
+            self._meter.add(message.size, loss, self._weight, None, {})
+            self._weight = 0
         max_norm = last.learner.precision.clip_norm
         if max_norm:
             self._clip(max_norm)
@@ -151,30 +154,29 @@ class MicrobatchStage:
     @torch.no_grad()
     def _predict(self, message: Message) -> None:
         self._set_training(False)
-        feature = self._handover.forward(message)
-        if feature is not None and message.target is not None:
-            self._count(feature, message.target)
+        live = self._handover.forward(message)
+        if live is not None:
+            learner = self.pieces[-1].learner
+            with learner.computing():
+                prediction = learner.module.predict(live)
+            self._meter.add(message.size, None, 0, prediction, message.targets)
 
-    def _count(self, feature: Tensor, target: Tensor) -> None:
-        learner = self.pieces[-1].learner
-        with learner.computing():
-            prediction = learner.module.predict(feature)
-        correct = None if prediction is None else learner.task.num_correct(prediction, target)
-        self._meter.add(target.shape[0], None, correct)
-
-    def _loss(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """Returns the mean loss of a microbatch, for torch's schedule, and counts its hits."""
-        piece = self.pieces[-1]
+    def _loss(self, output: Any, rows: Tensor) -> Tensor:
+        """Returns the mean loss of a microbatch, for torch's schedule, and measures its prediction."""
+        piece, size = self.pieces[-1], rows.shape[0]
+        first = int(rows[0])
+        targets = {name: value[first : first + size] for name, value in self._targets.items()}
         with self._stopwatch.computing():
-            outcome = piece.outcome(prediction, target)
+            outcome = piece.outcome(output, targets)
             assert outcome.loss is not None
+            self._weight = self._weight + outcome.weight
             if outcome.prediction is not None:
-                self._meter.add(0, None, piece.learner.task.num_correct(outcome.prediction.detach(), target))
+                prediction = {name: value.detach() for name, value in outcome.prediction.items()}
+                self._meter.measure(prediction, targets, size)
             return outcome.loss.clone()  # torch's zero-bubble schedules detach it in place, which no view can be
 
     def _schedule(self, message: Message) -> Any:
-        assert message.target is not None
-        size = message.target.shape[0]
+        size = message.size
         if size not in self._schedules:
             self._set_training(False)
             wires = self._handover.survey(message)
@@ -197,14 +199,12 @@ class MicrobatchStage:
             position = Position(message.epoch, message.number, message.step)
             yield ReportSoFar(position, replace(self._report(), step_ends_s=()))
             yield Snapshot(0, position, self.state())
-        elif message.kind in (Kind.TRAINED, Kind.TESTED) and self.pieces[-1].is_last:
-            yield self._metrics("train" if message.kind is Kind.TRAINED else "test", message)
+        elif message.kind in (Kind.EPOCH, Kind.EVALUATED) and self.pieces[-1].is_last:
+            meter, self._meter = self._meter, self._new_meter()
+            yield record_epoch(message, self.pieces[-1].module, meter)
 
-    def _metrics(self, split: str, message: Message) -> ModuleMetrics:
-        meter, self._meter = self._meter, Meter(self.device)
-        loss = meter.loss if split == "train" else None
-        name = self.pieces[-1].module.name
-        return ModuleMetrics(split, message.epoch, message.step, 0, name, meter.num_images, loss, meter.accuracy)
+    def _new_meter(self) -> Meter:
+        return Meter(self.pieces[-1].learner.task, self.device)
 
     def _metrics_keys(self) -> list[str]:
         return [f"metrics.{piece.module.name}" for piece in self.pieces if piece.is_last]

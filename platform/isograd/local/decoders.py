@@ -1,17 +1,16 @@
-"""Decoders and head of the released ImageNet code of InfoPro, MAN and HPFF.
+"""Decoders that reproduce the image from an activation, for InfoPro's losses (Wang et al. 2021).
 
-Sizes are shares of the image's, so that other images than 224x224 work, too. Biases before BatchNorm, which cancels
-them, are left out.
+Sizes of the released ImageNet ones are shares of the image's, so that other images than 224x224 work, too. Biases
+before BatchNorm, which cancels them, are left out.
 """
 
 from torch import nn
 
-from isograd.local.auxiliary import GlobalPool, as_map
-from isograd.local.infopro import conv
-from isograd.local.patches import ImageShape
-from isograd.local.resize import Resize
+from isograd.local.resize import Resize, ResizedConv2d
 from isograd.models.backbone import Feature
+from isograd.models.layers import as_map, conv
 
+ImageShape = tuple[int, int, int]
 Steps = tuple[tuple[int, int, int], ...]
 
 # Width of the 1x1 convolution that comes first; then (share of the image's side, kernel, width) of each enlargement
@@ -28,23 +27,32 @@ _HPFF: dict[int, tuple[int, Steps]] = {
 }
 
 
-def decoder(feature: Feature, image_shape: ImageShape) -> nn.Module:
+def image_decoder(feature: Feature, image_shape: tuple[int, int, int], widen: float = 1) -> nn.Module:
+    """Reproduces the image from an activation: resize, conv3x3 to 12, BatchNorm, ReLU, conv3x3, sigmoid.
+
+    Shapes: feature -> (B, C, H, W) in (0, 1), C, H, W the image's.
+    """
+    (channels, height, width), inner = image_shape, int(12 * widen)
+    decoder = nn.Sequential(
+        ResizedConv2d(feature.channels, inner, (height, width)),
+        nn.BatchNorm2d(inner),
+        nn.ReLU(),
+        nn.Conv2d(inner, channels, 3, padding=1),
+        nn.Sigmoid(),
+    )
+    return as_map(feature, decoder)
+
+
+def imagenet_decoder(feature: Feature, image_shape: ImageShape) -> nn.Module:
     """InfoPro's for up to 512 channels, MAN's for more. Shapes: feature -> (B, C, H, W) in (0, 1), the image's."""
     return _decoder(feature, image_shape, *(_NARROW if feature.channels <= 512 else _WIDE))
 
 
 def hpff_decoder(feature: Feature, image_shape: ImageShape) -> nn.Module:
-    """HPFF's, for the resolution nearest to the activation's. Shapes: as :func:`decoder`."""
+    """HPFF's, for the resolution nearest to the activation's. Shapes: as :func:`imagenet_decoder`."""
     share = image_shape[1] / feature.size[0]
     nearest = min(_HPFF, key=lambda known: abs(known - share))
     return _decoder(feature, image_shape, *_HPFF[nearest])
-
-
-def head(feature: Feature, num_outputs: int) -> nn.Module:
-    """1x1 to 128 (256 above 512 channels), 3x3 stride 2 to 256 and 512, 1x1 to 2048, global pool, linear."""
-    first = 128 if feature.channels <= 512 else 256
-    layers = [*conv(feature.channels, first, 1), *conv(first, 256, 3, 2), *conv(256, 512, 3, 2), *conv(512, 2048, 1)]
-    return as_map(feature, nn.Sequential(*layers, GlobalPool(), nn.Flatten(), nn.Linear(2048, num_outputs)))
 
 
 def _decoder(feature: Feature, image_shape: ImageShape, width: int, steps: Steps) -> nn.Module:

@@ -1,4 +1,4 @@
-"""Auxiliary networks that predict the task's target from a local module's activation.
+"""Auxiliary networks that predict a vector from a feature: those of the papers, by the names of their forms.
 
 All are built from a :class:`~isograd.models.backbone.Feature`, so any backbone can carry them: token features are laid
 out as a map for the convolutional ones, channels-last maps are transposed.
@@ -6,64 +6,17 @@ out as a map for the convolutional ones, channels-last maps are transposed.
 
 import math
 from collections.abc import Callable
+from functools import partial
 
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import nn
 
 from isograd.models.backbone import Feature
+from isograd.models.layers import AsMap, GlobalPool, PatchTokens, TokenPool, as_map, conv
 from isograd.registry import Registry
 
-Builder = Callable[[Feature, int], nn.Module]
-
-AUXILIARY: Registry[Builder] = Registry("auxiliary network")
-
-
-class AsMap(nn.Module):
-    """Lays any feature out as (B, C, H, W): tokens as their grid without their class token, NHWC transposed."""
-
-    def __init__(self, feature: Feature) -> None:
-        super().__init__()
-        self.feature = feature
-
-    def forward(self, value: Tensor) -> Tensor:
-        """Returns the map."""
-        if self.feature.layout == "NHWC":
-            return value.permute(0, 3, 1, 2)
-        if self.feature.layout == "NLC":
-            patches = value[:, self.feature.num_prefix_tokens :]  # (B, N, D)
-            return patches.transpose(1, 2).unflatten(2, self.feature.size)  # (B, D, H, W)
-        return value
-
-
-class GlobalPool(nn.Module):
-    """Global average pool. Shapes: (B, C, H, W) -> (B, C, 1, 1).
-
-    The mean of one window as large as the map: its gradient keeps the map's memory order, unlike the adaptive pool's,
-    and the layers before it run faster for that.
-    """
-
-    def forward(self, value: Tensor) -> Tensor:
-        """Pools."""
-        return F.avg_pool2d(value, value.shape[2:])
-
-
-class TokenPool(nn.Module):
-    """LayerNorm, then the class token, or the mean of all tokens where there is none. Shapes: (B, N, D) -> (B, D)."""
-
-    def __init__(self, feature: Feature) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(feature.channels, eps=1e-6)
-        self.has_class_token = feature.num_prefix_tokens > 0
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Returns the class token, or the mean of the patches."""
-        tokens = self.norm(tokens)
-        return tokens[:, 0] if self.has_class_token else tokens.mean(dim=1)
-
-
-def as_map(feature: Feature, head: nn.Module) -> nn.Module:
-    """Returns ``head`` preceded by :class:`AsMap` where the feature is not a map with channels first already."""
-    return head if feature.layout == "NCHW" else nn.Sequential(AsMap(feature), head)
+# From a feature, the width of the vector and the options of the form, to the network: (B, ...) -> (B, num_outputs).
+Builder = Callable[..., nn.Module]
+VECTOR_HEADS: Registry[Builder] = Registry("auxiliary network")
 
 
 def _pointwise(in_channels: int, out_channels: int) -> list[nn.Module]:
@@ -98,19 +51,19 @@ def _pooled_mlp(
     )
 
 
-@AUXILIARY.register("mlp_sr")
+@VECTOR_HEADS.register("mlp_sr")
 def mlp_sr(feature: Feature, num_outputs: int) -> nn.Module:
     """DGL's default (Belilovsky et al. 2020): three 1x1 convolutions at a quarter of the size, then a 3-layer MLP."""
     return _pooled_mlp(feature, num_outputs)
 
 
-@AUXILIARY.register("mlp")
+@VECTOR_HEADS.register("mlp")
 def mlp(feature: Feature, num_outputs: int) -> nn.Module:
     """DGL's "mlp": :func:`mlp_sr` without its convolutions."""
     return _pooled_mlp(feature, num_outputs, num_convolutions=0)
 
 
-@AUXILIARY.register("cnn")
+@VECTOR_HEADS.register("cnn")
 def cnn(feature: Feature, num_outputs: int) -> nn.Module:
     """DGL's "cnn": two 3x3 convolutions at full resolution, pool to 2x2, BatchNorm, linear."""
     c = feature.channels
@@ -129,13 +82,13 @@ def cnn(feature: Feature, num_outputs: int) -> nn.Module:
     )
 
 
-@AUXILIARY.register("auglocal")
+@VECTOR_HEADS.register("auglocal")
 def auglocal(feature: Feature, num_outputs: int) -> nn.Module:
     """DGL's head as AugLocal's release has it: :func:`mlp_sr` with two hidden layers, without their biases."""
     return _pooled_mlp(feature, num_outputs, num_hidden=2, bias=False)
 
 
-@AUXILIARY.register("manpp")
+@VECTOR_HEADS.register("manpp")
 def manpp(feature: Feature, num_outputs: int) -> nn.Module:
     """DGL's head as MAN++'s release has it: pool to 8x8, 1x1 convolutions of 128, pool to 1x1, MLP of width 512."""
     convolutions = [*_pointwise(feature.channels, 128), *_pointwise(128, 128), *_pointwise(128, 128)]
@@ -144,7 +97,7 @@ def manpp(feature: Feature, num_outputs: int) -> nn.Module:
     return as_map(feature, nn.Sequential(nn.AdaptiveAvgPool2d(8), head))
 
 
-@AUXILIARY.register("linear")
+@VECTOR_HEADS.register("linear")
 def linear(feature: Feature, num_outputs: int) -> nn.Module:
     """Global pool and a linear layer, MLAAN's; for tokens :func:`token`."""
     if feature.layout == "NLC":
@@ -153,27 +106,84 @@ def linear(feature: Feature, num_outputs: int) -> nn.Module:
     return as_map(feature, nn.Sequential(*pool, _linear(feature, num_outputs)))
 
 
-@AUXILIARY.register("token")
+@VECTOR_HEADS.register("token")
 def token(feature: Feature, num_outputs: int) -> nn.Module:
     """The light head for transformers: LayerNorm, class token (or mean), linear. Maps are read as tokens."""
     if feature.layout in ("NCHW", "NHWC"):
         tokens = Feature((math.prod(feature.size), feature.channels), "NLC")
-        return nn.Sequential(
-            AsMap(feature), nn.Flatten(2), _Transpose(), TokenPool(tokens), _linear(tokens, num_outputs)
-        )
+        return nn.Sequential(AsMap(feature), PatchTokens(), TokenPool(tokens), _linear(tokens, num_outputs))
     return nn.Sequential(TokenPool(feature), _linear(feature, num_outputs))
-
-
-class _Transpose(nn.Module):
-    def forward(self, value: Tensor) -> Tensor:
-        return value.transpose(1, 2)
 
 
 def _linear(feature: Feature, num_outputs: int) -> nn.Module:
     return nn.Linear(feature.channels, num_outputs)
 
 
-@AUXILIARY.register("auto")
+@VECTOR_HEADS.register("auto")
 def auto(feature: Feature, num_outputs: int) -> nn.Module:
     """:func:`token` for token features, :func:`mlp_sr` for maps."""
     return token(feature, num_outputs) if feature.layout == "NLC" else mlp_sr(feature, num_outputs)
+
+
+def infopro(
+    feature: Feature,
+    num_outputs: int,
+    *,
+    layout: tuple[int, int],
+    last_channels: int,
+    feature_dim: int = 128,
+    widen: float = 1,
+) -> nn.Module:
+    """InfoPro's head "XcYf" (Wang et al. 2021): X 3x3 convolutions, global pool, Y fully connected layers.
+
+    Args:
+        feature: Input of the head.
+        num_outputs: Width of the output.
+        layout: X and Y.
+        last_channels: Channels of the backbone's last map; below it the first convolution doubles them at stride 2,
+            at it (64 of a CIFAR ResNet) it keeps both.
+        feature_dim: Width of the hidden fully connected layers, before ``widen``.
+        widen: Factor on all widths inside, which are rounded down.
+    """
+    num_convolutions, num_linear = layout
+    layers, channels = _head_convolutions(feature.channels, last_channels, num_convolutions, widen)
+    layers += [GlobalPool(), nn.Flatten()]
+    for _ in range(num_linear - 1):
+        layers += [nn.Linear(channels, int(feature_dim * widen)), nn.ReLU()]
+        channels = int(feature_dim * widen)
+    return as_map(feature, nn.Sequential(*layers, nn.Linear(channels, num_outputs)))
+
+
+for _x in range(3):
+    for _y in range(1, 4):
+        VECTOR_HEADS.add(f"{_x}c{_y}f", partial(infopro, layout=(_x, _y)))
+
+
+def _head_convolutions(channels: int, last_channels: int, count: int, widen: float) -> tuple[list[nn.Module], int]:
+    grows = channels < last_channels
+    inner = int((2 * channels if grows else channels) * widen)
+    layers: list[nn.Module] = []
+    for position in range(count):
+        stride = 2 if grows and position == 0 else 1
+        layers += conv(channels, inner, 3, stride)
+        channels = inner
+    return layers, channels
+
+
+@VECTOR_HEADS.register("imagenet")
+def imagenet(feature: Feature, num_outputs: int) -> nn.Module:
+    """InfoPro's on ImageNet: 1x1 to 128 or 256, 3x3 stride 2 to 256 and 512, 1x1 to 2048, global pool, linear."""
+    first = 128 if feature.channels <= 512 else 256
+    layers = [*conv(feature.channels, first, 1), *conv(first, 256, 3, 2), *conv(256, 512, 3, 2), *conv(512, 2048, 1)]
+    return as_map(feature, nn.Sequential(*layers, GlobalPool(), nn.Flatten(), nn.Linear(2048, num_outputs)))
+
+
+@VECTOR_HEADS.register("pooled")
+def pooled(feature: Feature, num_outputs: int, *, norm: bool = False) -> nn.Sequential:
+    """AugLocal's classifier: global pool, BatchNorm where asked for, linear; for tokens as :func:`token`."""
+    classifier = _linear(feature, num_outputs)
+    if feature.layout == "NLC":
+        return nn.Sequential(TokenPool(feature), classifier)
+    first = [] if feature.layout == "NCHW" else [AsMap(feature)]
+    between = [nn.BatchNorm1d(feature.channels)] if norm else []
+    return nn.Sequential(*first, GlobalPool(), nn.Flatten(), *between, classifier)

@@ -1,0 +1,71 @@
+"""Layers that read any feature: as a map, pooled, or as one token."""
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from isograd.models.backbone import Feature
+
+
+class AsMap(nn.Module):
+    """Lays any feature out as (B, C, H, W): tokens as their grid without their class token, NHWC transposed."""
+
+    def __init__(self, feature: Feature) -> None:
+        super().__init__()
+        self.feature = feature
+
+    def forward(self, value: Tensor) -> Tensor:
+        """Returns the map."""
+        if self.feature.layout == "NHWC":
+            return value.permute(0, 3, 1, 2)
+        if self.feature.layout == "NLC":
+            patches = value[:, self.feature.num_prefix_tokens :]  # (B, N, D)
+            return patches.transpose(1, 2).unflatten(2, self.feature.size)  # (B, D, H, W)
+        return value
+
+
+class GlobalPool(nn.Module):
+    """Global average pool. Shapes: (B, C, H, W) -> (B, C, 1, 1).
+
+    The mean of one window as large as the map: its gradient keeps the map's memory order, unlike the adaptive pool's,
+    and the layers before it run faster for that.
+    """
+
+    def forward(self, value: Tensor) -> Tensor:
+        """Pools."""
+        return F.avg_pool2d(value, value.shape[2:])
+
+
+class TokenPool(nn.Module):
+    """LayerNorm, then the class token, or the mean of all tokens where there is none. Shapes: (B, N, D) -> (B, D)."""
+
+    def __init__(self, feature: Feature) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(feature.channels, eps=1e-6)
+        self.has_class_token = feature.num_prefix_tokens > 0
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Returns the class token, or the mean of the patches."""
+        tokens = self.norm(tokens)
+        return tokens[:, 0] if self.has_class_token else tokens.mean(dim=1)
+
+
+class PatchTokens(nn.Module):
+    """A map as tokens. Shapes: (B, C, H, W) -> (B, H W, C)."""
+
+    def forward(self, value: Tensor) -> Tensor:
+        """Returns the tokens, row by row."""
+        return value.flatten(2).transpose(1, 2)
+
+
+def as_map(feature: Feature, head: nn.Module) -> nn.Module:
+    """Returns ``head`` preceded by :class:`AsMap` where the feature is not a map with channels first already."""
+    return head if feature.layout == "NCHW" else nn.Sequential(AsMap(feature), head)
+
+
+def conv(in_channels: int, out_channels: int, kernel: int, stride: int = 1) -> list[nn.Module]:
+    """Returns a convolution without bias, BatchNorm and ReLU."""
+    return [
+        nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, bias=False),
+        nn.BatchNorm2d(out_channels),
+        nn.ReLU(),
+    ]
