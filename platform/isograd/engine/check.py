@@ -42,7 +42,6 @@ RANGES: dict[str, Range] = {
     "optimizer.lr": _NOT_NEGATIVE,
     "optimizer.momentum": _SHARE,
     "optimizer.weight_decay": _NOT_NEGATIVE,
-    "task.label_smoothing": _SHARE,
     "model.width": _COUNT,
     "model.depth": _COUNT,
     "model.num_heads": _COUNT,
@@ -80,6 +79,7 @@ def check(config: RunConfig) -> None:
     for option, choices in CHOICES.items():
         check_choice(option, _value(config, option), choices)
     check_declared("method", config.method)
+    check_declared("task", config.task)
     check_folder_name("run_name", config.run_name, "folder")
     _check_images(config.data)
     _check_optimizer(config)
