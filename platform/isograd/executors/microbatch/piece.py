@@ -12,28 +12,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.pipelining import (
-    PipelineStage,
-    Schedule1F1B,
-    ScheduleGPipe,
-    ScheduleInterleaved1F1B,
-    ScheduleInterleavedZeroBubble,
-    ScheduleZBVZeroBubble,
-)
+from torch.distributed import pipelining
+from torch.distributed.pipelining import PipelineStage
 from torch.distributed.pipelining.schedules import PipelineScheduleMulti
 
 from isograd.executors.microbatch.plan import PiecePlan
 from isograd.local.learner import Learner
 from isograd.local.module import Outcome
+from isograd.schedules.microbatch import PIPELINE_SCHEDULES
 from isograd.seeding import reseed
-
-_SCHEDULES: dict[str, Any] = {
-    "gpipe": ScheduleGPipe,
-    "1f1b": Schedule1F1B,
-    "interleaved": ScheduleInterleaved1F1B,
-    "zero_bubble": ScheduleInterleavedZeroBubble,
-    "zbv": ScheduleZBVZeroBubble,
-}
 
 
 class Abort(BaseException):
@@ -246,7 +233,7 @@ def make_schedule(
         values = [wire.empty(size // num_microbatches, torch.device("meta")) for wire in (entering, leaving)]
         entry, exit_ = (value.requires_grad_(value.is_floating_point()) for value in values)
         stages.append(_TimedStage(piece, piece.index, plan.num_pieces, device, input_args=entry, output_args=exit_))
-    schedule = _SCHEDULES[plan.schedule_of(num_microbatches)]
+    schedule = getattr(pipelining, PIPELINE_SCHEDULES[plan.schedule_of(num_microbatches)].torch_name)
     hosted = stages if issubclass(schedule, PipelineScheduleMulti) else stages[0]
     return schedule(hosted, num_microbatches, loss_fn=loss)
 
