@@ -16,7 +16,7 @@ from isograd.engine.blueprint import Blueprint
 from isograd.engine.config import RunConfig
 from isograd.engine.program import Program
 from isograd.events.events import Event
-from isograd.executors.executor import Executor, make_executor
+from isograd.executors.executor import Running, make_executor
 from isograd.executors.hosts import Hosts
 
 CIFAR_LIKE = ("data=parquet", "data.image_shape=[3,32,32]", "data.num_classes=10", "executor.device=cpu")
@@ -52,7 +52,7 @@ def program(blueprint: Blueprint, num_train: int = 84, **options: Any) -> Progra
 
 
 @contextmanager
-def opened(blueprint: Blueprint, actors: Hosts | None = None) -> Iterator[Executor]:
+def opened(blueprint: Blueprint, actors: Hosts | None = None) -> Iterator[Running]:
     """Runs a block with the blueprint's executor: on these actors, if it is a pipeline and they are given."""
     opener = make_executor if actors is None or blueprint.config.executor.name != "pipelined" else actors.open
     with opener(blueprint) as executor:

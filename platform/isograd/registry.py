@@ -71,15 +71,19 @@ class Registry(Generic[T]):
         kind: What an entry is, as a user would call it ("method").
         package: Whose files register entries; all of them are imported before the first look-up.
         group: Of the entry points by which other packages add entries.
+        folders: Whether the files in the package's folders register entries as well. Without, of a folder only the
+            package itself is imported, and its files may need what takes long to import or is not always there.
 
     Note:
         A plug-in that cannot be imported says so itself, in a warning and wherever an unknown name is asked for, and
         hides no other.
     """
 
-    def __init__(self, kind: str, package: str | None = None, group: str | None = None) -> None:
+    def __init__(
+        self, kind: str, package: str | None = None, group: str | None = None, *, folders: bool = True
+    ) -> None:
         self.kind = kind
-        self._package, self._group = package, group
+        self._package, self._group, self._folders = package, group, folders
         self._is_complete = package is None and group is None
         self._entries: dict[str, T] = {}
         self._failed: dict[str, str] = {}
@@ -128,7 +132,7 @@ class Registry(Generic[T]):
     def _all(self) -> dict[str, T]:
         if not self._is_complete:
             self._is_complete = True  # first, for a plug-in may look another one up while it is imported
-            for module in _modules(self._package) if self._package else ():
+            for module in _modules(self._package, self._folders) if self._package else ():
                 self._load(module, lambda module=module: importlib.import_module(module))
             for point in entry_points(group=self._group) if self._group else ():
                 self._load(point.value, lambda point=point: self.add(point.name, point.load()))
@@ -142,11 +146,11 @@ class Registry(Generic[T]):
             _LOG.warning("the %s plug-in %s cannot be imported and is left out: %s", self.kind, plugin, error)
 
 
-def _modules(package: str) -> Iterator[str]:
-    """Yields the files of a package by their import paths, those of its folders included."""
+def _modules(package: str, folders: bool) -> Iterator[str]:
+    """Yields the files of a package by their import paths, those of its folders included or only the folders."""
     for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
         name = f"{package}.{module.name}"
-        if module.ispkg:
-            yield from _modules(name)
+        if module.ispkg and folders:
+            yield from _modules(name, folders)
         else:
             yield name

@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,9 @@ from torch import Tensor
 
 from isograd.channels.channel import AUTO, CHANNELS
 from isograd.cluster.config import ClusterConfig
-from isograd.engine.check import CHOICES
-from isograd.engine.config import ExecutorConfig
 from isograd.errors import ChannelError, StageFailedError
-from isograd.executors.pipelined import Pipeline
+from isograd.executors.pipeline.pipeline import Pipeline
+from isograd.executors.pipelined import PipelinedExecutor
 from isograd.local.message import Kind, Message
 from tests.processes import have_ended, wait_until
 from tests.scripted import Arrived, Script, ScriptedBuilder, Sent, described
@@ -48,7 +48,7 @@ def gate(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def pipeline(channel: str, gate: Path) -> Pipeline:
-    executor = ExecutorConfig(device="cpu", queue_depth=DEPTH, channel=channel)
+    executor = PipelinedExecutor.Config(device="cpu", queue_depth=DEPTH, channel=channel)
     return Pipeline([ScriptedBuilder(index, gate) for index in range(2)], executor, ClusterConfig())
 
 
@@ -83,7 +83,8 @@ def connected(request: pytest.FixtureRequest, ray_session: None, gate: Path) -> 
 
 
 def test_a_run_can_ask_for_every_channel() -> None:
-    assert sorted(CHOICES["executor.channel"]) == sorted([AUTO, *CHANNELS])
+    options = {item.name: item for item in fields(PipelinedExecutor.Config)}
+    assert sorted(options["channel"].metadata["choices"]) == sorted([AUTO, *CHANNELS])
 
 
 def test_everything_arrives_unchanged_and_in_order(connected: Pipeline) -> None:

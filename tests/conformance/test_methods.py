@@ -84,9 +84,8 @@ def test_every_module_learns(method: str, backbone: str) -> None:
         method, backbone, cut(method), "schedule=constant", "optimizer.lr=0.003", "checkpoint.every_epochs=0"
     )
     device = torch.device("cpu")
-    stage = Stage(
-        0, plan.learners(range(plan.partition.num_modules), device), Nowhere(), device=device, routes=plan.routes
-    )
+    modules = range(plan.partition.num_modules)
+    stage = Stage(0, plan.learners(modules, device), Nowhere(), device=device, routes=plan.routes([modules]))
     steps = [replace(batch(), step=step, epoch=step + 1) for step in range(15)]
     messages = [item for step in steps for item in (step, Message(Kind.EPOCH, step.epoch, step=step.step + 1))]
     losses: dict[int, list[float]] = {}

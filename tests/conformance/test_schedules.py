@@ -8,13 +8,13 @@ import torch
 
 from isograd.channels.delivery import Inbox, OnHost, SendingOutbox
 from isograd.channels.outbox import Nowhere
-from isograd.engine.blueprint import Blueprint, spread
+from isograd.engine.blueprint import Blueprint
 from isograd.engine.stage import Stage
-from isograd.engine.upward import Routes
 from isograd.events.events import StageTimeline
 from isograd.local.action import Action, Recorder
 from isograd.local.message import Kind, Message, Upward
 from isograd.local.method import METHODS
+from isograd.partition.partition import even_split
 from isograd.schedules.local import couplings, local_learning
 from isograd.schedules.schedule import Schedule
 from tests.processes import HUNG_S
@@ -58,8 +58,7 @@ def blueprint_of(method: str) -> Blueprint:
 def recorded(blueprint: Blueprint, stages: list[range]) -> list[list[Action]]:
     """Runs the stages in threads of this process and returns what each did."""
     device = torch.device("cpu")
-    stage_of = tuple(stage for stage, modules in enumerate(stages) for _ in modules)
-    routes = Routes(blueprint.routes.followers, stage_of)
+    routes = blueprint.routes(stages)
     made = [
         Stage(
             index, blueprint.learners(modules, device), Nowhere(), device=device, routes=routes, recorder=Recorder(99)
@@ -99,7 +98,7 @@ def test_the_planned_actions_are_those_of_the_run(method: str, num_stages: int) 
     num_modules = blueprint.partition.num_modules
     if num_stages > num_modules:
         pytest.skip(f"{method} has {num_modules} local module")
-    stages = spread(num_modules, num_stages)
+    stages = even_split(num_modules, num_stages)
     schedule = planned(blueprint, stages)
     schedule.check()
     assert recorded(blueprint, stages) == [list(actions) for actions in schedule.devices]

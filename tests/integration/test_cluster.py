@@ -20,7 +20,7 @@ import json, sys, tempfile
 from ray.cluster_utils import Cluster
 from isograd.config.load import load
 from isograd.engine.blueprint import Blueprint
-from isograd.executors.pipelined import pipelined
+from isograd.executors.pipeline.pipeline import pipelined
 from isograd.executors.executor import make_executor
 from isograd.engine.program import Program
 from isograd.data.synthetic import source

@@ -3,7 +3,6 @@
 import os
 import signal
 from collections.abc import Iterator
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -16,28 +15,30 @@ from isograd.cluster.config import ClusterConfig
 from isograd.config.load import load
 from isograd.data.synthetic import source
 from isograd.engine.blueprint import Blueprint
-from isograd.engine.config import ExecutorConfig
 from isograd.engine.program import Program
 from isograd.errors import ConfigError, ExchangeError, IsogradError, NonFiniteLossError, StageFailedError
 from isograd.events.events import EpochRecord, Progress, StageReport
 from isograd.executors.executor import make_executor
-from isograd.executors.microbatch.executor import MicrobatchPipeline, microbatch
-from isograd.executors.microbatch.plan import PIPELINE_SCHEDULES, PiecePlan, plan_pieces
+from isograd.executors.microbatch.executor import MicrobatchExecutor
+from isograd.executors.microbatch.pipeline import MicrobatchPipeline, microbatch
+from isograd.executors.microbatch.plan import PiecePlan, plan_pieces
 from isograd.local.learner import Learner
 from isograd.planning.emulated import EmulatedPieces
 from isograd.run import checkpoint
 from isograd.run.experiment import execute, prepare, prepare_resumed, run
+from isograd.schedules.microbatch import PIPELINE_SCHEDULES
 from tests.processes import is_running, wait_until
 from tests.runs import config, differences, program
 
-E2E = ("method=e2e", "executor=microbatch", "executor.num_stages=2", "executor.num_microbatches=4", "schedule=constant")
+FOUR = ("executor=microbatch", "executor.num_stages=2", "executor.num_microbatches=4")
+E2E = ("method=e2e", "schedule=constant")
 VIT = (*E2E, "model=vit_ti", "model.width=48", "model.patch_size=8", "optimizer.lr=0.05", "precision.clip_norm=0.5")
 RESNET = (*E2E, "model=resnet20", "model.width=4", "optimizer.lr=0.01")
 NUM_STEPS = 12  # an epoch, whose last batch is smaller, and one step of the next
 
 
 def rearranged(pipeline: MicrobatchPipeline, blueprint: Blueprint, schedule: str, **options: object) -> PiecePlan:
-    executor = replace(blueprint.config.executor, schedule=schedule, **options)
+    executor = MicrobatchExecutor.Config.of(blueprint.config.executor, schedule=schedule, **options)
     plan = plan_pieces(executor, len(blueprint.backbone.units))
     pipeline.arrange(plan)
     return plan
@@ -53,14 +54,14 @@ def assert_close(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
 
 @pytest.fixture(scope="module")
 def vit(ray_session: None) -> Iterator[tuple[MicrobatchPipeline, Blueprint]]:
-    blueprint = Blueprint(config(*VIT))
+    blueprint = Blueprint(config(*VIT, *FOUR))
     with microbatch(blueprint, records_steps=True) as pipeline:
         yield pipeline, blueprint
 
 
 @cache
 def sequential(overrides: tuple[str, ...]) -> tuple[dict[str, Tensor], dict[str, Tensor], list[EpochRecord]]:
-    blueprint = Blueprint(config(*overrides, "executor.name=sequential"))
+    blueprint = Blueprint(config(*overrides, *SEQUENTIAL))
     with make_executor(blueprint) as executor:
         initial = executor.state()
         events = list(executor.fit(program(blueprint, max_steps=NUM_STEPS)))
@@ -111,7 +112,7 @@ def test_a_loss_that_is_not_a_number_stops_the_run(vit: tuple[MicrobatchPipeline
 
 @pytest.mark.long
 def test_batch_statistics_are_those_of_microbatches_in_every_schedule(ray_session: None) -> None:
-    blueprint = Blueprint(config(*RESNET))
+    blueprint = Blueprint(config(*RESNET, *FOUR))
     ends = []
     with microbatch(blueprint, ends=(4, 11)) as pipeline:
         for schedule in ("1f1b", "zero_bubble", "zbv"):
@@ -164,7 +165,9 @@ def test_what_cannot_run_is_refused_before_it_starts(tmp_path: Path, overrides: 
 
 
 def emulated(build: EmulatedPieces, schedule: str) -> MicrobatchPipeline:
-    executor = ExecutorConfig(device="cpu", num_stages=2, schedule=schedule, num_microbatches=4, event_interval_s=0.02)
+    executor = MicrobatchExecutor.Config(
+        device="cpu", num_stages=2, schedule=schedule, num_microbatches=4, event_interval_s=0.02
+    )
     plan = plan_pieces(executor, build.num_units, ends=None)
     return MicrobatchPipeline(build, plan, executor, ClusterConfig(), records_steps=True)
 

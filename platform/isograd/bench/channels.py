@@ -21,12 +21,12 @@ from isograd.cluster.config import ClusterConfig
 from isograd.cluster.connection import connected
 from isograd.config.load import load
 from isograd.data.synthetic import source
-from isograd.engine.config import ExecutorConfig
 from isograd.engine.program import Program
 from isograd.engine.stage import Stage
 from isograd.errors import ChannelError
 from isograd.events.events import Event, StageReport
-from isograd.executors.pipelined import Pipeline
+from isograd.executors.pipeline.pipeline import Pipeline
+from isograd.executors.pipelined import PipelinedExecutor
 from isograd.local.message import Message
 from isograd.models.backbone import MAIN
 from isograd.system.provenance import hardware
@@ -94,7 +94,7 @@ def bench(quick: bool, overrides: Sequence[str]) -> list[Row]:
         quick: One round, with fewer sizes and messages.
         overrides: Of the configuration; the executor's part counts.
     """
-    num_rounds, executor = 1 if quick else 5, load(list(overrides)).executor
+    num_rounds, executor = 1 if quick else 5, PipelinedExecutor.Config.of(load(list(overrides)).executor)
     sizes = [SIZES[name] for name in (_QUICK_SIZES if quick else SIZES)]
     transfers = [_transfer(size, is_spaced, quick) for size in sizes for is_spaced in (True, False)]
     found: dict[tuple[str, Transfer], list[float]] = {}
@@ -117,7 +117,7 @@ def _transfer(size_bytes: int, is_spaced: bool, quick: bool) -> Transfer:
     return Transfer(size_bytes, _NUM_SKIPPED + int(min(max((128 if quick else 256) / mib, 8), 100)), 0.0)
 
 
-def _round(executor: ExecutorConfig, transfers: Sequence[Transfer]) -> list[tuple[Transfer, float]]:
+def _round(executor: PipelinedExecutor.Config, transfers: Sequence[Transfer]) -> list[tuple[Transfer, float]]:
     """Runs all transfers by one channel; none where it cannot serve, with the reason as a warning."""
     builders = [TransferBuilder(index, tuple(transfers)) for index in range(2)]
     try:

@@ -15,9 +15,9 @@ from isograd.cluster.config import ClusterConfig
 from isograd.config.load import load
 from isograd.data.synthetic import source
 from isograd.engine.blueprint import Blueprint
-from isograd.engine.config import ExecutorConfig
 from isograd.engine.program import Program
-from isograd.executors.pipelined import Pipeline, pipelined
+from isograd.executors.pipeline.pipeline import Pipeline, pipelined
+from isograd.executors.pipelined import PipelinedExecutor
 from isograd.planning.choose import resolved
 from isograd.planning.emulated import EmulatedBuilder
 from isograd.system.provenance import hardware
@@ -94,7 +94,7 @@ def _emulated(case: Emulation, num_rounds: int, shorten: int) -> list[Row]:
     cluster = ClusterConfig(num_cpus=case.num_stages)
     pipeline = Pipeline(
         builders,
-        ExecutorConfig(device="cpu"),
+        PipelinedExecutor.Config(device="cpu"),
         cluster,
         queued_bytes=4 * case.num_stages * activation_bytes,
         records_steps=True,

@@ -16,10 +16,10 @@ from isograd.bench.rows import Row
 from isograd.bench.side_by_side import steady_s
 from isograd.cluster.config import ClusterConfig
 from isograd.data.synthetic import source
-from isograd.engine.config import ExecutorConfig
 from isograd.engine.program import Program
 from isograd.events.events import StageReport
-from isograd.executors.pipelined import Pipeline, event_interval_s
+from isograd.executors.pipeline.pipeline import Pipeline, event_interval_s
+from isograd.executors.pipelined import PipelinedExecutor
 from isograd.planning.emulated import EmulatedBuilder
 from isograd.system.provenance import hardware
 
@@ -39,7 +39,7 @@ def bench(quick: bool, overrides: Sequence[str]) -> list[Row]:
 
 
 def _grown(num_stages: int) -> list[Row]:
-    config = ExecutorConfig(device="cpu")
+    config = PipelinedExecutor.Config(device="cpu")
     builders = [
         EmulatedBuilder(index, STEP_S, ACTIVATION_BYTES, event_interval_s=event_interval_s(config, index, num_stages))
         for index in range(num_stages)

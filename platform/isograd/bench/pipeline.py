@@ -20,9 +20,11 @@ from isograd.data.synthetic import source
 from isograd.engine.blueprint import Blueprint
 from isograd.engine.config import ExecutorConfig, RunConfig
 from isograd.engine.program import Program
-from isograd.executors.microbatch.executor import MicrobatchPipeline, microbatch
+from isograd.executors.microbatch.executor import MicrobatchExecutor
+from isograd.executors.microbatch.pipeline import MicrobatchPipeline, microbatch
 from isograd.executors.microbatch.plan import PiecePlan
-from isograd.executors.pipelined import Pipeline, pipelined
+from isograd.executors.pipeline.pipeline import Pipeline, pipelined
+from isograd.executors.pipelined import PipelinedExecutor
 from isograd.local.action import Action, Work
 from isograd.partition.balance import Assignment, Limits, Piece, balanced
 from isograd.planning.choose import pieces_of_units, resolved
@@ -66,7 +68,7 @@ def bench(quick: bool, overrides: Sequence[str]) -> list[Row]:
     """
     effort = QUICK if quick else FULL
     rows: list[Row] = []
-    executor = replace(load([*_OPTIONS, *overrides]).executor, device="cpu")
+    executor = PipelinedExecutor.Config.of(load([*_OPTIONS, *overrides]).executor, device="cpu")
     for name, pieces in emulated_networks(overrides):
         rows += emulated(name, pieces, executor, effort)
     for name, options in _REAL.items():
@@ -89,7 +91,7 @@ def emulated_networks(overrides: Sequence[str]) -> Iterator[tuple[str, list[Piec
     yield "ResNet-110's measured costs, DGL", [*scaled[:-1], replace(scaled[-1], cut_seconds=0.0)]
 
 
-def emulated(name: str, pieces: Sequence[Piece], config: ExecutorConfig, effort: Effort) -> list[Row]:
+def emulated(name: str, pieces: Sequence[Piece], config: PipelinedExecutor.Config, effort: Effort) -> list[Row]:
     """Races the schedules on emulated devices; beside them, what each would take without communication (modelled)."""
     case = f"{name}; S={NUM_EMULATED}, {EVEN_STAGE_S * 1e3:.0f} ms, {ACTIVATION_BYTES / 2**20:.0f} MiB"
     found = balanced(pieces, NUM_EMULATED, Limits((1.0,) * NUM_EMULATED))
@@ -106,7 +108,11 @@ def emulated(name: str, pieces: Sequence[Piece], config: ExecutorConfig, effort:
         pipeline = stack.enter_context(_emulated_pipeline(local, config))
         one = stack.enter_context(_emulated_pipeline([(sum(units_s), alone_s)], config))
         whole = stack.enter_context(_emulated_pipeline([(sum(units_s), 0.0)], config))
-        micro = stack.enter_context(MicrobatchPipeline(build, plans[0], config, ClusterConfig(), records_steps=True))
+        micro = stack.enter_context(
+            MicrobatchPipeline(
+                build, plans[0], MicrobatchExecutor.Config.of(config), ClusterConfig(), records_steps=True
+            )
+        )
         contenders = [
             of_pipeline(SEQUENTIAL, one, few),
             of_pipeline(END_TO_END, whole, few),
@@ -121,16 +127,22 @@ def real(name: str, config: RunConfig, effort: Effort) -> list[Row]:
     """Races the schedules in real computation on this machine's CPUs."""
     config = resolved(config)
     blueprint = Blueprint(config)
-    num_stages, case = blueprint.num_stages, f"{name}; S={blueprint.num_stages}, batch {BATCH_SIZE}"
-    alone = Blueprint(replace(config, executor=replace(config.executor, num_stages=1, modules_per_stage=None)))
-    end_to_end = Blueprint(_end_to_end(config, name="pipelined", num_stages=1))
-    split = Blueprint(_end_to_end(config, name="microbatch", num_stages=num_stages))
+    num_stages = PipelinedExecutor.layout(blueprint).num_stages
+    case = f"{name}; S={num_stages}, batch {BATCH_SIZE}"
+    one_stage = PipelinedExecutor.Config.of(config.executor, num_stages=1, modules_per_stage=None)
+    alone = Blueprint(replace(config, executor=one_stage))
+    end_to_end = Blueprint(_end_to_end(config, one_stage))
+    executor = MicrobatchExecutor.Config.of(
+        config.executor, num_stages=num_stages, schedule="gpipe", num_microbatches=4
+    )
+    split = Blueprint(_end_to_end(config, executor))
     plans = list(_plans(pieces_of_units(blueprint), num_stages, effort.microbatches))
     many = Program(_batches(blueprint, min(_REAL_BATCHES, effort.num_local_batches)), num_epochs=1, evaluates=False)
     few = Program(_batches(blueprint, min(4, effort.num_batches)), num_epochs=1, evaluates=False)
     with ExitStack() as stack:
         cluster = ClusterConfig(num_cpus=16)
-        stack.enter_context(connected(cluster, queued_bytes=many.source.held_bytes + 4 * blueprint.queued_bytes))
+        queued = many.source.held_bytes + 4 * PipelinedExecutor.queued_bytes(blueprint)
+        stack.enter_context(connected(cluster, queued_bytes=queued))
         opened = [
             stack.enter_context(pipelined(each, held_bytes=many.source.held_bytes, records_steps=True))
             for each in (alone, end_to_end, blueprint)
@@ -145,11 +157,8 @@ def real(name: str, config: RunConfig, effort: Effort) -> list[Row]:
         return raced(case, contenders, effort.num_rounds, "measured")
 
 
-def _end_to_end(config: RunConfig, name: str, num_stages: int) -> RunConfig:
+def _end_to_end(config: RunConfig, executor: ExecutorConfig) -> RunConfig:
     method = load(["data=parquet", "method=e2e"])
-    executor = replace(
-        config.executor, name=name, num_stages=num_stages, modules_per_stage=None, schedule="gpipe", num_microbatches=4
-    )
     return replace(config, method=method.method, partition=method.partition, executor=executor)
 
 
@@ -158,7 +167,7 @@ def _batches(blueprint: Blueprint, count: int) -> MemorySource:
     return source(count, data.batch_size, data.shape, data.num_classes)
 
 
-def _emulated_pipeline(stages: Sequence[tuple[float, float]], config: ExecutorConfig) -> Pipeline:
+def _emulated_pipeline(stages: Sequence[tuple[float, float]], config: PipelinedExecutor.Config) -> Pipeline:
     builders = [
         EmulatedBuilder(index, units_s, ACTIVATION_BYTES, auxiliary_s)
         for index, (units_s, auxiliary_s) in enumerate(stages)

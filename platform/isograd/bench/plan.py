@@ -17,9 +17,9 @@ from isograd.cluster.config import ClusterConfig
 from isograd.config.load import load
 from isograd.data.synthetic import source
 from isograd.engine.blueprint import Blueprint
-from isograd.engine.config import ExecutorConfig
 from isograd.engine.program import Program
-from isograd.executors.pipelined import Pipeline, pipelined
+from isograd.executors.pipeline.pipeline import Pipeline, pipelined
+from isograd.executors.pipelined import PipelinedExecutor
 from isograd.local.action import Action, Work
 from isograd.planning.choose import resolved
 from isograd.planning.emulated import EmulatedBuilder
@@ -118,7 +118,7 @@ def real(case: str, cache: Path, overrides: Sequence[str]) -> Compared:
 
 def emulated(case: Emulation, cache: Path) -> Compared:
     """Forecasts emulated stages by their times and the measured link, and runs them."""
-    config, num_stages = ExecutorConfig(device="cpu"), len(case.stages_s)
+    config, num_stages = PipelinedExecutor.Config(device="cpu"), len(case.stages_s)
     planned_s = planned_emulated_s(case, link(config, ClusterConfig(), cache), config.queue_depth)
     builders = [EmulatedBuilder(index, seconds, case.num_bytes) for index, seconds in enumerate(case.stages_s)]
     num_steps = int(6 / max(case.stages_s))

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from isograd.bench.rows import Kind, Row
 from isograd.engine.program import Program
 from isograd.events.events import Event, StageReport
-from isograd.executors.microbatch.executor import MicrobatchPipeline
+from isograd.executors.microbatch.pipeline import MicrobatchPipeline
 from isograd.executors.microbatch.plan import PiecePlan
-from isograd.executors.pipelined import Pipeline
+from isograd.executors.pipeline.pipeline import Pipeline
 from isograd.system.provenance import hardware
 
 LOCAL, SEQUENTIAL, END_TO_END = "PPLL", "sequential local learning", "end to end, one device"

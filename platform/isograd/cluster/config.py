@@ -1,6 +1,21 @@
-"""Which Ray cluster a run uses."""
+"""Which Ray cluster a run uses, and what its processes ask of it."""
 
 from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Demand:
+    """What a process asks of a cluster.
+
+    Attributes:
+        device: ``auto`` (a GPU where the cluster has any), ``cpu`` or ``cuda``.
+        cpus: CPUs that it reserves.
+        gpus: GPUs that it reserves where its device is one.
+    """
+
+    device: str = "auto"
+    cpus: float = 1.0
+    gpus: float = 1.0
 
 
 @dataclass

@@ -16,16 +16,15 @@ from ray.util.placement_group import (
 )
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-from isograd.cluster.config import ClusterConfig
+from isograd.cluster.config import ClusterConfig, Demand
 from isograd.cluster.growth import node_types
-from isograd.engine.config import ExecutorConfig
 from isograd.errors import PlacementError
 
 _RELEASE_TIMEOUT_S = 3.0
 _GROWTH_TIMEOUT_S = 1800.0  # for machines that a cloud has to find and start
 
 
-def bundle(config: ExecutorConfig, cluster: ClusterConfig) -> dict[str, float]:
+def bundle(demand: Demand, cluster: ClusterConfig) -> dict[str, float]:
     """Returns what one stage reserves, and thereby decides the device: a GPU where the cluster has any, or may get one.
 
     Raises:
@@ -33,15 +32,15 @@ def bundle(config: ExecutorConfig, cluster: ClusterConfig) -> dict[str, float]:
     """
     coming = sum(node.resources.get("GPU", 0) * node.most for node in node_types(cluster.autoscaler))
     num_gpus = ray.cluster_resources().get("GPU", 0) + coming
-    if config.device == "cuda" and not num_gpus:
+    if demand.device == "cuda" and not num_gpus:
         raise PlacementError(
             "executor.device=cuda, but the cluster has 0 GPUs",
             "Each stage needs one",
             "Use executor.device=auto or executor.device=cpu.",
         )
-    if config.device == "cpu" or not num_gpus:
-        return {"CPU": config.cpus_per_stage}
-    return {"CPU": config.cpus_per_stage, "GPU": config.gpus_per_stage}
+    if demand.device == "cpu" or not num_gpus:
+        return {"CPU": demand.cpus}
+    return {"CPU": demand.cpus, "GPU": demand.gpus}
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ class Reservation:
 
 
 @contextmanager
-def reserved(num_stages: int, config: ExecutorConfig, cluster: ClusterConfig) -> Iterator[Reservation]:
+def reserved(num_stages: int, demand: Demand, cluster: ClusterConfig) -> Iterator[Reservation]:
     """Reserves what each of ``num_stages`` stages needs in one placement group; gives it back afterwards.
 
     Where this process itself runs in a placement group, as a trial of Ray Tune does, the stages go into the last
@@ -75,9 +74,9 @@ def reserved(num_stages: int, config: ExecutorConfig, cluster: ClusterConfig) ->
     """
     own = get_current_placement_group()
     if own is not None:
-        yield _within(own, num_stages, config)
+        yield _within(own, num_stages, demand)
         return
-    need = bundle(config, cluster)
+    need = bundle(demand, cluster)
     check_capacity(num_stages, need, cluster)
     timeout_s = _RELEASE_TIMEOUT_S if cluster.autoscaler is None else _GROWTH_TIMEOUT_S
     group = placement_group([need] * num_stages, strategy="PACK")
@@ -94,13 +93,13 @@ def reserved(num_stages: int, config: ExecutorConfig, cluster: ClusterConfig) ->
         _release(group)
 
 
-def _within(group: PlacementGroup, num_stages: int, config: ExecutorConfig) -> Reservation:
+def _within(group: PlacementGroup, num_stages: int, demand: Demand) -> Reservation:
     """Returns the group's last bundles, which decide the device as well: a GPU where they have one."""
     first = group.bundle_count - num_stages
     specs = group.bundle_specs[max(first, 0) :]
-    need = {"CPU": config.cpus_per_stage}
-    if config.device == "cuda" or (config.device == "auto" and all("GPU" in spec for spec in specs)):
-        need["GPU"] = config.gpus_per_stage
+    need = {"CPU": demand.cpus}
+    if demand.device == "cuda" or (demand.device == "auto" and all("GPU" in spec for spec in specs)):
+        need["GPU"] = demand.gpus
     if first < 0 or any(spec.get(name, 0) < amount for spec in specs for name, amount in need.items()):
         raise PlacementError(
             f"{_stages(num_stages)} {_amounts(need, num_stages)}; this process's placement group has "

@@ -14,7 +14,7 @@ from isograd.data.datasets import identify
 from isograd.engine.blueprint import Blueprint
 from isograd.engine.config import RunConfig, fingerprint
 from isograd.errors import ConfigError, IsogradError, RunFolderError
-from isograd.executors.executor import make_executor
+from isograd.executors.executor import check, make_executor
 from isograd.local.module import LocalModule
 from isograd.partition.partition import RULES
 from isograd.planning.choose import with_cuts
@@ -150,9 +150,8 @@ def _uncut(config: RunConfig, asked: Asked) -> tuple[RunConfig, tuple[str, ...]]
     if not any(key.partition(".")[0] == "partition" for key in own) and config.partition != even:
         config = dataclasses.replace(config, partition=even)
         dropped.append("partition options")
-    is_cut = config.executor.name == "microbatch"  # by units, whatever the method
-    if "executor.num_stages" not in own and config.executor.num_stages not in (None, 1) and not is_cut:
-        config = dataclasses.replace(config, executor=dataclasses.replace(config.executor, num_stages=None))
+    if "executor.num_stages" not in own and (single := config.executor.in_one_stage()) != config.executor:
+        config = dataclasses.replace(config, executor=single)
         dropped.append("executor.num_stages")
     return config, (f"one module, {' and '.join(dropped)} not used",) if dropped else ()
 
@@ -178,7 +177,7 @@ def _checked(configs: Sequence[RunConfig]) -> list[LocalModule]:
     """Checks the runs of an entry; data and executor, which no seed changes, once. Returns modules without memory."""
     first, *others = configs
     for config in others:
-        Blueprint(config).check()
+        check(Blueprint(config))
     blueprint = prepare(dataclasses.replace(first, run_name=None)).blueprint
     make_executor(blueprint)
     return blueprint.check()

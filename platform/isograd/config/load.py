@@ -22,8 +22,9 @@ from isograd.config.items import Item, refuse_several, split_all
 from isograd.config.override import option_names, override, set_value
 from isograd.config.typed import typed
 from isograd.data.datasets import DATASETS
-from isograd.engine.config import ExecutorConfig, RunConfig
+from isograd.engine.config import RunConfig
 from isograd.errors import ConfigError, UnknownNameError
+from isograd.executors.executor import EXECUTORS
 from isograd.local.method import METHODS
 from isograd.local.optimizer import OPTIMIZERS, SCHEDULES
 from isograd.models.backbone import MODELS
@@ -32,7 +33,6 @@ from isograd.registry import suggestion
 from isograd.tasks.task import TASKS
 
 CONF = Path(__file__).parent / "conf"
-EXECUTORS = {name: ExecutorConfig(name) for name in ("sequential", "pipelined", "microbatch")}
 
 
 def groups() -> dict[str, Mapping[str, Any]]:
@@ -45,7 +45,7 @@ def groups() -> dict[str, Mapping[str, Any]]:
         "partition": {name: RULES.get(name)() for name in RULES},
         "optimizer": {name: OPTIMIZERS.get(name)() for name in OPTIMIZERS},
         "schedule": {name: SCHEDULES.get(name)() for name in SCHEDULES},
-        "executor": EXECUTORS,
+        "executor": {name: EXECUTORS.get(name).Config() for name in EXECUTORS},
     }
 
 
@@ -86,7 +86,7 @@ def load(overrides: Iterable[str] = (), settings: Mapping[str, Any] = types.Mapp
 def overridden(config: RunConfig, overrides: Iterable[str]) -> RunConfig:
     """Returns a configuration that was composed before with some items of a command line applied to it.
 
-    Another choice in a group has its own defaults; another executor keeps the options, which all executors share.
+    Another choice in a group has its own defaults; another executor keeps those options that both have.
 
     Raises:
         ConfigError: There is no such option or choice, or its value has the wrong type.
@@ -99,12 +99,10 @@ def overridden(config: RunConfig, overrides: Iterable[str]) -> RunConfig:
             "It would set what has been trained already",
             "Use isograd train experiment=NAME for another run, or single options here.",
         )
-    tree = {
-        group: dataclasses.asdict(config.executor if group == "executor" else known[group][name]) | {"name": name}
-        for group, name in choices.items()
-        if getattr(config, group).name != name
-    }
-    return override(with_choices(config, tree), items, known)
+    others = {group: known[group][name] for group, name in choices.items() if getattr(config, group).name != name}
+    if "executor" in others:
+        others["executor"] = others["executor"].of(config.executor)
+    return override(dataclasses.replace(config, **copy.deepcopy(others)), items, known)
 
 
 def changing(config: RunConfig, overrides: Sequence[str], value: Callable[[RunConfig], Any]) -> list[str]:
@@ -187,8 +185,7 @@ def _choice(group: str, choices: Mapping[str, Any], values: dict[str, Any]) -> A
             f"Known are: {', '.join(choices)}",
             f"Use one of these names for {group}.",
         )
-    made = typed(choices[name], values)
-    return typed(ExecutorConfig(), dataclasses.asdict(made)) if group == "executor" else made
+    return typed(choices[name], values)
 
 
 _STORED: dict[tuple[str, str], Any] = {}

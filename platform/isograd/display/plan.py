@@ -8,6 +8,7 @@ from rich.table import Table
 from isograd.display.summary import module_range
 from isograd.engine.blueprint import Blueprint
 from isograd.errors import PartitionError
+from isograd.executors.executor import layout_of
 from isograd.local.module import LocalModule
 from isograd.partition.partition import Balanced, Published
 from isograd.planning.cost import Cost, costs
@@ -63,7 +64,7 @@ def planned(plan: Plan) -> RenderableType:
         _heading(blueprint, total, auxiliary),
         _modules(blueprint, profile.modules),
         "",
-        *([_stages(plan.pipelined, blueprint.stages), ""] if plan.pipelined is not None else []),
+        *([_stages(plan.pipelined, layout_of(blueprint).stages), ""] if plan.pipelined is not None else []),
         _forecasts(plan),
         "",
         *notes,

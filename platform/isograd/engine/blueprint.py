@@ -1,9 +1,8 @@
 """The recipe by which any process builds its local modules: the same ones, whichever process builds them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import accumulate, pairwise
 
 import torch
 
@@ -11,11 +10,10 @@ from isograd.data.dataset import Dataset
 from isograd.engine.check import check
 from isograd.engine.config import RunConfig
 from isograd.engine.upward import Routes
-from isograd.errors import ExchangeError, PartitionError
-from isograd.executors.microbatch.plan import plan_pieces
+from isograd.errors import PartitionError
 from isograd.local.learner import Learner, check_precision, make_learner
 from isograd.local.method import METHODS, Method
-from isograd.local.module import LocalModule, Silent
+from isograd.local.module import LocalModule
 from isograd.local.weightless import weightless
 from isograd.models.backbone import MODELS, Backbone
 from isograd.partition.partition import Partition, PartitionRule, Published
@@ -88,64 +86,28 @@ class Blueprint:
             )
         return asked
 
-    @property
-    def num_stages(self) -> int:
-        """S: 1 in one process; else as asked for, or one a speed, or 2 at most."""
-        config, num_modules = self.config.executor, self.partition.num_modules
-        if config.name == "sequential":
-            return 1
-        if config.name == "microbatch":
-            return self._default_num_stages(2) if config.num_stages is None else config.num_stages
-        default = len(config.speeds) if config.speeds else self._default_num_stages(num_modules)
-        asked = default if config.num_stages is None else config.num_stages
-        if not 1 <= asked <= num_modules:
-            raise PartitionError(
-                f"cannot spread {num_modules} local modules over {asked} stages",
-                "Each stage hosts at least one whole local module",
-                f"Use executor.num_stages<={num_modules}, or more local modules (partition.num_modules).",
-            )
-        return asked
-
-    def _default_num_stages(self, most: int) -> int:
-        """Two, or one where this machine has a single GPU for them; on a cluster the placement decides."""
-        config = self.config
-        uses_gpus = config.executor.device != "cpu" and config.cluster.address is None and torch.cuda.is_available()
-        room = int(torch.cuda.device_count() / config.executor.gpus_per_stage) if uses_gpus else 2
-        return min(2, most, max(room, 1))
-
-    @property
-    def stages(self) -> list[range]:
-        """Which consecutive local modules each stage hosts."""
-        asked = self.config.executor.modules_per_stage
-        if asked is None or self.num_stages == 1:
-            return spread(self.partition.num_modules, self.num_stages)
-        if len(asked) != self.num_stages or sum(asked) != self.partition.num_modules or min(asked) < 1:
-            raise PartitionError(
-                f"executor.modules_per_stage={asked} does not spread {self.partition.num_modules} local modules over "
-                f"{self.num_stages} stages",
-                "It names for each stage how many modules it hosts, at least one, and all of them together",
-                "Use as many numbers as executor.num_stages, which add up to K; or leave it out.",
-            )
-        return consecutive(asked)
-
-    @property
-    def routes(self) -> Routes:
-        """Where weights go that modules share with earlier ones."""
+    def routes(self, stages: Sequence[range]) -> Routes:
+        """Returns where weights go that modules share with earlier ones, by which modules each stage hosts."""
         followers: dict[str, tuple[int, ...]] = {}
         for module in range(self.partition.num_modules):
             for unit in self.method.follows(self.partition, module):
                 followers[unit] = (*followers.get(unit, ()), module)
-        stage_of = tuple(stage for stage, modules in enumerate(self.stages) for _ in modules)
+        stage_of = tuple(stage for stage, modules in enumerate(stages) for _ in modules)
         return Routes(followers, stage_of)
 
-    @property
-    def queued_bytes(self) -> int:
-        """What the queues between all stages hold at most: float32 activations, targets and, where needed, inputs."""
-        config, sample = self.config, self.task.synthetic(1, torch.Generator())
+    def queued_bytes(self, stages: Sequence[range], num_messages: int) -> int:
+        """Returns what the queues between stages hold at most: float32 activations, targets and, where needed, inputs.
+
+        Args:
+            stages: Which modules each of them hosts.
+            num_messages: In one queue.
+        """
+        partition, batch_size = self.partition, self.config.data.batch_size
+        sample = self.task.synthetic(1, torch.Generator())
         extra = sum(tensor.nbytes for tree in (sample.inputs, sample.targets) for tensor in tree.values())
-        cuts = [self.partition.live(modules[-1]).values() for modules in self.stages[:-1]]
+        cuts = [partition.live(modules[-1]).values() for modules in stages[:-1]]
         numels = [sum(feature.numel for feature in alive) for alive in cuts]
-        return sum((4 * numel + extra) * config.data.batch_size * (config.executor.queue_depth + 2) for numel in numels)
+        return sum((4 * numel + extra) * batch_size * num_messages for numel in numels)
 
     def check(self) -> list[LocalModule]:
         """Builds everything once without memory for its weights, so that a wrong option is found before a run starts.
@@ -153,13 +115,6 @@ class Blueprint:
         Raises:
             IsogradError: What building would raise.
         """
-        if self.config.executor.name == "microbatch":
-            self.check_end_to_end()
-            num_units = len(self.partition.backbone.units)
-            plan = plan_pieces(self.config.executor, num_units, num_stages=self.num_stages)
-            plan.check_batch_size(self.config.data.batch_size)
-        else:
-            self.stages  # noqa: B018
         check_precision(self.config.precision)
         method, partition = self.method, self.partition
         with weightless():
@@ -174,41 +129,10 @@ class Blueprint:
     def learners(self, indices: Iterable[int], device: torch.device) -> list[Learner]:
         """Builds the local modules at ``indices`` on ``device``, ready to step."""
         modules = self.method.local_modules(self.partition, self.config.seed, indices)
-        return [self._learner(module, device) for module in modules]
+        return [self.learner(module, device) for module in modules]
 
-    def pieces(self, pieces: Iterable[range], device: torch.device) -> list[Learner]:
-        """Builds slices of the only local module on ``device``, each given by the positions of its units.
-
-        The first has its entry, the last its objective; their states together are that of the whole.
-        """
-        units, whole = self.partition.units(0), self.method.local_module(self.partition, 0, self.config.seed)
-        num_passes, backbone = self.method.num_passes(self.partition, 0), self.partition.backbone
-        modules = [
-            LocalModule(
-                index,
-                units[piece.start : piece.stop],
-                whole.objective if piece.stop == len(units) else Silent(),
-                entering=list(backbone.live(piece.start)),
-                leaving=list(backbone.live(piece.stop)),
-                entry=dict(whole.entry.items()) if piece.start == 0 else None,
-                num_passes=num_passes[piece.start : piece.stop],
-            )
-            for index, piece in enumerate(pieces)
-        ]
-        return [self._learner(module, device) for module in modules]
-
-    def check_end_to_end(self) -> None:
-        """Raises ExchangeError for a method that does not train the network in one piece, by one loss at its end."""
-        num_modules, name = self.partition.num_modules, self.config.method.name
-        if num_modules > 1:
-            raise ExchangeError(
-                f"executor 'microbatch' cannot run method '{name}' with {num_modules} local modules",
-                "It carries gradients across its cuts, which local modules do not have",
-                "Use method=e2e, or executor=pipelined.",
-            )
-        self.method.exchange.check_served(frozenset(), name, "microbatch")
-
-    def _learner(self, module: LocalModule, device: torch.device) -> Learner:
+    def learner(self, module: LocalModule, device: torch.device) -> Learner:
+        """Gives a module that the blueprint's method has built what it needs to learn on ``device``."""
         config = self.config
         return make_learner(
             module,
@@ -228,15 +152,3 @@ class Blueprint:
 def _network(config: RunConfig) -> tuple[object, ...]:
     """Returns all that a backbone depends on."""
     return config.model, config.data.shape, config.data.num_classes, config.seed
-
-
-def spread(num_modules: int, num_stages: int) -> list[range]:
-    """Returns which consecutive local modules each stage hosts: as many as every other, the first ones one more."""
-    share, rest = divmod(num_modules, num_stages)
-    return consecutive([share + (stage < rest) for stage in range(num_stages)])
-
-
-def consecutive(sizes: Iterable[int]) -> list[range]:
-    """Returns the ranges of these sizes, one after the other from 0."""
-    ends = list(accumulate(sizes, initial=0))
-    return [range(start, end) for start, end in pairwise(ends)]

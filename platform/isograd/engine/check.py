@@ -10,7 +10,7 @@ from isograd.data.datasets import DATASETS
 from isograd.data.labels import MOST_CLASSES
 from isograd.engine.config import RunConfig
 from isograd.errors import ConfigError
-from isograd.options import Range, check_choice, check_declared, check_folder_name, check_number
+from isograd.options import Range, check_choice, check_declared, check_folder_name, check_number, check_numbers
 
 _CHANNELS = (1, 3)  # grey, RGB
 _COUNT, _POSITIVE, _NOT_NEGATIVE, _SHARE = Range(1), Range(0, open=True), Range(0), Range(0, 1)
@@ -22,14 +22,6 @@ RANGES: dict[str, Range] = {
     "checkpoint.every_epochs": _NOT_NEGATIVE,
     "checkpoint.every_steps": _NOT_NEGATIVE,
     "checkpoint.keep": _COUNT,
-    "executor.queue_depth": _COUNT,
-    "executor.num_microbatches": _COUNT,
-    "executor.chunks": _COUNT,
-    "executor.threads": _COUNT,
-    "executor.cpus_per_stage": _POSITIVE,
-    "executor.gpus_per_stage": _POSITIVE,
-    "executor.event_interval_s": _NOT_NEGATIVE,
-    "executor.timeline": _NOT_NEGATIVE,
     "partition.memory_mib": _POSITIVE,
     "cluster.num_cpus": _COUNT,
     "cluster.object_store_bytes": Range(75 * 2**20),
@@ -57,12 +49,6 @@ RANGES: dict[str, Range] = {
 }
 
 CHOICES: dict[str, tuple[str, ...]] = {
-    "executor.name": ("pipelined", "sequential", "microbatch"),
-    "executor.schedule": ("1f1b", "gpipe", "interleaved", "zero_bubble", "zbv"),
-    "executor.channel": ("auto", "store", "direct", "collective"),
-    "executor.device": ("auto", "cpu", "cuda"),
-    "executor.spread": ("even", "balanced"),
-    "executor.rebalance": ("off", "auto"),
     "data.loading": ("memory", "stream"),
     "data.crop": ("exact", "random"),
     "data.padding_mode": ("reflect", "constant"),
@@ -80,12 +66,12 @@ def check(config: RunConfig) -> None:
         check_choice(option, _value(config, option), choices)
     check_declared("method", config.method)
     check_declared("task", config.task)
+    check_declared("executor", config.executor)
     check_folder_name("run_name", config.run_name, "folder")
     _check_images(config.data)
     _check_optimizer(config)
     _check_rates(config)
-    _check_microbatches(config)
-    _check_speeds(config.executor)
+    config.executor.check(config)
 
 
 def _value(config: RunConfig, option: str) -> Any:
@@ -119,8 +105,8 @@ def _check_images(data: Any) -> None:
     _check_shape(data.image_shape)
     channels = data.image_shape[0]
     of_pixels = "one number a channel, of pixels in [0, 1]"
-    _check_numbers("data.mean", data.mean, channels, of_pixels, _SHARE, "0.5")
-    _check_numbers("data.std", data.std, channels, of_pixels, Range(0, 1, open=True), "0.5")
+    check_numbers("data.mean", data.mean, channels, of_pixels, _SHARE, "0.5")
+    check_numbers("data.std", data.std, channels, of_pixels, Range(0, 1, open=True), "0.5")
     side = min(data.image_shape[1:])
     if data.crop == "exact" and data.resize is not None:
         raise ConfigError(
@@ -165,23 +151,6 @@ def _check_shape(shape: Sequence[int]) -> None:
     )
 
 
-def _check_numbers(
-    option: str, values: Sequence[float], count: int, meaning: str, allowed: Range, example: str = "1"
-) -> None:
-    if len(values) != count or not all(allowed.holds(value) for value in values):
-        raise ConfigError(
-            f"{option}={list(values)} does not fit",
-            f"It is {meaning}: {count} of them, each {allowed}",
-            f"Use {option}=[{','.join([example] * count)}], with your values.",
-        )
-
-
-def _check_speeds(executor: Any) -> None:
-    if executor.speeds is not None:
-        count = max(len(executor.speeds), 1) if executor.num_stages is None else executor.num_stages
-        _check_numbers("executor.speeds", executor.speeds, count, "the speed of each stage's device", _POSITIVE)
-
-
 def _check_optimizer(config: RunConfig) -> None:
     """Lets torch judge the rest: momentum, betas, and what goes together."""
     try:
@@ -201,21 +170,4 @@ def _check_rates(config: RunConfig) -> None:
             f"with train.epochs={epochs} the learning rate is 0 in every epoch",
             f"schedule={schedule.name} does not come to its peak, optimizer.lr={peak:g}, and no weight would change",
             "Use schedule=cosine.",
-        )
-
-
-def _check_microbatches(config: RunConfig) -> None:
-    executor = config.executor
-    splits = executor.name == "microbatch" and executor.schedule in ("zero_bubble", "zbv")
-    if config.precision.compile and splits:
-        raise ConfigError(
-            f"precision.compile does not go with executor.schedule={executor.schedule}",
-            "The schedule computes the gradient of the weights apart, which a compiled backward pass cannot",
-            "Use precision.compile=false, or executor.schedule=interleaved.",
-        )
-    if executor.name == "microbatch" and executor.timeline:
-        raise ConfigError(
-            f"executor.timeline={executor.timeline} does not go with executor=microbatch",
-            "Its schedules are torch.distributed.pipelining's, which records by torch.profiler only",
-            "Use executor.timeline=0.",
         )

@@ -2,11 +2,12 @@
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Self
 
-from isograd.cluster.config import ClusterConfig
+from isograd.cluster.config import ClusterConfig, Demand
 from isograd.local.learner import Precision
+from isograd.options import choice, number
 
 # What changes the numbers of a run; a checkpoint only fits a run that agrees in these.
 _NUMERIC = ("seed", "model", "task", "data", "method", "partition", "optimizer", "schedule", "precision", "train")
@@ -25,54 +26,62 @@ class TrainConfig:
 
 @dataclass
 class ExecutorConfig:
-    """How local modules are run. What is here changes speed, never results (on the CPU, ``threads`` excepted).
+    """How local modules are run: the options of every executor, to which each adds its own.
 
-    ``microbatch`` is the exception: it rounds otherwise, and BatchNorm and dropout see microbatches.
+    What is here changes speed, never results (on the CPU, ``threads`` excepted).
 
     Attributes:
-        name: ``sequential``, ``pipelined`` or ``microbatch`` (end-to-end training only).
-        num_stages: S, the processes that the K local modules are spread over; null: 2, or 1 where K is 1 or the
-            machine has a single GPU. Under ``microbatch``, the processes that the units are spread over.
-        modules_per_stage: How many consecutive local modules each stage hosts; null: as ``spread`` says.
-        spread: ``even`` (as many modules on every stage) or ``balanced`` (by their measured costs).
-        rebalance: ``auto``: where a run shows that modules spread otherwise would make its slowest stage more than
-            10 % faster, they move at an epoch's end; ``off``: never.
-        speeds: Of the stages' devices, relative to each other, for balancing, one a stage; null: all the same.
-        queue_depth: Activations that may wait between two stages.
-        channel: How they travel: ``store`` (Ray's object store), ``direct`` (Ray's direct transport), ``collective`` (a
-            process group of two a connection: gloo or NCCL), or ``auto``, the best of them where the stages run.
-        schedule: Of ``microbatch``: ``gpipe``, ``1f1b``, ``interleaved``, ``zero_bubble`` or ``zbv``.
-        num_microbatches: M of ``microbatch``, equal parts of a batch that follow each other through the stages.
-        chunks: V of ``microbatch``, the slices of the network that a stage hosts; null: as few as the schedule can
-            have, which is 2 for ``interleaved`` and ``zbv``, and 1 for the others.
-        units_per_piece: Of ``microbatch``: how many units each of its S V slices has; null: as ``spread`` says.
+        name: Of the executor.
         device: ``auto`` (a GPU where there is one), ``cpu`` or ``cuda``.
         threads: Threads of torch in each process on the CPU. Sums are split among threads, so another number rounds
             differently; it is the same in all executors.
-        cpus_per_stage: CPUs that a stage reserves.
-        gpus_per_stage: GPUs that a stage reserves where ``device`` is a GPU.
+        cpus_per_stage: CPUs that a stage reserves, or a trial in one process.
+        gpus_per_stage: GPUs that it reserves where ``device`` is a GPU.
         event_interval_s: Least time between two progress reports of a stage.
         timeline: How many of the newest steps each stage records, action by action; 0: none.
     """
 
-    name: str = "pipelined"
-    num_stages: int | None = None
-    modules_per_stage: list[int] | None = None
-    spread: str = "even"
-    rebalance: str = "off"
-    speeds: list[float] | None = None
-    queue_depth: int = 2
-    channel: str = "auto"
-    schedule: str = "1f1b"
-    num_microbatches: int = 8
-    chunks: int | None = None
-    units_per_piece: list[int] | None = None
-    device: str = "auto"
-    threads: int = 1
-    cpus_per_stage: float = 1.0
-    gpus_per_stage: float = 1.0
-    event_interval_s: float = 0.5
-    timeline: int = 0
+    name: str = ""
+    device: str = choice("auto", "cpu", "cuda")
+    threads: int = number(1, 1)
+    cpus_per_stage: float = number(1.0, 0, open=True)
+    gpus_per_stage: float = number(1.0, 0, open=True)
+    event_interval_s: float = number(0.5, 0)
+    timeline: int = number(0, 0)
+
+    @classmethod
+    def of(cls, other: "ExecutorConfig", **options: Any) -> Self:
+        """Returns a configuration of this executor.
+
+        Args:
+            other: Another executor's; of its options those are kept that this one has as well.
+            options: Set besides.
+        """
+        shared = {item.name for item in fields(cls)} & {item.name for item in fields(other)} - {"name"}
+        return cls(**{name: getattr(other, name) for name in shared} | options)
+
+    @classmethod
+    def within(cls, config: "RunConfig") -> Self:
+        """Returns the executor's options of a run that has this executor."""
+        assert isinstance(config.executor, cls), f"{type(config.executor)} is not of executor {cls().name}"
+        return config.executor
+
+    @property
+    def demand(self) -> Demand:
+        """What each process reserves."""
+        return Demand(self.device, self.cpus_per_stage, self.gpus_per_stage)
+
+    @property
+    def rounding(self) -> tuple[int, ...]:
+        """What of the options changes how sums are rounded: threads, and microbatches (1: whole batches)."""
+        return self.threads, 1
+
+    def in_one_stage(self) -> Self:
+        """Returns the options for a method without cuts: without a number of stages that only cuts could give."""
+        return self
+
+    def check(self, config: "RunConfig") -> None:
+        """Raises ConfigError where options do not go with each other, or with those of the run."""
 
 
 @dataclass
@@ -103,6 +112,7 @@ class RunConfig:
         partition: A partition rule.
         optimizer: An optimizer of each local module.
         schedule: Of the learning rate.
+        executor: Configuration of an executor, its own options included.
     """
 
     seed: int = 0
@@ -135,10 +145,9 @@ def fingerprint(config: RunConfig) -> str:
     return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def rounding(config: RunConfig) -> tuple[int, int]:
-    """Returns what of the executor changes how a run's sums are rounded: threads, and microbatches (1: whole batches).
+def rounding(config: RunConfig) -> tuple[int, ...]:
+    """Returns what of the executor changes how a run's sums are rounded.
 
     Two runs of one fingerprint come to the same numbers where this is the same, too.
     """
-    executor = config.executor
-    return executor.threads, executor.num_microbatches if executor.name == "microbatch" else 1
+    return config.executor.rounding

@@ -6,10 +6,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from isograd.engine.blueprint import Blueprint
-from isograd.executors.executor import Executor, make_executor
+from isograd.executors.executor import Running, make_executor
+from isograd.executors.pipelined import PipelinedExecutor
 
 if TYPE_CHECKING:
-    from isograd.executors.pipelined import Pipeline
+    from isograd.executors.pipeline.pipeline import Pipeline
 
 _Shape = tuple[object, ...]
 
@@ -38,10 +39,10 @@ class Hosts:
         self.release()
 
     @contextmanager
-    def open(self, blueprint: Blueprint, held_bytes: int = 0, extra_cpus: int = 0) -> Iterator[Executor]:
+    def open(self, blueprint: Blueprint, held_bytes: int = 0, extra_cpus: int = 0) -> Iterator[Running]:
         """Runs a block with the blueprint's executor, at its start."""
         config = blueprint.config.executor
-        if config.name != "pipelined" or config.rebalance != "off":
+        if not isinstance(config, PipelinedExecutor.Config) or config.rebalance != "off":
             self.release()
             with make_executor(blueprint, held_bytes, extra_cpus) as executor:
                 yield executor
@@ -60,18 +61,19 @@ class Hosts:
 
     def _hosting(self, blueprint: Blueprint, held_bytes: int, extra_cpus: int) -> "Pipeline":
         from isograd.cluster import placement
-        from isograd.executors.pipelined import pipelined, stage_builders
+        from isograd.executors.pipeline.pipeline import pipelined, stage_builders
 
-        config = blueprint.config.executor
-        shape = (blueprint.num_stages, config.threads, config.queue_depth, config.channel, config.device)
+        config = PipelinedExecutor.Config.within(blueprint.config)
+        num_stages = PipelinedExecutor.layout(blueprint).num_stages
+        shape = (num_stages, config.threads, config.queue_depth, config.channel, config.device)
         known = self._pipelines.get(shape)
         if known is not None:
-            placement.check_store(held_bytes + blueprint.queued_bytes)
+            placement.check_store(held_bytes + PipelinedExecutor.queued_bytes(blueprint))
             known.rebuild(stage_builders(blueprint))
             return known
-        if self._count + blueprint.num_stages > (self._most or 0):
+        if self._count + num_stages > (self._most or 0):
             self.release()
         made = pipelined(blueprint, held_bytes=held_bytes, extra_cpus=extra_cpus)
         self._pipelines[shape] = self._resources.enter_context(made)
-        self._count += blueprint.num_stages
+        self._count += num_stages
         return made

@@ -1,226 +1,134 @@
-"""PPLL: one Ray actor a stage, all of them computing at the same time on different batches (Guo et al. 2024).
+"""PPLL: one Ray actor a stage, all of them computing at the same time on different batches (Guo et al. 2024)."""
 
-The pipeline runs free. The driver hands the program to the first stage and then only listens: messages travel from
-stage to stage through bounded queues, and every stage yields its events to the driver as a stream.
-"""
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Self
 
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Self
-
-import ray
-import torch
-from torch import Tensor
-
-from isograd.channels import channel as contract
-from isograd.channels.outbox import Nowhere
-from isograd.cluster import actors, failure, placement
-from isograd.cluster.config import ClusterConfig
-from isograd.cluster.connection import connected
-from isograd.cluster.placement import Reservation
 from isograd.engine.blueprint import Blueprint
-from isograd.engine.config import ExecutorConfig
-from isograd.engine.program import Program
-from isograd.engine.stage import Stage
-from isograd.events.events import Event
-from isograd.executors.stage_actor import StageBuilder, remote_class
-from isograd.local.action import make_recorder
-
-SERVED = frozenset({"inputs", "up_weights", "up_gradient"})
-
-
-@dataclass(frozen=True)
-class BlueprintStage:
-    """Builds, in its actor, the stage that hosts ``modules``."""
-
-    blueprint: Blueprint
-    index: int
-    modules: range
-
-    def __call__(self, device: torch.device) -> Stage:
-        """Builds the stage."""
-        learners = self.blueprint.learners(self.modules, device)
-        config = self.blueprint.config.executor
-        return Stage(
-            self.index,
-            learners,
-            Nowhere(),
-            device=device,
-            routes=self.blueprint.routes,
-            event_interval_s=event_interval_s(config, self.index, self.blueprint.num_stages),
-            recorder=make_recorder(config.timeline, device),
-        )
+from isograd.engine.config import RunConfig
+from isograd.errors import PartitionError
+from isograd.executors.executor import EXECUTORS, Costs, Layout, Running
+from isograd.executors.staged import StagedConfig, StagedExecutor
+from isograd.options import Range, check_numbers, choice, number
+from isograd.partition.balance import Limits
+from isograd.partition.partition import Balanced, consecutive, even_split
 
 
-def event_interval_s(config: ExecutorConfig, stage: int, num_stages: int) -> float:
-    """Returns how often a stage reports progress: the last one as configured, the others together as often.
+@EXECUTORS.register("pipelined")
+class PipelinedExecutor(StagedExecutor):
+    """Local modules spread over stages; equals :class:`~isograd.executors.sequential.SequentialExecutor`."""
 
-    So what the driver has to do does not grow with the number of stages.
-    """
-    return config.event_interval_s * (1 if stage == num_stages - 1 else num_stages)
+    @dataclass
+    class Config(StagedConfig):
+        """Options of the pipeline.
 
-
-class Pipeline:
-    """S actors in a chain. Implements :class:`~isograd.executors.executor.Executor`.
-
-    Args:
-        builders: Of the stages, in order; each runs in its own actor.
-        executor: Devices, threads and queue depth.
-        cluster: Where to run.
-        queued_bytes: What all queues hold at most; sizes a private cluster's object store.
-        extra_cpus: Logical CPUs that data readers need beside the stages.
-        records_steps: Whether the stages' reports list when each step ended.
-
-    Attributes:
-        channel: The name of the channel that connects the stages, once they run.
-    """
-
-    def __init__(
-        self,
-        builders: Sequence[StageBuilder],
-        executor: ExecutorConfig,
-        cluster: ClusterConfig,
-        *,
-        queued_bytes: int = 0,
-        extra_cpus: int = 0,
-        records_steps: bool = False,
-    ) -> None:
-        self._builders, self._config, self._cluster = list(builders), executor, cluster
-        self._queued_bytes, self._extra_cpus, self._records_steps = queued_bytes, extra_cpus, records_steps
-        self._actors: list[Any] = []
-        self.channel = executor.channel
-
-    def __enter__(self) -> Self:
-        with ExitStack() as stack:
-            stack.enter_context(connected(self._cluster, queued_bytes=self._queued_bytes, extra_cpus=self._extra_cpus))
-            placement.check_store(self._queued_bytes)
-            reservation = stack.enter_context(placement.reserved(len(self._builders), self._config, self._cluster))
-            stack.callback(self._kill)
-            self._actors = [self._actor(index, reservation) for index in range(len(self._builders))]
-            self._probes = self._may_be_direct(reservation.need)
-            self._connect()
-            self._resources = stack.pop_all()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._resources.close()
-
-    def fit(self, program: Program) -> Iterator[Event]:
-        """Trains; yields the events of all stages as they come."""
-        return self._run(program, evaluation=False)
-
-    def evaluate(self, program: Program) -> Iterator[Event]:
-        """Runs the test split through the pipeline."""
-        return self._run(program, evaluation=True)
-
-    def state(self) -> dict[str, Tensor]:
-        """Returns the state of all modules, gathered from the stages."""
-        return actors.state_of(self._actors)
-
-    def load_state(self, state: dict[str, Tensor]) -> None:
-        """Hands each stage the state of its modules. Raises CheckpointError; nothing is loaded then."""
-        actors.load_state(self._actors, state)
-
-    def rebuild(self, builders: Sequence[StageBuilder]) -> None:
-        """Lets the actors host other stages, as many, which begin anew.
-
-        Args:
-            builders: Of the new stages.
+        Attributes:
+            modules_per_stage: How many consecutive local modules each stage hosts; null: as ``spread`` says.
+            rebalance: ``auto``: where a run shows that modules spread otherwise would make its slowest stage more than
+                10 % faster, they move at an epoch's end; ``off``: never.
+            speeds: Of the stages' devices, relative to each other, for balancing, one a stage; null: all the same.
+            queue_depth: Activations that may wait between two stages.
+            channel: How they travel: ``store`` (Ray's object store), ``direct`` (Ray's direct transport),
+                ``collective`` (a process group of two a connection: gloo or NCCL), or ``auto``, the best of them where
+                the stages run.
         """
-        self._rebuild(builders, [()] * len(builders))
 
-    def move(self, builders: Sequence[StageBuilder], before: Sequence[range], after: Sequence[range]) -> None:
-        """Moves local modules between the actors, with all their state.
+        name: str = "pipelined"
+        modules_per_stage: list[int] | None = None
+        rebalance: str = choice("off", "auto")
+        speeds: list[float] | None = None
+        queue_depth: int = number(2, 1)
+        channel: str = choice("auto", "store", "direct", "collective")
 
-        Args:
-            builders: Of the new stages.
-            before: The modules that each actor hosts.
-            after: Those that it is to host.
-        """
-        hosts = [actor for actor, modules in zip(self._actors, before, strict=True) for _ in modules]
-        states = [actor.module_state.remote(module) for module, actor in enumerate(hosts)]
-        self._rebuild(builders, [states[modules.start : modules.stop] for modules in after])
+        def in_one_stage(self) -> Self:
+            """Returns the options for a method without cuts."""
+            return self if self.num_stages in (None, 1) else replace(self, num_stages=None)
 
-    def loop(self, duration_s: float) -> list[float]:
-        """Lets all stages train side by side, each on the last batch that it got, with no communication.
+        def check(self, config: RunConfig) -> None:
+            """Raises ConfigError where there is not one speed a stage."""
+            if self.speeds is not None:
+                count = max(len(self.speeds), 1) if self.num_stages is None else self.num_stages
+                what = "the speed of each stage's device"
+                check_numbers("executor.speeds", self.speeds, count, what, Range(0, open=True))
 
-        Returns:
-            The steps a second of each stage: what it could do at best beside the others.
-        """
-        return failure.raise_cause([actor.loop.remote(duration_s) for actor in self._actors])
+    serves = frozenset({"inputs", "up_weights", "up_gradient"})
 
-    def process_ids(self) -> list[int]:
-        """Returns the process of each stage."""
-        return failure.raise_cause([actor.process_id.remote() for actor in self._actors])
-
-    def _rebuild(self, builders: Sequence[StageBuilder], states: Sequence[Sequence[Any]]) -> None:
-        """``states`` are those of each stage's modules, as references; none for stages that begin anew."""
-        renewed = zip(self._actors, builders, states, strict=True)
-        failure.raise_cause([actor.rebuild.remote(build, *of_modules) for actor, build, of_modules in renewed])
-        self._builders = list(builders)
-        self._connect()  # other modules may need other ways: weights and gradients travel to where they are used
-
-    def _run(self, program: Program, *, evaluation: bool) -> Iterator[Event]:
-        streams = [
-            actor.run.options(num_returns="streaming").remote(
-                program if index == 0 else None, evaluation, self._records_steps
+    @classmethod
+    def layout(cls, blueprint: Blueprint) -> Layout:
+        """Returns the stages asked for, or one a speed, or 2 at most."""
+        options, num_modules = cls.Config.within(blueprint.config), blueprint.partition.num_modules
+        num_stages = _num_stages(blueprint, options)
+        asked = options.modules_per_stage
+        if asked is None or num_stages == 1:
+            return Layout(tuple(even_split(num_modules, num_stages)))
+        if len(asked) != num_stages or sum(asked) != num_modules or min(asked) < 1:
+            raise PartitionError(
+                f"executor.modules_per_stage={asked} does not spread {num_modules} local modules over "
+                f"{num_stages} stages",
+                "It names for each stage how many modules it hosts, at least one, and all of them together",
+                "Use as many numbers as executor.num_stages, which add up to K; or leave it out.",
             )
-            for index, actor in enumerate(self._actors)
-        ]
-        return failure.merged(streams)
+        return Layout(tuple(consecutive(asked)))
 
-    def _connect(self) -> None:
-        """Chooses the channel by where the stages have come to be, and lets them connect by it."""
-        places = failure.raise_cause([actor.place.remote(self._probes) for actor in self._actors])
-        self.channel = contract.choose(self._config.channel, places)
-        met = failure.raise_cause([actor.meet.remote(self._actors, self.channel, places) for actor in self._actors])
-        addresses, ways = [address for address, _ in met], [way for _, found in met for way in found]
-        failure.raise_cause([actor.connect.remote(ways, addresses) for actor in self._actors])
+    @classmethod
+    def queued_bytes(cls, blueprint: Blueprint) -> int:
+        """Returns what the queues between all stages hold at most."""
+        depth = cls.Config.within(blueprint.config).queue_depth
+        return blueprint.queued_bytes(cls.layout(blueprint).stages, depth + 2)
 
-    def _may_be_direct(self, need: dict[str, float]) -> bool:
-        return self._config.channel == "direct" or (self._config.channel == contract.AUTO and "GPU" in need)
+    @classmethod
+    def resolve(cls, config: RunConfig, costs: Costs) -> RunConfig:
+        """Spreads the modules over stages by what they cost, where that is asked for."""
+        options = cls.Config.within(config)
+        is_asked = options.spread == "balanced" or isinstance(config.partition, Balanced)
+        if not is_asked or options.modules_per_stage is not None:
+            return config
+        pieces = costs.modules(config)
+        if (options.num_stages or 1) > len(pieces):
+            return config  # the layout says why that cannot be
+        return cls.on_stages(config, costs.best(config, pieces, len(pieces)).stages)
 
-    def _actor(self, index: int, reservation: Reservation) -> Any:
-        options = {
-            "num_cpus": reservation.need["CPU"],
-            "num_gpus": reservation.need.get("GPU", 0),
-            "scheduling_strategy": reservation.of(index),
-        }
-        depth = self._config.queue_depth
-        actor_class = remote_class(depth, direct_transport=self._may_be_direct(reservation.need))
-        return actor_class.options(**options).remote(self._builders[index], self._config.threads, depth)
+    @classmethod
+    def stage_counts(cls, config: RunConfig, most: int) -> list[int]:
+        """Returns the number asked for, or one a speed, or all up to one a device of this machine."""
+        options = cls.Config.within(config)
+        if options.num_stages is None and options.speeds:
+            return [len(options.speeds)]
+        return super().stage_counts(config, most)
 
-    def _kill(self) -> None:
-        for actor in self._actors:
-            ray.kill(actor, no_restart=True)
-        self._actors = []
+    @classmethod
+    def limits(cls, config: RunConfig, num_stages: int, link_bytes_per_s: float) -> Limits:
+        """Returns what the stages can do, their devices' speeds and queues included."""
+        options, limits = cls.Config.within(config), super().limits(config, num_stages, link_bytes_per_s)
+        return replace(limits, speeds=tuple(options.speeds or limits.speeds), queued_messages=options.queue_depth + 2)
+
+    @classmethod
+    def on_stages(cls, config: RunConfig, stages: Sequence[range]) -> RunConfig:
+        """Returns the configuration with these modules on its stages."""
+        sizes = [len(stage) for stage in stages]
+        options = replace(cls.Config.within(config), num_stages=len(sizes), modules_per_stage=sizes)
+        return replace(config, executor=options)
+
+    def make_stages(self) -> Running:
+        """Returns a pipeline: one that moves modules between its stages, where that is asked for."""
+        from isograd.executors.pipeline.pipeline import pipelined
+        from isograd.executors.pipeline.rebalancing import RebalancingPipeline
+
+        moves = self.Config.within(self.blueprint.config).rebalance == "auto"
+        make = RebalancingPipeline if moves and self.layout(self.blueprint).num_stages > 1 else pipelined
+        return make(self.blueprint, held_bytes=self.held_bytes, extra_cpus=self.extra_cpus)
 
 
-def stage_builders(blueprint: Blueprint) -> list[BlueprintStage]:
-    """Returns what builds the blueprint's stages, in order."""
-    return [BlueprintStage(blueprint, index, modules) for index, modules in enumerate(blueprint.stages)]
-
-
-def pipelined(
-    blueprint: Blueprint, *, held_bytes: int = 0, extra_cpus: int = 0, records_steps: bool = False
-) -> Pipeline:
-    """Returns the pipeline of a blueprint's local modules.
-
-    Raises:
-        ExchangeError: The method exchanges what a pipeline does not carry.
-        PartitionError: There are more stages than local modules.
-    """
-    config = blueprint.config
-    blueprint.method.exchange.check_served(SERVED, config.method.name, "pipelined")
-    return Pipeline(
-        stage_builders(blueprint),
-        config.executor,
-        config.cluster,
-        queued_bytes=held_bytes + blueprint.queued_bytes,
-        extra_cpus=extra_cpus,
-        records_steps=records_steps,
-    )
+def _num_stages(blueprint: Blueprint, options: PipelinedExecutor.Config) -> int:
+    num_modules = blueprint.partition.num_modules
+    asked = options.num_stages
+    if asked is None:
+        default = PipelinedExecutor.default_num_stages(blueprint, num_modules)
+        asked = len(options.speeds) if options.speeds else default
+    if not 1 <= asked <= num_modules:
+        raise PartitionError(
+            f"cannot spread {num_modules} local modules over {asked} stages",
+            "Each stage hosts at least one whole local module",
+            f"Use executor.num_stages<={num_modules}, or more local modules (partition.num_modules).",
+        )
+    return asked

@@ -1,6 +1,7 @@
 """All local modules in one process, one after the other: the reference that every other executor equals."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
@@ -9,40 +10,64 @@ from torch import Tensor
 
 from isograd.channels.outbox import Nowhere
 from isograd.engine.blueprint import Blueprint
+from isograd.engine.config import ExecutorConfig, RunConfig
 from isograd.engine.program import Program
 from isograd.engine.stage import Stage
 from isograd.errors import PlacementError
 from isograd.events.events import Event
+from isograd.executors.executor import EXECUTORS, Executor, Layout
 from isograd.local.action import make_recorder
 from isograd.local.state import check_known
 
-SERVED = frozenset({"inputs", "up_weights", "up_gradient"})
 
-
-class SequentialExecutor:
-    """A single stage with all K modules. Needs no Ray. Implements :class:`~isograd.executors.executor.Executor`.
+@EXECUTORS.register("sequential")
+class SequentialExecutor(Executor):
+    """A single stage with all K modules. Needs no Ray.
 
     One module's graph is alive at a time: each is freed by its own backward pass before the next module runs. Where
     cascade losses reach back over a window of modules, their graphs are alive together.
     """
 
-    def __init__(self, blueprint: Blueprint) -> None:
-        blueprint.method.exchange.check_served(SERVED, blueprint.config.method.name, "sequential")
-        self._blueprint = blueprint
+    @dataclass
+    class Config(ExecutorConfig):
+        """Options of a single process: those of every executor."""
+
+        name: str = "sequential"
+
+    needs_ray = False
+    serves = frozenset({"inputs", "up_weights", "up_gradient"})
+
+    def __init__(self, blueprint: Blueprint, held_bytes: int = 0, extra_cpus: int = 0) -> None:
+        super().__init__(blueprint, held_bytes, extra_cpus)
         self._device = resolve_device(blueprint.config.executor.device)
 
+    @classmethod
+    def layout(cls, blueprint: Blueprint) -> Layout:
+        """Returns one stage."""
+        return Layout((range(blueprint.partition.num_modules),))
+
+    @classmethod
+    def bundles(cls, blueprint: Blueprint) -> list[dict[str, float]]:
+        """Returns what a trial of Ray Tune reserves: its own process trains."""
+        return super().bundles(blueprint)[1:]
+
+    @classmethod
+    def stage_counts(cls, config: RunConfig, most: int) -> list[int]:
+        """Returns the method's default K: cuts for as many stages, all in one process."""
+        return [min(Blueprint(config).method.default_num_modules, most)]
+
     def __enter__(self) -> Self:
+        options, (modules,) = self.blueprint.config.executor, self.layout(self.blueprint).stages
         self._threads_before = torch.get_num_threads()
-        torch.set_num_threads(self._blueprint.config.executor.threads)
-        modules = range(self._blueprint.partition.num_modules)
+        torch.set_num_threads(options.threads)
         self.stage = Stage(
             0,
-            self._blueprint.learners(modules, self._device),
+            self.blueprint.learners(modules, self._device),
             Nowhere(),
             device=self._device,
-            routes=self._blueprint.routes,
-            event_interval_s=self._blueprint.config.executor.event_interval_s,
-            recorder=make_recorder(self._blueprint.config.executor.timeline, self._device),
+            routes=self.blueprint.routes([modules]),
+            event_interval_s=options.event_interval_s,
+            recorder=make_recorder(options.timeline, self._device),
         )
         return self
 

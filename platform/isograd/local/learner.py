@@ -13,6 +13,7 @@ from isograd.local.message import Message
 from isograd.local.module import LocalModule
 from isograd.local.nonfinite import FiniteLoss
 from isograd.local.optimizer import OptimizerConfig, ScheduleConfig
+from isograd.local.reducer import ALONE, Reducer
 from isograd.tasks.task import Task
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
@@ -52,6 +53,7 @@ class Learner:
         seed: Of the run; dropout draws from the stream (seed, "noise", step, module).
         subsampled: On a CPU, what keeps oneDNN from overrunning its workspace in convolutions called as functions.
         keeps_subsampled: Whether it stays where the first step called none.
+        reducer: Averages the module's gradients with those of other workers.
     """
 
     module: LocalModule
@@ -66,6 +68,7 @@ class Learner:
     finite: FiniteLoss = field(default_factory=FiniteLoss)
     subsampled: Subsampled | None = None
     keeps_subsampled: bool = True
+    reducer: Reducer = ALONE
 
     @contextmanager
     def computing(self) -> Iterator[None]:

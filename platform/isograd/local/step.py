@@ -91,13 +91,13 @@ class Step:
 
     def local(self) -> None:
         """Learns from the module's own loss."""
-        if isinstance(self.module.objective, Silent):
-            return
-        with self._recording(Work.LOSS):
-            gradient = self._gradient_of(self.module.objective)
-        if gradient is not None:
-            with self._recording(Work.BACKWARD):
-                self._sweep(gradient, to_input=False, is_last=self.is_complete)
+        if not isinstance(self.module.objective, Silent):
+            with self._recording(Work.LOSS):
+                gradient = self._gradient_of(self.module.objective)
+            if gradient is not None:
+                with self._recording(Work.BACKWARD):
+                    self._sweep(gradient, to_input=False, is_last=self.is_complete)
+        self._reduce_complete()
 
     def take(self, origin: int, gradient: Tree) -> Tree | None:
         """Learns from the cascade loss of a later module.
@@ -111,7 +111,9 @@ class Step:
         """
         self._awaited.remove(origin)
         with self._recording(Work.CASCADE_BACKWARD, origin):
-            return self._sweep(gradient, to_input=self._window.passes[origin], is_last=self.is_complete)
+            passed = self._sweep(gradient, to_input=self._window.passes[origin], is_last=self.is_complete)
+        self._reduce_complete()
+        return passed
 
     def update(self) -> Outcome:
         """Updates the weights; returns the sum of the module's losses, detached, and its prediction.
@@ -123,6 +125,7 @@ class Step:
         """
         self._check_in_place()
         learner = self._learner
+        learner.reducer.finish(self.module)
         loss = sum(self._losses[1:], self._losses[0]) if self._losses else None
         if loss is not None:
             learner.finite.check(loss, self.module.name, self._message.step)
@@ -130,6 +133,11 @@ class Step:
             torch.nn.utils.clip_grad_norm_(self.module.parameters(), learner.precision.clip_norm)
         learner.update_weights()
         return Outcome(loss, self._prediction, self._weight)
+
+    def _reduce_complete(self) -> None:
+        """Lets the gradients travel to other workers once no sweep is to come."""
+        if self.is_complete:
+            self._learner.reducer.begin(self.module)
 
     def _recording(self, work: Work, part: int = 0) -> AbstractContextManager[None]:
         return self._recorder.recording(work, self.module.index, self._message.step, part)

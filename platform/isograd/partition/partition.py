@@ -1,7 +1,7 @@
 """Where a backbone is cut: K contiguous slices of its units, and the rules that choose them."""
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -106,9 +106,7 @@ class Even:
     def cut(self, backbone: Backbone, num_modules: int) -> Partition:
         """Returns the partition. Raises PartitionError."""
         check_num_modules(backbone, num_modules)
-        share, rest = divmod(len(backbone.units), num_modules)
-        sizes = [share + (module < rest) for module in range(num_modules)]
-        return Partition(backbone, tuple(itertools.accumulate(sizes)))
+        return Partition(backbone, tuple(part.stop for part in even_split(len(backbone.units), num_modules)))
 
 
 @RULES.register("explicit")
@@ -192,6 +190,18 @@ class Published:
             return cut_after(backbone, [])
         found = cut_after(backbone, published.ends(self.table, backbone.name, num_modules))
         return replace(found, name_k=num_modules)
+
+
+def even_split(count: int, num_parts: int) -> list[range]:
+    """Returns consecutive ranges that are as long as each other; the first ones one more where it does not divide."""
+    share, rest = divmod(count, num_parts)
+    return consecutive([share + (part < rest) for part in range(num_parts)])
+
+
+def consecutive(sizes: Iterable[int]) -> list[range]:
+    """Returns the ranges of these sizes, one after the other from 0."""
+    ends = itertools.accumulate(sizes, initial=0)
+    return [range(start, end) for start, end in itertools.pairwise(ends)]
 
 
 def cut_after(backbone: Backbone, unit_names: Sequence[str]) -> Partition:

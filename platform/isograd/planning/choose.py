@@ -1,18 +1,15 @@
 """Decides by measured costs what a configuration leaves open: cuts, number of stages, modules of each stage."""
 
-import itertools
-import os
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-
-import torch
 
 from isograd.engine.blueprint import Blueprint
 from isograd.engine.config import RunConfig
-from isograd.executors.microbatch.plan import plan_pieces
+from isograd.executors.executor import executor_of
+from isograd.executors.sequential import SequentialExecutor
 from isograd.local.method import METHODS
-from isograd.partition.balance import Assignment, Limits, Piece, balanced, check_counts
+from isograd.partition.balance import Assignment, Piece, balanced, check_counts
 from isograd.partition.partition import Balanced, Even
 from isograd.planning.link import link
 from isograd.planning.profile import ModuleProfile, Profile, profile
@@ -33,15 +30,44 @@ def resolved(config: RunConfig, cache: Path | None = None) -> RunConfig:
     Raises:
         PartitionError: Nothing fits into the memory limit.
     """
-    rule = config.partition
+    rule, costs = config.partition, MeasuredCosts(cache)
     if isinstance(rule, Balanced) and not rule.ends and rule.num_modules != 1 and _has_cuts(config):
-        return _cut(config, rule, cache)
-    if config.executor.name == "microbatch":
-        return _pieces(config, cache)
-    needs_spread = config.executor.spread == "balanced" or isinstance(rule, Balanced)
-    if needs_spread and config.executor.modules_per_stage is None and config.executor.name == "pipelined":
-        return _spread(config, cache)
-    return config
+        return _cut(config, rule, costs)
+    return executor_of(config).resolve(config, costs)
+
+
+@dataclass(frozen=True)
+class MeasuredCosts:
+    """Costs on this machine. Implements :class:`~isograd.executors.executor.Costs`.
+
+    Attributes:
+        cache: Of measurements.
+    """
+
+    cache: Path | None = None
+
+    def modules(self, config: RunConfig) -> list[Piece]:
+        """Returns what each local module costs."""
+        return module_pieces(profile(Blueprint(config), cache=self.cache))
+
+    def units(self, config: RunConfig) -> list[Piece]:
+        """Returns what each unit of the backbone costs, and a cut after it."""
+        return pieces_of_units(Blueprint(config), self.cache)
+
+    def best(self, config: RunConfig, pieces: Sequence[Piece], num_modules: int | None) -> Assignment:
+        """Returns the best assignment over the numbers of stages: the fewest of those that are about as fast."""
+        executor = executor_of(config)
+        counts = executor.stage_counts(config, num_modules or len(pieces))
+        has_links = executor.needs_ray and max(counts) > 1
+        between = link(config.executor, config.cluster, self.cache) if has_links else Link()
+        best, *others = [
+            balanced(pieces, num_modules or count, executor.limits(config, count, between.bytes_per_s))
+            for count in counts
+        ]
+        for other in others:
+            if other.period_s <= _WORTHWHILE * best.period_s:
+                best = other
+        return best
 
 
 def with_cuts(config: RunConfig, cache: Path | None = None) -> RunConfig:
@@ -69,7 +95,7 @@ def finest(blueprint: Blueprint) -> Blueprint:
     config = blueprint.config
     if blueprint.method.max_num_modules == 1:
         config = replace(config, method=METHODS.get(_PROFILED).Config())
-    executor = replace(config.executor, name="sequential", num_stages=None, modules_per_stage=None)
+    executor = SequentialExecutor.Config.of(config.executor)
     return Blueprint(replace(config, partition=Even(num_modules=len(blueprint.backbone.units)), executor=executor))
 
 
@@ -100,74 +126,13 @@ def module_pieces(found: Profile) -> list[Piece]:
     ]
 
 
-def _cut(config: RunConfig, rule: Balanced, cache: Path | None) -> RunConfig:
-    blueprint = Blueprint(replace(config, partition=Even(num_modules=2)))
+def _cut(config: RunConfig, rule: Balanced, costs: MeasuredCosts) -> RunConfig:
+    blueprint, executor = Blueprint(replace(config, partition=Even(num_modules=2))), executor_of(config)
     num_units = len(blueprint.backbone.units)
-    for num_stages in _stage_counts(config, rule.num_modules or num_units):  # before anything is measured
+    for num_stages in executor.stage_counts(config, rule.num_modules or num_units):  # before anything is measured
         check_counts(num_units, rule.num_modules or num_stages, num_stages)
-    pieces = pieces_of_units(blueprint, cache)
-    found = _best(config, pieces, rule.num_modules, cache)
+    found = costs.best(config, pieces_of_units(blueprint, costs.cache), rule.num_modules)
     names = [unit.name for unit in blueprint.backbone.units]
     ends = [names[end - 1] for end in found.ends[:-1]]
     cut = replace(config, partition=replace(rule, num_modules=len(found.ends), ends=ends))
-    return _on_stages(cut, found)
-
-
-def _pieces(config: RunConfig, cache: Path | None) -> RunConfig:
-    """Spreads an end-to-end pipeline's units over its pieces, if that is asked for."""
-    executor, blueprint = config.executor, Blueprint(config)
-    if executor.spread != "balanced" or executor.units_per_piece is not None:
-        return config
-    units = pieces_of_units(blueprint, cache)
-    num_pieces = plan_pieces(executor, len(units), num_stages=blueprint.num_stages).num_pieces
-    ends = balanced(units, num_pieces, Limits((1.0,) * num_pieces)).ends
-    sizes = [end - start for start, end in itertools.pairwise((0, *ends))]
-    return replace(config, executor=replace(executor, units_per_piece=sizes))
-
-
-def _spread(config: RunConfig, cache: Path | None) -> RunConfig:
-    pieces = module_pieces(profile(Blueprint(config), cache=cache))
-    if (config.executor.num_stages or 1) > len(pieces):
-        return config  # the blueprint's check says why that cannot be
-    return _on_stages(config, _best(config, pieces, len(pieces), cache))
-
-
-def _best(config: RunConfig, pieces: Sequence[Piece], num_modules: int | None, cache: Path | None) -> Assignment:
-    """Returns the best assignment over the numbers of stages: the fewest of those that are about as fast."""
-    counts = _stage_counts(config, num_modules or len(pieces))
-    has_links = config.executor.name == "pipelined" and max(counts) > 1
-    between = link(config.executor, config.cluster, cache) if has_links else Link()
-    best, *others = [balanced(pieces, num_modules or count, _limits(config, count, between)) for count in counts]
-    for other in others:
-        if other.period_s <= _WORTHWHILE * best.period_s:
-            best = other
-    return best
-
-
-def _on_stages(config: RunConfig, found: Assignment) -> RunConfig:
-    sizes = [len(stage) for stage in found.stages]
-    return replace(config, executor=replace(config.executor, num_stages=len(sizes), modules_per_stage=sizes))
-
-
-def _limits(config: RunConfig, num_stages: int, between: Link) -> Limits:
-    memory_mib = getattr(config.partition, "memory_mib", None)
-    return Limits(
-        tuple(config.executor.speeds or (1.0,) * num_stages),
-        between.bytes_per_s,
-        float("inf") if memory_mib is None else memory_mib * 2**20,
-        config.executor.queue_depth + 2,
-    )
-
-
-def _stage_counts(config: RunConfig, most: int) -> list[int]:
-    """The numbers of stages to choose among: the one asked for, or up to one a device of this machine."""
-    executor = config.executor
-    if executor.num_stages is not None:
-        return [executor.num_stages]
-    if executor.speeds:
-        return [len(executor.speeds)]
-    if executor.name == "sequential":
-        return [min(Blueprint(config).method.default_num_modules, most)]  # cuts for as many stages, all in one process
-    uses_gpus = executor.device != "cpu" and torch.cuda.is_available()
-    devices = torch.cuda.device_count() / executor.gpus_per_stage if uses_gpus else len(os.sched_getaffinity(0))
-    return list(range(1, max(min(int(devices), most), 1) + 1))
+    return executor.on_stages(cut, found.stages)

@@ -28,7 +28,7 @@ class Contender:
     """A configuration that can be asked to train some steps of random images, sequentially; a context manager."""
 
     def __init__(self, config: RunConfig, num_steps: int) -> None:
-        self._blueprint = Blueprint(replace(config, executor=replace(config.executor, name="sequential")))
+        self._blueprint = Blueprint(replace(config, executor=SequentialExecutor.Config.of(config.executor)))
         self._executor, self._num_steps = SequentialExecutor(self._blueprint), num_steps
 
     def __enter__(self) -> "Contender":

@@ -10,6 +10,7 @@ from statistics import median
 
 from isograd.engine.blueprint import Blueprint
 from isograd.errors import StageFailedError
+from isograd.executors.executor import layout_of
 from isograd.planning.cache import kept
 from isograd.planning.profile import what_costs
 from isograd.planning.worker import Task, main
@@ -25,7 +26,7 @@ def contention(blueprint: Blueprint, cache: Path | None = None) -> Contention:
     Raises:
         StageFailedError: A process that measures ended.
     """
-    stages = [[stage[0], stage[-1]] for stage in blueprint.stages]
+    stages = [[stage[0], stage[-1]] for stage in layout_of(blueprint).stages]
     key = {**what_costs(blueprint), "stages": stages}
     return Contention(tuple(kept("contention", key, lambda: measured(blueprint), cache)))
 
@@ -33,7 +34,7 @@ def contention(blueprint: Blueprint, cache: Path | None = None) -> Contention:
 def measured(blueprint: Blueprint) -> list[float]:
     """Loops the stages in a process each. They take turns, alone and together, so that a change of the machine's
     speed meets both alike."""
-    config, stages = blueprint.config, blueprint.stages
+    config, stages = blueprint.config, layout_of(blueprint).stages
     with ExitStack() as stack:
         workers = [stack.enter_context(_worker(Task(config, stage[0], stage[-1]))) for stage in stages]
         for worker in workers:

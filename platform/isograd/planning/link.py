@@ -11,13 +11,14 @@ from isograd.data.synthetic import source
 from isograd.engine.config import ExecutorConfig
 from isograd.engine.program import Program
 from isograd.events.events import StageTimeline
+from isograd.executors.pipelined import PipelinedExecutor
 from isograd.local.action import Span, Work
 from isograd.planning.cache import kept
 from isograd.planning.emulated import EmulatedBuilder
 from isograd.schedules.simulation import Link
 
 if TYPE_CHECKING:
-    from isograd.executors.pipelined import Pipeline
+    from isograd.executors.pipeline.pipeline import Pipeline
 
 _SMALL_BYTES, _LARGE_BYTES = 2**12, 2**23
 _STEPS_S = (0.02, 0.0)  # of the sender and of the receiver, which is always ready
@@ -28,22 +29,23 @@ def link(config: ExecutorConfig, cluster: ClusterConfig, cache: Path | None = No
     """Returns the link that stages have there, measured once and kept.
 
     Args:
-        config: Of the stages: devices, channel, queues.
+        config: Of the stages: devices; and channel and queues, where they are a pipeline's.
         cluster: Where they are to run; a private one is started and ended.
         cache: Folder of measurements; None: the user's.
 
     Raises:
         IsogradError: The cluster does not answer, has no room, or the channel cannot connect the stages.
     """
-    key = {name: getattr(config, name) for name in ("device", "gpus_per_stage", "channel", "queue_depth")}
-    record = kept("link", {**key, "address": cluster.address}, lambda: _measured(config, cluster), cache)
+    options = PipelinedExecutor.Config.of(config)
+    key = {name: getattr(options, name) for name in ("device", "gpus_per_stage", "channel", "queue_depth")}
+    record = kept("link", {**key, "address": cluster.address}, lambda: _measured(options, cluster), cache)
     return Link(record["latency_s"], record["bytes_per_s"])
 
 
-def _measured(config: ExecutorConfig, cluster: ClusterConfig) -> dict[str, float]:
+def _measured(config: PipelinedExecutor.Config, cluster: ClusterConfig) -> dict[str, float]:
     """Sends small and large messages from a stage that takes its time to one that waits for them."""
     prefer_loopback()
-    from isograd.executors.pipelined import Pipeline
+    from isograd.executors.pipeline.pipeline import Pipeline
 
     with Pipeline(_builders(_SMALL_BYTES), config, cluster, queued_bytes=8 * _LARGE_BYTES) as pipeline:
         small_s = _transfer_s(_timelines(pipeline))

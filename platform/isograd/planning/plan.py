@@ -1,15 +1,15 @@
 """A run before it starts: partition, costs, forecasts, and what to change for more."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from pathlib import Path
 
 import torch
 
 from isograd.engine.blueprint import Blueprint
 from isograd.engine.config import RunConfig
-from isograd.executors.microbatch.plan import even_ends, plan_pieces
+from isograd.executors.executor import check, executor_of, layout_of
+from isograd.executors.pipelined import PipelinedExecutor
 from isograd.partition.balance import Limits, balanced
 from isograd.partition.partition import Balanced
 from isograd.planning.choose import finest, module_pieces, resolved
@@ -52,10 +52,10 @@ def make_plan(config: RunConfig, cache: Path | None = None) -> Plan:
         IsogradError: The backbone cannot be cut so.
     """
     blueprint = Blueprint(resolved(config, cache=cache))
-    blueprint.check()
-    if blueprint.config.executor.name == "microbatch":
-        return _microbatch_plan(blueprint, cache)
-    forecaster, stages = _forecaster(blueprint, cache), blueprint.stages
+    check(blueprint)
+    if unit_stages := executor_of(blueprint.config).unit_stages(blueprint):
+        return _plan_of_units(blueprint, unit_stages, cache)
+    forecaster, stages = _forecaster(blueprint, cache), layout_of(blueprint).stages
     is_pipelined = len(stages) > 1
     pipelined = forecaster.pipelined(stages) if is_pipelined else None
     return Plan(
@@ -69,14 +69,11 @@ def make_plan(config: RunConfig, cache: Path | None = None) -> Plan:
     )
 
 
-def _microbatch_plan(blueprint: Blueprint, cache: Path | None) -> Plan:
+def _plan_of_units(blueprint: Blueprint, stages: Sequence[range], cache: Path | None) -> Plan:
     """Plans an end-to-end pipeline: units are profiled one by one, since its cuts may be anywhere."""
     units = finest(blueprint)
     machine = Machine(_link(blueprint, cache))
     over_units = Forecaster.of(units, profile(units, cache=cache), machine)
-    pieces = plan_pieces(blueprint.config.executor, len(units.backbone.units), num_stages=blueprint.num_stages)
-    ends = pieces.ends if pieces.chunks == 1 else even_ends(pieces.ends[-1], pieces.num_stages)
-    stages = [range(start, end) for start, end in pairwise((0, *ends))]
     found = profile(blueprint, cache=cache)
     sequential = Forecaster.of(blueprint, found, Machine()).sequential()
     return Plan(blueprint, found, machine, sequential, None, tuple(over_units.traditional(stages)), ())
@@ -85,17 +82,17 @@ def _microbatch_plan(blueprint: Blueprint, cache: Path | None) -> Plan:
 def forecast(blueprint: Blueprint, cache: Path | None = None) -> Forecast:
     """Forecasts what the blueprint's own executor will do, all decided."""
     forecaster = _forecaster(blueprint, cache)
-    return forecaster.pipelined(blueprint.stages) if blueprint.num_stages > 1 else forecaster.sequential()
+    return executor_of(blueprint.config).forecast(blueprint, forecaster)
 
 
 def _forecaster(blueprint: Blueprint, cache: Path | None) -> Forecaster:
-    machine = _machine(blueprint, cache) if blueprint.num_stages > 1 else Machine()
+    machine = _machine(blueprint, cache) if layout_of(blueprint).num_stages > 1 else Machine()
     return Forecaster.of(blueprint, profile(blueprint, cache=cache), machine)
 
 
 def _machine(blueprint: Blueprint, cache: Path | None) -> Machine:
     """Measures what is between the stages. On GPUs each stage has one, and nothing slows it down."""
-    executor = blueprint.config.executor
+    executor = PipelinedExecutor.Config.of(blueprint.config.executor)
     shares_cores = executor.device == "cpu" or not torch.cuda.is_available()
     slowed = contention(blueprint, cache) if shares_cores else Contention()
     return Machine(_link(blueprint, cache), slowed, tuple(executor.speeds or ()))

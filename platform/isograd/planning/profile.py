@@ -182,5 +182,5 @@ def _state_bytes(optimizer: torch.optim.Optimizer, module: torch.nn.Module) -> i
 
 def _sequential(blueprint: Blueprint) -> Blueprint:
     config = blueprint.config
-    executor = replace(config.executor, name="sequential", timeline=_MOST_STEPS)
+    executor = SequentialExecutor.Config.of(config.executor, timeline=_MOST_STEPS)
     return Blueprint(replace(config, executor=executor))

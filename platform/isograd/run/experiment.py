@@ -24,7 +24,7 @@ from isograd.errors import CheckpointError, ConfigError, IsogradError, RunFolder
 from isograd.events.events import EpochRecord, Event, Position, Snapshot
 from isograd.events.json_lines import read_lines
 from isograd.events.sinks import JsonLines, Sink, Terminal
-from isograd.executors.executor import Opener, make_executor
+from isograd.executors.executor import Opener, check, executor_of, layout_of, make_executor
 from isograd.planning.choose import resolved
 from isograd.run import checkpoint, folder
 from isograd.run.checkpoint import Checkpoint, Collector
@@ -280,13 +280,13 @@ def _terminal(console: Console, prepared: Prepared) -> Terminal:
         num_steps=program.num_steps,
         first_step=program.start.step,
         num_modules=num_modules,
-        last_stage=prepared.blueprint.num_stages - 1,
+        last_stage=layout_of(prepared.blueprint).num_stages - 1,
         score=prepared.blueprint.task.score,
     )
 
 
 def _checked_source(blueprint: Blueprint) -> Source:
-    modules = blueprint.check()
+    modules = check(blueprint)
     source = open_source(blueprint.config.data, blueprint.config.seed)
     has_batchnorm = any(isinstance(part, _BatchNorm) for module in modules for part in module.modules())
     last = source.num_train % source.batch_size or source.batch_size
@@ -297,14 +297,7 @@ def _checked_source(blueprint: Blueprint) -> Source:
             "BatchNorm needs at least two to take a variance of",
             f"Use data.batch_size={smaller}, for example.",
         )
-    executor = blueprint.config.executor
-    sizes = (source.batch_size, last) if executor.name == "microbatch" else ()
-    if has_batchnorm and executor.num_microbatches in sizes:
-        raise ConfigError(
-            f"executor.num_microbatches={executor.num_microbatches} splits a batch of as many images into single ones",
-            "BatchNorm needs at least two to take a variance of",
-            f"Use executor.num_microbatches={max(executor.num_microbatches // 2, 1)}, for example.",
-        )
+    executor_of(blueprint.config).check_batches(blueprint.config, (source.batch_size, last), has_batchnorm)
     return source
 
 
@@ -323,7 +316,7 @@ def _program(blueprint: Blueprint, source: Source, start: Position) -> Program:
 
 def _readers(config: RunConfig) -> AbstractContextManager[None]:
     """Connects Ray where it reads the data although the executor does without it."""
-    if config.data.loading != "stream" or config.executor.name != "sequential":
+    if config.data.loading != "stream" or executor_of(config).needs_ray:
         return nullcontext()
     prefer_loopback()
     from isograd.cluster.connection import connected
@@ -332,10 +325,9 @@ def _readers(config: RunConfig) -> AbstractContextManager[None]:
 
 
 def _extra_cpus(prepared: Prepared) -> int:
-    """One for each process that opens a streamed data set: two under ``microbatch``, the first and the last stage."""
-    if prepared.config.data.loading != "stream":
-        return 0
-    return 2 if prepared.config.executor.name == "microbatch" else 1
+    """One for each process that opens a streamed data set."""
+    config = prepared.config
+    return executor_of(config).num_readers if config.data.loading == "stream" else 0
 
 
 def stored_config(run_folder: RunFolder, overrides: Sequence[str] = ()) -> RunConfig:

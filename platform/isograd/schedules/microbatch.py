@@ -71,11 +71,41 @@ def zero_bubble(grid: Grid, rank: int) -> Order:
         yield Work.WEIGHT_GRADIENT, piece, microbatch
 
 
+@dataclass(frozen=True)
+class PipelineSchedule:
+    """What a schedule is called elsewhere, how it can be simulated, and what it asks of the pieces.
+
+    Attributes:
+        torch_name: Its class in :mod:`torch.distributed.pipelining`.
+        order: Of a device's actions; None: it is run, but not simulated.
+        least_chunks: Fewest pieces a stage, V; the default.
+        most_chunks: Most pieces a stage; None: no limit.
+        is_v: Whether pieces run down the stages and up again, not round and round.
+        splits_backward: Whether the gradient of the weights is computed apart from the input's, later.
+    """
+
+    torch_name: str
+    order: Callable[[Grid, int], Order] | None = None
+    least_chunks: int = 1
+    most_chunks: int | None = 1
+    is_v: bool = False
+    splits_backward: bool = False
+
+
+PIPELINE_SCHEDULES = {
+    "1f1b": PipelineSchedule("Schedule1F1B", one_forward_one_backward),
+    "gpipe": PipelineSchedule("ScheduleGPipe", gpipe),
+    "interleaved": PipelineSchedule("ScheduleInterleaved1F1B", interleaved, least_chunks=2, most_chunks=None),
+    "zero_bubble": PipelineSchedule(
+        "ScheduleInterleavedZeroBubble", zero_bubble, most_chunks=None, splits_backward=True
+    ),
+    "zbv": PipelineSchedule("ScheduleZBVZeroBubble", least_chunks=2, most_chunks=2, is_v=True, splits_backward=True),
+}
+
 MICROBATCH_SCHEDULES: Registry[Callable[[Grid, int], Order]] = Registry("microbatch schedule")
-MICROBATCH_SCHEDULES.add("gpipe", gpipe)
-MICROBATCH_SCHEDULES.add("1f1b", one_forward_one_backward)
-MICROBATCH_SCHEDULES.add("interleaved", interleaved)
-MICROBATCH_SCHEDULES.add("zero_bubble", zero_bubble)
+for _name, _schedule in PIPELINE_SCHEDULES.items():
+    if _schedule.order is not None:
+        MICROBATCH_SCHEDULES.add(_name, _schedule.order)
 
 
 def microbatched(name: str, grid: Grid, num_batches: int) -> Schedule:

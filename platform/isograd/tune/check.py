@@ -12,6 +12,7 @@ from optuna.samplers import BaseSampler, PartialFixedSampler, RandomSampler
 from isograd.engine.blueprint import Blueprint
 from isograd.engine.config import RunConfig
 from isograd.errors import IsogradError, SpaceError
+from isograd.executors.executor import check
 from isograd.planning.choose import with_cuts
 from isograd.run.experiment import prepare
 from isograd.tune.distributions import NUM_MODULES, Categorical, Number
@@ -85,7 +86,7 @@ def _drawn(
         try:
             config = with_cuts(changed(request.base, request.file.space.suggest(trial, ground)))
             checked = Blueprint(config).sharing(checked)
-            checked.check()
+            check(checked)
         except IsogradError as error:
             yield trial.params, error
         else:

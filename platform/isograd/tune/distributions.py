@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 from isograd.errors import PartitionError
+from isograd.partition.partition import even_split
 
 Coordinates = dict[str, Any]
 Features = dict[str, tuple[float, ...]]  # a block of numbers, by what it describes
@@ -201,7 +202,7 @@ class Cuts:
     def start(self, name: str, site: Site) -> tuple[Any, Coordinates]:
         """Returns the even split into the site's K modules."""
         names, num_modules = site.unit_names, site.num_modules
-        ends = even_ends(len(names), num_modules)
+        ends = [part.stop for part in even_split(len(names), num_modules)[:-1]]
         shares = shares_of(ends, len(names))
         found = {_coordinate(name, num_modules, cut): share for cut, share in enumerate(shares, start=1)}
         return [names[end - 1] for end in ends], found
@@ -213,12 +214,6 @@ class Cuts:
 
     def __str__(self) -> str:
         return "every split into as many local modules"
-
-
-def even_ends(num_units: int, num_modules: int) -> list[int]:
-    """Returns cuts into modules of as many units each, the first ones one more."""
-    share, rest = divmod(num_units, num_modules)
-    return [share * cut + min(cut, rest) for cut in range(1, num_modules)]
 
 
 def ends_of(shares: Sequence[float], num_units: int) -> list[int]:

@@ -17,6 +17,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from isograd.engine.blueprint import Blueprint
 from isograd.engine.config import RunConfig, fingerprint
 from isograd.errors import IsogradError, StudyError
+from isograd.executors.executor import check
 from isograd.planning.choose import with_cuts
 from isograd.seeding import derive
 from isograd.tune.distributions import Settings
@@ -128,7 +129,7 @@ class Proposer:
             settings = self._request.file.space.suggest(trial, self._ground)
         config = with_cuts(changed(self._request.base, settings))
         self._checked = Blueprint(config).sharing(self._checked)
-        self._checked.check()
+        check(self._checked)
         admit(self._checked)
         return settings, config
 

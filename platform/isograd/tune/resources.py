@@ -10,14 +10,12 @@ from ray import tune
 from isograd.cluster import placement
 from isograd.engine.blueprint import Blueprint
 from isograd.engine.config import RunConfig
+from isograd.executors.executor import executor_of, layout_of
 
 
 def bundles(config: RunConfig) -> list[dict[str, float]]:
     """Returns what a trial reserves, all of it at once: a bundle for its process, or one a stage."""
-    need = placement.bundle(config.executor, config.cluster)
-    if config.executor.name == "sequential":
-        return [need]
-    return [{}, *[need] * Blueprint(config).num_stages]
+    return executor_of(config).bundles(Blueprint(config))
 
 
 def resources(given: dict[str, Any]) -> tune.PlacementGroupFactory:
@@ -35,18 +33,15 @@ def admitting(base: RunConfig) -> Callable[[Blueprint], None]:
     Args:
         base: One that it has room for.
     """
-    known = (base.executor, _num_stages(Blueprint(base)))
+    known = (base.executor, layout_of(Blueprint(base)).num_processes)
 
     def admit(blueprint: Blueprint) -> None:
-        config, num_stages = blueprint.config, _num_stages(blueprint)
-        if (config.executor, num_stages) != known:
-            placement.check_capacity(num_stages, placement.bundle(config.executor, config.cluster), config.cluster)
+        config, num_processes = blueprint.config, layout_of(blueprint).num_processes
+        if (config.executor, num_processes) != known:
+            need = placement.bundle(config.executor.demand, config.cluster)
+            placement.check_capacity(num_processes, need, config.cluster)
 
     return admit
-
-
-def _num_stages(blueprint: Blueprint) -> int:
-    return 1 if blueprint.config.executor.name == "sequential" else blueprint.num_stages
 
 
 @dataclass(frozen=True)
@@ -71,12 +66,12 @@ def check_room(config: RunConfig) -> TrialRoom:
     Raises:
         PlacementError: It cannot. Said at once, with the numbers.
     """
-    need = placement.bundle(config.executor, config.cluster)
-    num_stages = _num_stages(Blueprint(config))
-    placement.check_capacity(num_stages, need, config.cluster)
+    need = placement.bundle(config.executor.demand, config.cluster)
+    num_processes = layout_of(Blueprint(config)).num_processes
+    placement.check_capacity(num_processes, need, config.cluster)
     room = placement.room(need, config.cluster)
-    num_slots = max(room.ever // num_stages, 1)
+    num_slots = max(room.ever // num_processes, 1)
     if config.data.loading != "stream":
         return TrialRoom(num_slots, num_slots + 1)
-    spare = int((ray.cluster_resources().get("CPU", 1) - 1) // (need["CPU"] * num_stages))  # Ray Data reads on one
+    spare = int((ray.cluster_resources().get("CPU", 1) - 1) // (need["CPU"] * num_processes))  # Ray Data reads on one
     return TrialRoom(num_slots, max(spare, 1))

@@ -24,7 +24,8 @@ def test_a_configuration_survives_as_plain_values() -> None:
 
 def test_the_fingerprint_covers_numbers_not_executors() -> None:
     base = fingerprint(load([]))
-    assert base == fingerprint(load(["executor=sequential", "executor.queue_depth=7", "folder=x", "data.path=y"]))
+    assert base == fingerprint(load(["executor=pipelined", "executor.queue_depth=7", "folder=x", "data.path=y"]))
+    assert base == fingerprint(load(["executor=sequential"]))
     assert base != fingerprint(load(["optimizer.lr=0.2"]))
     assert base != fingerprint(load(["seed=1"]))
 

@@ -2,11 +2,11 @@
 
 import pytest
 
-from isograd.engine.blueprint import Blueprint, spread
+from isograd.engine.blueprint import Blueprint
 from isograd.errors import BackboneError, PartitionError
 from isograd.models.backbone import MODELS, Backbone
 from isograd.partition import published
-from isograd.partition.partition import Even, Explicit, Published
+from isograd.partition.partition import Even, Explicit, Published, even_split
 from tests.runs import config
 
 
@@ -111,4 +111,4 @@ def test_a_published_partition_without_table_or_method_is_refused() -> None:
 
 
 def test_modules_are_spread_over_stages_without_gaps() -> None:
-    assert [list(stage) for stage in spread(7, 3)] == [[0, 1, 2], [3, 4], [5, 6]]
+    assert [list(stage) for stage in even_split(7, 3)] == [[0, 1, 2], [3, 4], [5, 6]]

@@ -3,11 +3,17 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from isograd.engine.blueprint import Blueprint
+from isograd.engine.config import RunConfig
 from isograd.errors import PartitionError
+from isograd.executors.executor import check, layout_of
+from isograd.executors.microbatch.executor import MicrobatchExecutor
+from isograd.executors.pipelined import PipelinedExecutor
+from isograd.executors.sequential import SequentialExecutor
 from isograd.local.action import Action, Work
 from isograd.partition.partition import Balanced
 from isograd.planning import choose
@@ -20,6 +26,10 @@ TINY = ("model=resnet20", "model.width=2", "data.batch_size=4")
 
 
 pytestmark = pytest.mark.usefixtures("ray_session")  # the link between stages is measured once
+
+
+def pipelined(config: RunConfig, **options: Any) -> PipelinedExecutor.Config:
+    return PipelinedExecutor.Config.of(config.executor, **options)
 
 
 @pytest.fixture(scope="module")
@@ -49,17 +59,17 @@ def test_balanced_cuts_are_filled_in_and_stay(cache: Path) -> None:
     asked = config(*TINY, "partition=balanced", "partition.num_modules=3", "executor.num_stages=2")
     found = resolved(asked, cache=cache)
     assert isinstance(found.partition, Balanced) and len(found.partition.ends) == 2
-    assert found.executor.modules_per_stage is not None and sum(found.executor.modules_per_stage) == 3
+    assert sum(pipelined(found).modules_per_stage or ()) == 3
     assert Blueprint(found).partition.num_modules == 3
-    again = resolved(replace(found, executor=replace(asked.executor, num_stages=3)), cache=cache)
-    assert again.partition == found.partition and again.executor.modules_per_stage == [1, 1, 1]
-    sequential = resolved(replace(asked, executor=replace(asked.executor, name="sequential")), cache=cache)
+    again = resolved(replace(found, executor=pipelined(asked, num_stages=3)), cache=cache)
+    assert again.partition == found.partition and pipelined(again).modules_per_stage == [1, 1, 1]
+    sequential = resolved(replace(asked, executor=SequentialExecutor.Config.of(asked.executor)), cache=cache)
     assert sequential.partition == found.partition
 
 
 def test_without_a_number_of_modules_there_are_as_many_as_stages(cache: Path) -> None:
     found = resolved(config(*TINY, "partition=balanced", "executor.num_stages=3"), cache=cache)
-    assert Blueprint(found).partition.num_modules == Blueprint(found).num_stages == 3
+    assert Blueprint(found).partition.num_modules == layout_of(Blueprint(found)).num_stages == 3
 
 
 def test_a_slow_link_is_crossed_where_the_activation_is_small(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,7 +99,7 @@ def test_stages_can_be_spread_by_cost_without_new_cuts(cache: Path) -> None:
     asked = config(*TINY, "partition.num_modules=6", "executor.num_stages=2", "executor.spread=balanced")
     found = resolved(asked, cache=cache)
     assert found.partition == asked.partition
-    assert found.executor.modules_per_stage is not None and sum(found.executor.modules_per_stage) == 6
+    assert sum(pipelined(found).modules_per_stage or ()) == 6
 
 
 def test_other_configurations_stay_as_they_are(cache: Path) -> None:
@@ -107,7 +117,7 @@ def test_stages_asked_for_have_to_add_up() -> None:
         config(*TINY, "partition.num_modules=4", "executor.num_stages=2", "executor.modules_per_stage=[1,2]")
     )
     with pytest.raises(PartitionError, match=r"modules_per_stage=\[1, 2\] does not spread 4 local modules"):
-        blueprint.stages  # noqa: B018
+        layout_of(blueprint)
 
 
 def test_pieces_tell_units_from_auxiliary_networks() -> None:
@@ -130,7 +140,8 @@ def test_units_are_profiled_with_a_cut_after_each(cache: Path) -> None:
 def test_an_end_to_end_pipeline_can_be_cut_by_cost(cache: Path) -> None:
     options = ("method=e2e", "executor=microbatch", "executor.num_stages=2", "executor.num_microbatches=2")
     asked = config(*TINY, *options, "executor.spread=balanced", "executor.schedule=interleaved")
-    found = resolved(asked, cache=cache).executor.units_per_piece
+    found = MicrobatchExecutor.Config.within(resolved(asked, cache=cache)).units_per_piece
     assert found is not None and len(found) == 4 and sum(found) == len(Blueprint(asked).backbone.units)
-    Blueprint(resolved(asked, cache=cache)).check()
-    assert resolved(config(*TINY, *options), cache=cache).executor.units_per_piece is None
+    check(Blueprint(resolved(asked, cache=cache)))
+    asked = config(*TINY, *options)
+    assert resolved(asked, cache=cache) is asked

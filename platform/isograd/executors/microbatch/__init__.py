@@ -1,1 +1,3 @@
-"""End-to-end training in a pipeline that carries gradients: the baseline."""
+"""Pipelines that carry gradients, by torch.distributed.pipelining: the baseline of pipelined local learning."""
+
+from isograd.executors.microbatch.executor import MicrobatchExecutor as MicrobatchExecutor

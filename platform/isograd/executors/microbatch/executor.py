@@ -1,229 +1,130 @@
-"""End-to-end training as a traditional pipeline: GPipe, 1F1B, interleaved, zero-bubble. The baseline of PPLL.
+"""End-to-end training as a traditional pipeline, as an executor: what can be known of it before it runs."""
 
-Gradients cross the cuts, so stages wait for each other; a batch is split into M microbatches to have them wait less.
-Schedules and transport are :mod:`torch.distributed.pipelining`'s, over gloo on CPUs and NCCL on GPUs. The actors, their
-placement, the data, the optimizer, events and checkpoints are the platform's own.
-"""
-
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from types import TracebackType
-from typing import Any, Self
 
-import ray
-import torch
-from torch import Tensor
-
-from isograd.cluster import actors, failure, placement
-from isograd.cluster.config import ClusterConfig
-from isograd.cluster.connection import connected
-from isograd.cluster.placement import Reservation
-from isograd.data.outline import Outline
 from isograd.engine.blueprint import Blueprint
-from isograd.engine.config import ExecutorConfig
-from isograd.engine.program import Program
-from isograd.errors import PlacementError
-from isograd.events.events import Event, Position, Snapshot
-from isograd.executors.microbatch.actor import MicrobatchActor, PieceBuilder
+from isograd.engine.config import RunConfig
+from isograd.errors import ConfigError, ExchangeError
+from isograd.executors.executor import EXECUTORS, Costs, Layout, Running
 from isograd.executors.microbatch.plan import PiecePlan, plan_pieces
-from isograd.local.learner import Learner
+from isograd.executors.staged import StagedConfig, StagedExecutor
+from isograd.options import choice, number
+from isograd.partition.balance import Limits, balanced
+from isograd.partition.partition import even_split
+from isograd.schedules.microbatch import PIPELINE_SCHEDULES
 
 
-@dataclass(frozen=True)
-class BlueprintPieces:
-    """Builds pieces of a blueprint's only local module, under the names that it has in one piece."""
+@EXECUTORS.register("microbatch")
+class MicrobatchExecutor(StagedExecutor):
+    """Trains one network end to end, in microbatches that follow each other through slices of its units.
 
-    blueprint: Blueprint
-
-    @property
-    def num_units(self) -> int:
-        """Units of the backbone."""
-        return len(self.blueprint.partition.backbone.units)
-
-    def __call__(self, pieces: Sequence[range], device: torch.device) -> list[Learner]:
-        """Builds pieces on ``device``."""
-        return Blueprint(self.blueprint.config).pieces(pieces, device)  # a new one, whose weights nobody has trained
-
-
-class MicrobatchPipeline:
-    """S actors that train one network end to end. Implements :class:`~isograd.executors.executor.Executor`.
-
-    Every stage iterates the same program. Only the first and the last open the data set, each for itself, so that
-    neither images nor targets pass through the driver; a stage between them gets an outline without images.
-
-    Args:
-        build: Makes the pieces, in the actor that hosts them.
-        plan: Schedule, microbatches and cuts to begin with.
-        executor: Devices and threads.
-        cluster: Where to run.
-        held_bytes: What the data source carries with it.
-        extra_cpus: Logical CPUs that data readers need beside the stages.
-        records_steps: Whether the stages' reports list when each step ended.
-
-    Note:
-        With M microbatches of equal size the gradient is that of the whole batch, but for the order of its sums. What
-        looks at several images at once does not see the whole batch: BatchNorm takes the statistics of a microbatch,
-        and updates its running ones M times a step. Dropout draws from streams named by step, piece and microbatch,
-        so its masks are others than in one process. A smaller last batch that M does not divide is split into fewer
-        equal parts. The norm that ``precision.clip_norm`` limits is that of all stages together.
+    It rounds otherwise than the executors of local modules, and BatchNorm and dropout see microbatches.
     """
 
-    def __init__(
-        self,
-        build: PieceBuilder,
-        plan: PiecePlan,
-        executor: ExecutorConfig,
-        cluster: ClusterConfig,
-        *,
-        held_bytes: int = 0,
-        extra_cpus: int = 0,
-        records_steps: bool = False,
-    ) -> None:
-        self._build, self.plan, self._config, self._cluster = build, plan, executor, cluster
-        self._held_bytes, self._extra_cpus, self._records_steps = held_bytes, extra_cpus, records_steps
-        self._actors: list[Any] = []
+    @dataclass
+    class Config(StagedConfig):
+        """Options of the schedule.
 
-    def __enter__(self) -> Self:
-        with ExitStack() as stack:
-            stack.enter_context(connected(self._cluster, queued_bytes=self._held_bytes, extra_cpus=self._extra_cpus))
-            placement.check_store(self._held_bytes)
-            reservation = stack.enter_context(placement.reserved(self.plan.num_stages, self._config, self._cluster))
-            _check_whole_gpus(reservation.need)
-            stack.callback(self._kill)
-            self._actors = [self._actor(index, reservation) for index in range(self.plan.num_stages)]
-            (address,) = failure.raise_cause([self._actors[0].open.remote()])
-            failure.raise_cause([actor.join.remote(*address) for actor in self._actors])
-            self.arrange(self.plan)
-            self._resources = stack.pop_all()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._resources.close()
-
-    def arrange(self, plan: PiecePlan) -> None:
-        """Gives the stages other pieces, with initial weights; a run may follow at once, by another schedule.
-
-        Args:
-            plan: With as many stages as there are.
+        Attributes:
+            schedule: ``1f1b``, ``gpipe``, ``interleaved``, ``zero_bubble`` or ``zbv``.
+            num_microbatches: M, equal parts of a batch.
+            chunks: V, the slices of the network that a stage hosts; null: as few as the schedule can have, which is 2
+                for ``interleaved`` and ``zbv``, and 1 for the others.
+            units_per_piece: How many units each of the S V slices has; null: as ``spread`` says.
         """
-        assert plan.num_stages == self.plan.num_stages, "the stages are there already"
-        self.plan = plan
-        failure.raise_cause([actor.arrange.remote(plan) for actor in self._actors])
 
-    def fit(self, program: Program) -> Iterator[Event]:
-        """Trains; yields the events of all stages as they come.
+        name: str = "microbatch"
+        schedule: str = choice(*PIPELINE_SCHEDULES)
+        num_microbatches: int = number(8, 1)
+        chunks: int | None = number(None, 1)
+        units_per_piece: list[int] | None = None
 
-        Raises:
-            ConfigError: M does not divide the batch size.
-        """
-        self.plan.check_batch_size(program.source.batch_size)
-        return self._run(program, evaluation=False)
+        @property
+        def rounding(self) -> tuple[int, ...]:
+            """What of the options changes how sums are rounded."""
+            return self.threads, self.num_microbatches
 
-    def evaluate(self, program: Program) -> Iterator[Event]:
-        """Runs the test split through the pipeline."""
-        return self._run(program, evaluation=True)
+        def check(self, config: RunConfig) -> None:
+            """Raises ConfigError for what torch's schedules cannot do."""
+            if config.precision.compile and PIPELINE_SCHEDULES[self.schedule].splits_backward:
+                raise ConfigError(
+                    f"precision.compile does not go with executor.schedule={self.schedule}",
+                    "The schedule computes the gradient of the weights apart, which a compiled backward pass cannot",
+                    "Use precision.compile=false, or executor.schedule=interleaved.",
+                )
+            if self.timeline:
+                raise ConfigError(
+                    f"executor.timeline={self.timeline} does not go with executor=microbatch",
+                    "Its schedules are torch.distributed.pipelining's, which records by torch.profiler only",
+                    "Use executor.timeline=0.",
+                )
 
-    def state(self) -> dict[str, Tensor]:
-        """Returns the state of the network, gathered from the stages, under the names that it has in one process."""
-        return actors.state_of(self._actors)
+    num_readers = 2  # the first and the last stage
 
-    def load_state(self, state: dict[str, Tensor]) -> None:
-        """Hands each stage the state of its pieces. Raises CheckpointError; nothing is loaded then."""
-        actors.load_state(self._actors, state)
+    @classmethod
+    def layout(cls, blueprint: Blueprint) -> Layout:
+        """Returns the stages, each of which hosts some units of the only local module."""
+        asked = cls.Config.within(blueprint.config).num_stages
+        num_stages = cls.default_num_stages(blueprint, 2) if asked is None else asked
+        return Layout((range(1),) * num_stages)
 
-    def process_ids(self) -> list[int]:
-        """Returns the process of each stage."""
-        return failure.raise_cause([actor.process_id.remote() for actor in self._actors])
+    @classmethod
+    def plan(cls, blueprint: Blueprint, ends: Sequence[int] | None = None) -> PiecePlan:
+        """Returns which stage hosts which units; see :func:`~isograd.executors.microbatch.plan.plan_pieces`."""
+        options, num_stages = cls.Config.within(blueprint.config), cls.layout(blueprint).num_stages
+        return plan_pieces(options, len(blueprint.backbone.units), num_stages=num_stages, ends=ends)
 
-    def _run(self, program: Program, *, evaluation: bool) -> Iterator[Event]:
-        whole, outline = ray.put(program), replace(program, source=Outline(program.source))
-        ends = {0, self.plan.stage_of(self.plan.num_pieces - 1)}
-        streams = [
-            actor.run.options(num_returns="streaming").remote(
-                whole if index in ends else outline, evaluation, self._records_steps
+    @classmethod
+    def check(cls, blueprint: Blueprint) -> None:
+        """Raises IsogradError for a method that does not train in one piece, or numbers that do not go together."""
+        cls.check_method(blueprint)
+        cls.plan(blueprint).check_batch_size(blueprint.config.data.batch_size)
+
+    @classmethod
+    def check_method(cls, blueprint: Blueprint) -> None:
+        """Raises ExchangeError for a method that does not train the network in one piece, by one loss at its end."""
+        num_modules, name = blueprint.partition.num_modules, blueprint.config.method.name
+        if num_modules > 1:
+            raise ExchangeError(
+                f"executor 'microbatch' cannot run method '{name}' with {num_modules} local modules",
+                "It carries gradients across its cuts, which local modules do not have",
+                "Use method=e2e, or executor=pipelined.",
             )
-            for index, actor in enumerate(self._actors)
-        ]
-        return gathered(failure.merged(streams), self.plan.num_stages)
+        blueprint.method.exchange.check_served(cls.serves, name, "microbatch")
 
-    def _actor(self, index: int, reservation: Reservation) -> Any:
-        options: Any = {
-            "num_cpus": reservation.need["CPU"],
-            "num_gpus": reservation.need.get("GPU", 0),
-            "scheduling_strategy": reservation.of(index),
-            "max_restarts": 0,
-            "max_task_retries": 0,
-        }
-        config = self._config
-        return ray.remote(**options)(MicrobatchActor).remote(
-            self._build, index, self.plan.num_stages, config.threads, config.event_interval_s
-        )
+    @classmethod
+    def check_batches(cls, config: RunConfig, sizes: Sequence[int], has_batchnorm: bool) -> None:
+        """Raises ConfigError where a microbatch would be a single image, of which BatchNorm takes no variance."""
+        parts = cls.Config.within(config).num_microbatches
+        if has_batchnorm and parts in sizes:
+            raise ConfigError(
+                f"executor.num_microbatches={parts} splits a batch of as many images into single ones",
+                "BatchNorm needs at least two to take a variance of",
+                f"Use executor.num_microbatches={max(parts // 2, 1)}, for example.",
+            )
 
-    def _kill(self) -> None:
-        for actor in self._actors:
-            ray.kill(actor, no_restart=True)
-        self._actors = []
+    @classmethod
+    def unit_stages(cls, blueprint: Blueprint) -> list[range]:
+        """Returns the units of each stage; those of several slices as if they were one, of an even share."""
+        plan = cls.plan(blueprint)
+        if plan.chunks == 1:
+            return [plan.units(piece) for piece in range(plan.num_pieces)]
+        return even_split(plan.ends[-1], plan.num_stages)
 
+    @classmethod
+    def resolve(cls, config: RunConfig, costs: Costs) -> RunConfig:
+        """Cuts the network by what its units cost, where that is asked for."""
+        options = cls.Config.within(config)
+        if options.spread != "balanced" or options.units_per_piece is not None:
+            return config
+        units, num_pieces = costs.units(config), cls.plan(Blueprint(config)).num_pieces
+        ends = balanced(units, num_pieces, Limits((1.0,) * num_pieces)).ends
+        sizes = [end - start for start, end in zip((0, *ends), ends, strict=False)]
+        return replace(config, executor=replace(options, units_per_piece=sizes))
 
-def microbatch(
-    blueprint: Blueprint,
-    *,
-    ends: Sequence[int] | None = None,
-    held_bytes: int = 0,
-    extra_cpus: int = 0,
-    records_steps: bool = False,
-) -> MicrobatchPipeline:
-    """Returns the pipeline that trains a blueprint's network end to end.
+    def make_stages(self) -> Running:
+        """Returns the pipeline."""
+        from isograd.executors.microbatch.pipeline import microbatch
 
-    Args:
-        blueprint: Of a method with a single local module.
-        ends: For each of the S V pieces the position after its last unit; default: an even cut.
-        held_bytes: What the data source carries with it.
-        extra_cpus: Logical CPUs that data readers need beside the stages.
-        records_steps: Whether the stages' reports list when each step ended.
-
-    Raises:
-        ExchangeError: The method has several local modules.
-        ConfigError: The schedule does not go with the numbers of stages, pieces and microbatches.
-        PartitionError: There are more pieces than units, or the ends do not fit.
-    """
-    blueprint.check_end_to_end()
-    build = BlueprintPieces(blueprint)
-    config = blueprint.config
-    plan = plan_pieces(config.executor, build.num_units, num_stages=blueprint.num_stages, ends=ends)
-    return MicrobatchPipeline(
-        build,
-        plan,
-        config.executor,
-        config.cluster,
-        held_bytes=held_bytes,
-        extra_cpus=extra_cpus,
-        records_steps=records_steps,
-    )
-
-
-def gathered(events: Iterable[Event], num_stages: int) -> Iterator[Event]:
-    """Yields events; the snapshots that all stages make of one position as one, of the only local module."""
-    parts: dict[Position, list[Snapshot]] = {}
-    for event in events:
-        if not isinstance(event, Snapshot):
-            yield event
-            continue
-        found = parts.setdefault(event.position, [])
-        found.append(event)
-        if len(found) == num_stages:
-            del parts[event.position]
-            tensors = {name: tensor for part in found for name, tensor in part.tensors.items()}
-            yield Snapshot(0, event.position, tensors)
-
-
-def _check_whole_gpus(need: dict[str, float]) -> None:
-    if need.get("GPU", 1) < 1:
-        raise PlacementError(
-            f"executor.gpus_per_stage={need['GPU']:g} lets stages share a GPU",
-            "NCCL, which carries activations and gradients between GPUs, needs one for each process",
-            "Use executor.gpus_per_stage=1, or executor.device=cpu.",
-        )
+        return microbatch(self.blueprint, held_bytes=self.held_bytes, extra_cpus=self.extra_cpus)

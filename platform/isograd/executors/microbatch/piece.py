@@ -12,14 +12,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.pipelining import (
-    PipelineStage,
-    Schedule1F1B,
-    ScheduleGPipe,
-    ScheduleInterleaved1F1B,
-    ScheduleInterleavedZeroBubble,
-    ScheduleZBVZeroBubble,
-)
+from torch.distributed import pipelining
+from torch.distributed.pipelining import PipelineStage
 from torch.distributed.pipelining.schedules import PipelineScheduleMulti
 
 from isograd.data.field import Tree
@@ -27,15 +21,8 @@ from isograd.executors.microbatch.plan import PiecePlan
 from isograd.local.learner import Learner
 from isograd.local.message import Message
 from isograd.local.module import Given, Outcome
+from isograd.schedules.microbatch import PIPELINE_SCHEDULES
 from isograd.seeding import reseed
-
-_SCHEDULES: dict[str, Any] = {
-    "gpipe": ScheduleGPipe,
-    "1f1b": Schedule1F1B,
-    "interleaved": ScheduleInterleaved1F1B,
-    "zero_bubble": ScheduleInterleavedZeroBubble,
-    "zbv": ScheduleZBVZeroBubble,
-}
 
 
 class Abort(BaseException):
@@ -271,7 +258,7 @@ def make_schedule(
     for piece, (entering, leaving) in zip(pieces, wires, strict=True):
         entry, exit_ = (_blank(side, size // num_microbatches) for side in (entering, leaving))
         stages.append(_TimedStage(piece, piece.index, plan.num_pieces, device, input_args=entry, output_args=exit_))
-    schedule = _SCHEDULES[plan.schedule_of(num_microbatches)]
+    schedule = getattr(pipelining, PIPELINE_SCHEDULES[plan.schedule_of(num_microbatches)].torch_name)
     hosted = stages if issubclass(schedule, PipelineScheduleMulti) else stages[0]
     return schedule(hosted, num_microbatches, loss_fn=loss)
 

@@ -6,35 +6,14 @@ Nothing here runs or imports torch; :mod:`isograd.executors.microbatch.piece` ha
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from isograd.engine.config import ExecutorConfig
 from isograd.errors import ConfigError, PartitionError
+from isograd.partition.partition import even_split
+from isograd.schedules.microbatch import PIPELINE_SCHEDULES
 
-
-@dataclass(frozen=True)
-class PipelineSchedule:
-    """What a schedule asks of the pieces.
-
-    Attributes:
-        least_chunks: Fewest pieces a stage, V; the default.
-        most_chunks: Most pieces a stage; None: no limit.
-        is_v: Whether pieces run down the stages and up again, not round and round.
-        splits_backward: Whether the gradient of the weights is computed apart from the input's, later.
-    """
-
-    least_chunks: int = 1
-    most_chunks: int | None = 1
-    is_v: bool = False
-    splits_backward: bool = False
-
-
-PIPELINE_SCHEDULES = {
-    "gpipe": PipelineSchedule(),
-    "1f1b": PipelineSchedule(),
-    "interleaved": PipelineSchedule(least_chunks=2, most_chunks=None),
-    "zero_bubble": PipelineSchedule(most_chunks=None, splits_backward=True),
-    "zbv": PipelineSchedule(least_chunks=2, most_chunks=2, is_v=True, splits_backward=True),
-}
+if TYPE_CHECKING:
+    from isograd.executors.microbatch.executor import MicrobatchExecutor
 
 
 @dataclass(frozen=True)
@@ -42,7 +21,7 @@ class PiecePlan:
     """Which stage hosts which units, and how batches go through them.
 
     Attributes:
-        schedule: A key of :data:`PIPELINE_SCHEDULES`.
+        schedule: A key of :data:`~isograd.schedules.microbatch.PIPELINE_SCHEDULES`.
         num_microbatches: M, of a full batch.
         num_stages: S.
         ends: For each of the S V pieces the position after its last unit; increasing.
@@ -152,7 +131,11 @@ class PiecePlan:
 
 
 def plan_pieces(
-    config: ExecutorConfig, num_units: int, *, num_stages: int | None = None, ends: Sequence[int] | None = None
+    config: "MicrobatchExecutor.Config",
+    num_units: int,
+    *,
+    num_stages: int | None = None,
+    ends: Sequence[int] | None = None,
 ) -> PiecePlan:
     """Returns the plan of an executor's options.
 
@@ -178,7 +161,8 @@ def plan_pieces(
         )
     if ends is None and config.units_per_piece is not None:
         ends = tuple(itertools.accumulate(config.units_per_piece))
-    cuts = even_ends(num_units, num_pieces) if ends is None else tuple(ends)
+    even = tuple(part.stop for part in even_split(num_units, num_pieces))
+    cuts = even if ends is None else tuple(ends)
     if len(cuts) != num_pieces or cuts[-1] != num_units:
         raise PartitionError(
             f"ends {list(cuts)} do not cut {num_units} units into {num_pieces} pieces",
@@ -186,9 +170,3 @@ def plan_pieces(
             "Use executor.units_per_piece with as many numbers, which add up to the units; or leave it out.",
         )
     return PiecePlan(config.schedule, config.num_microbatches, stages, cuts)
-
-
-def even_ends(num_units: int, num_pieces: int) -> tuple[int, ...]:
-    """Returns the ends of pieces of equal length; the first ones have a unit more where it does not divide."""
-    share, rest = divmod(num_units, num_pieces)
-    return tuple(itertools.accumulate(share + (piece < rest) for piece in range(num_pieces)))

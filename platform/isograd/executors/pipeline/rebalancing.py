@@ -10,7 +10,8 @@ from torch import Tensor
 from isograd.engine.blueprint import Blueprint
 from isograd.engine.program import Program
 from isograd.events.events import Event, Rebalanced, StageTimeline
-from isograd.executors.pipelined import Pipeline, pipelined, stage_builders
+from isograd.executors.pipeline.pipeline import Pipeline, pipelined, stage_builders
+from isograd.executors.pipelined import PipelinedExecutor
 from isograd.partition.balance import Assignment, Limits, Piece, balanced
 from isograd.schedules.timeline import typical_s
 
@@ -19,7 +20,7 @@ _RECORDED_STEPS = 20
 
 
 class RebalancingPipeline:
-    """PPLL whose stages are looked at after 1, 2, 4, 8, ... epochs. Implements ``executor.Executor``.
+    """PPLL whose stages are looked at after 1, 2, 4, 8, ... epochs.
 
     The pipeline drains where it is looked at. Modules then move if the measured times of all of them say that the
     slowest stage would be more than 10 % faster with other neighbours.
@@ -34,7 +35,7 @@ class RebalancingPipeline:
         executor = blueprint.config.executor
         recorded = replace(executor, timeline=max(executor.timeline, _RECORDED_STEPS))
         self._blueprint = Blueprint(replace(blueprint.config, executor=recorded))
-        self.stages: Sequence[range] = self._blueprint.stages
+        self.stages: Sequence[range] = PipelinedExecutor.layout(self._blueprint).stages
         self._pipeline: Pipeline = pipelined(self._blueprint, held_bytes=held_bytes, extra_cpus=extra_cpus)
 
     def __enter__(self) -> Self:
@@ -74,7 +75,8 @@ class RebalancingPipeline:
         return self._pipeline.process_ids()
 
     def _rebalance(self, timelines: Sequence[StageTimeline], epoch: int) -> Iterator[Event]:
-        speeds = tuple(self._blueprint.config.executor.speeds or (1.0,) * len(self.stages))
+        options = PipelinedExecutor.Config.within(self._blueprint.config)
+        speeds = tuple(options.speeds or (1.0,) * len(self.stages))
         pieces = _pieces(timelines, self.stages, speeds)
         if pieces is None:
             return
@@ -83,12 +85,10 @@ class RebalancingPipeline:
             yield self._move(found, now_s, epoch)
 
     def _move(self, found: Assignment, now_s: float, epoch: int) -> Rebalanced:
-        sizes = [len(stage) for stage in found.stages]
-        executor = replace(self._blueprint.config.executor, num_stages=len(sizes), modules_per_stage=sizes)
-        blueprint = Blueprint(replace(self._blueprint.config, executor=executor))
+        blueprint = Blueprint(PipelinedExecutor.on_stages(self._blueprint.config, found.stages))
         self._pipeline.move(stage_builders(blueprint), self.stages, found.stages)
         before, self.stages = self.stages, found.stages
-        return Rebalanced(epoch, tuple(map(len, before)), tuple(sizes), now_s, found.period_s)
+        return Rebalanced(epoch, tuple(map(len, before)), tuple(map(len, found.stages)), now_s, found.period_s)
 
 
 def slowest_s(pieces: Sequence[Piece], stages: Sequence[range], speeds: Sequence[float]) -> float:
