@@ -97,7 +97,9 @@ def test_a_step_that_ends_an_epoch_is_saved_once_and_after_its_test(
 
 OVERRIDES = {
     "foo": "'foo' is not an override",
-    "executor.num_stages=abc": "executor.num_stages=abc is not a whole number, or null",
+    "executor.threads=abc": "executor.threads=abc is not a whole number",
+    "executor.num_stages=2": "It is an option of executor=microbatch and executor=pipelined",
+    "executor=pipelined executor.num_stages=abc": "executor.num_stages=abc is not a whole number, or null",
     "executor.typo=3": "there is no option 'executor.typo'",
     "experiment=dgl_cifar10": "a preset, which only a new run begins with",
     "model=resnet32": "was written with configuration",
@@ -108,7 +110,7 @@ OVERRIDES = {
 def test_overrides_that_do_not_fit_are_explained(tmp_path: Path, override: str) -> None:
     run(load([*SMALL, *SEQUENTIAL, f"folder={tmp_path}", "run_name=short", "train.max_steps=1"]))
     with pytest.raises((ConfigError, CheckpointError), match=OVERRIDES[override]):
-        prepare_resumed(tmp_path / "short", [override])
+        prepare_resumed(tmp_path / "short", override.split())
 
 
 def test_resumed_result_remembers_earlier_epochs(tmp_path: Path) -> None:

@@ -66,7 +66,6 @@ def check(config: RunConfig) -> None:
         check_choice(option, _value(config, option), choices)
     check_declared("method", config.method)
     check_declared("task", config.task)
-    check_declared("executor", config.executor)
     check_folder_name("run_name", config.run_name, "folder")
     _check_images(config.data)
     _check_optimizer(config)

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from isograd.cluster.config import ClusterConfig, Demand
 from isograd.local.learner import Precision
-from isograd.options import choice, number
+from isograd.options import check_declared, choice, number
 
 # What changes the numbers of a run; a checkpoint only fits a run that agrees in these.
 _NUMERIC = ("seed", "model", "task", "data", "method", "partition", "optimizer", "schedule", "precision", "train")
@@ -81,7 +81,8 @@ class ExecutorConfig:
         return self
 
     def check(self, config: "RunConfig") -> None:
-        """Raises ConfigError where options do not go with each other, or with those of the run."""
+        """Raises ConfigError for options out of range, or that do not go with each other or with those of the run."""
+        check_declared("executor", self)
 
 
 @dataclass

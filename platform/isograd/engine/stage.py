@@ -4,24 +4,21 @@ It knows neither processes nor Ray. The sequential executor runs one stage with 
 a stage.
 """
 
-import resource
 import time
-from array import array
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from isograd.channels.outbox import Outbox
 from isograd.data.field import Tree
+from isograd.engine.loop import StageLoop
 from isograd.engine.upward import Routes, UpwardExchange
 from isograd.events.events import (
     EpochRecord,
     Event,
     Position,
-    Progress,
-    ReportSoFar,
     Snapshot,
     StageReport,
     StageTimeline,
@@ -35,38 +32,7 @@ from isograd.local.state import check_state, load_state, state_of
 from isograd.local.step import Step, predict_head, predict_step
 
 
-@dataclass
-class Clock:
-    """Where a stage's time goes, in seconds."""
-
-    started_s: float = 0.0
-    wait_s: float = 0.0
-    blocked_s: float = 0.0
-    train_s: float = 0.0
-
-    def waiting(self, messages: Iterable[Message]) -> Iterator[Message]:
-        """Yields the messages; time spent getting them counts as waiting, from the second one on."""
-        iterator = iter(messages)
-        message = next(iterator, None)
-        self.started_s = time.perf_counter()
-        turn_started_s = self.started_s
-        while message is not None:
-            yield message
-            worked_s = time.perf_counter()
-            if message.kind is Kind.TRAIN:
-                self.train_s += worked_s - turn_started_s
-            turn_started_s = worked_s
-            message = next(iterator, None)
-            self.wait_s += time.perf_counter() - worked_s
-
-    def blocking(self, send: Callable[[Message], None], message: Message) -> None:
-        """Sends a message; the time it takes counts as blocked."""
-        before = time.perf_counter()
-        send(message)
-        self.blocked_s += time.perf_counter() - before
-
-
-class Stage:
+class Stage(StageLoop):
     """Consecutive local modules in one process.
 
     Args:
@@ -92,40 +58,27 @@ class Stage:
         records_steps: bool = False,
         recorder: Recorder = UNRECORDED,
     ) -> None:
-        self.index, self.learners, self.outbox = index, list(learners), outbox
-        self.device, self.upward = device, UpwardExchange(index, routes, device)
-        self._event_interval_s, self.records_steps = event_interval_s, records_steps
+        super().__init__(index, device, event_interval_s, records_steps)
+        self.learners, self.outbox = list(learners), outbox
+        self.upward = UpwardExchange(index, routes, device)
         self.recorder = recorder
         self._meters = [Meter(learner.task, device) for learner in learners]
-        self._training: bool | None = None
         self._last: Message | None = None
-        self._clock, self._num_images, self._num_steps = Clock(), 0, 0
-        self._step_ends_s = array("d")
         self._has_started = False
 
-    def run(self, messages: Iterable[Message]) -> Iterator[Event]:
-        """Works through messages to the last one, yielding what happens."""
-        self._clock, self._num_images, self._num_steps = Clock(), 0, 0
-        self._step_ends_s, last_event_s, self._has_started = array("d"), 0.0, False
+    def _reset(self) -> None:
+        super()._reset()
+        self._has_started = False
         self.upward.mailbox.wait_s = 0.0
         self.recorder.clear()
-        for message in self._clock.waiting(self._received(messages)):
-            message = message.to(self.device)
-            if message.kind is Kind.TRAIN:
-                self._train(message)
-                if time.perf_counter() - last_event_s >= self._event_interval_s:
-                    last_event_s = time.perf_counter()
-                    yield self._progress(message)
-            elif message.kind is Kind.EVALUATE:
-                self._predict(message)
-            else:
-                self._clock.blocking(self.outbox.send, message)
-                yield from self._marker(message)
+
+    def _end(self) -> Iterator[Event]:
         self.outbox.close()
         for outbox in self.upward.links.values():
             outbox.close()
-        yield from self._timeline()
-        yield self._report()
+        spans = self.recorder.spans()
+        if spans:
+            yield StageTimeline(self.index, spans, time.time() - time.perf_counter())
 
     def _received(self, messages: Iterable[Message]) -> Iterator[Message]:
         """Yields the messages, and records how long each batch took to come: to be made, or to arrive."""
@@ -256,12 +209,6 @@ class Stage:
             self._has_started = True
             self.upward.start([learner.module for learner in self.learners], message.step)
 
-    def _stepped(self, num_samples: int) -> None:
-        self._num_steps += 1
-        self._num_images += num_samples
-        if self.records_steps:
-            self._step_ends_s.append(time.perf_counter())
-
     def _predict(self, message: Message) -> None:
         self._set_training(False)
         for position, (learner, meter) in enumerate(zip(self.learners, self._meters, strict=True)):
@@ -275,13 +222,11 @@ class Stage:
         metrics = {_metrics_key(learner): meter.state()}
         return state_of(learner) | self.upward.pending(learner.module) | metrics
 
-    def _set_training(self, training: bool) -> None:
-        if self._training is not training:
-            self._training = training
-            for learner in self.learners:
-                learner.module.train(training)
+    def _trained_parts(self) -> Iterator[nn.Module]:
+        return (learner.module for learner in self.learners)
 
     def _marker(self, message: Message) -> Iterator[Event]:
+        self._clock.blocking(self.outbox.send, message)
         for learner in self.learners:
             learner.finite.flush()
             if self._has_started:
@@ -290,7 +235,7 @@ class Stage:
             yield from self._records(message)
         elif message.kind is Kind.SNAPSHOT:
             position = Position(message.epoch, message.number, message.step)
-            yield ReportSoFar(position, replace(self._report(), step_ends_s=()))
+            yield self._report_so_far(position)
             for learner, meter in zip(self.learners, self._meters, strict=True):
                 yield Snapshot(learner.module.index, position, self._state_of(learner, meter))
 
@@ -299,32 +244,17 @@ class Stage:
             meter, self._meters[position] = self._meters[position], Meter(learner.task, self.device)
             yield record_epoch(message, learner.module, meter)
 
-    def _progress(self, message: Message) -> Progress:
-        elapsed_s = time.perf_counter() - self._clock.started_s
-        return Progress(self.index, message.epoch, message.step + 1, self._num_images, elapsed_s)
-
-    def _timeline(self) -> Iterator[StageTimeline]:
-        spans = self.recorder.spans()
-        if spans:
-            yield StageTimeline(self.index, spans, time.time() - time.perf_counter())
-
     def _report(self) -> StageReport:
         elapsed_s = time.perf_counter() - self._clock.started_s
         wait_s = self._clock.wait_s + self.upward.mailbox.wait_s
-        return StageReport(
-            self.index,
+        blocked_s = self._clock.blocked_s
+        return self._report_of(
             tuple(learner.module.index for learner in self.learners),
-            str(self.device),
-            self._num_steps,
-            self._num_images,
-            elapsed_s,
-            self._clock.train_s,
-            wait_s,
-            self._clock.blocked_s,
-            elapsed_s - wait_s - self._clock.blocked_s,
-            peak_bytes(self.device),
-            self.outbox.sent_bytes + sum(link.sent_bytes for link in self.upward.links.values()),
-            tuple(self._step_ends_s),
+            elapsed_s=elapsed_s,
+            wait_s=wait_s,
+            blocked_s=blocked_s,
+            busy_s=elapsed_s - wait_s - blocked_s,
+            sent_bytes=self.outbox.sent_bytes + sum(link.sent_bytes for link in self.upward.links.values()),
         )
 
 
@@ -349,13 +279,6 @@ def record_epoch(message: Message, module: LocalModule, meter: Meter) -> EpochRe
         module.name,
         meter.num_samples,
     )
-
-
-def peak_bytes(device: torch.device) -> int:
-    """Returns the largest memory so far: allocated on a GPU, else resident in this process (Linux counts kilobytes)."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def _metrics_key(learner: Learner) -> str:

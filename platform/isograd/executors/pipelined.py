@@ -45,11 +45,12 @@ class PipelinedExecutor(StagedExecutor):
             return self if self.num_stages in (None, 1) else replace(self, num_stages=None)
 
         def check(self, config: RunConfig) -> None:
-            """Raises ConfigError where there is not one speed a stage."""
+            """Raises ConfigError for options out of range, or where there is not one speed a stage."""
             if self.speeds is not None:
                 count = max(len(self.speeds), 1) if self.num_stages is None else self.num_stages
                 what = "the speed of each stage's device"
                 check_numbers("executor.speeds", self.speeds, count, what, Range(0, open=True))
+            super().check(config)
 
     serves = frozenset({"inputs", "up_weights", "up_gradient"})
 

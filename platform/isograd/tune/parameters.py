@@ -337,7 +337,7 @@ def owners(option: str) -> list[Any]:
     if not name:
         return [RunConfig()] if section in {item.name for item in dataclasses.fields(RunConfig)} else []
     plain = getattr(RunConfig(), section, None)
-    candidates = [plain] if plain is not None else list(groups().get(section, {}).values())
+    candidates = list(groups().get(section, {}).values()) or ([] if plain is None else [plain])
     first, _, inner = name.partition(".")
     return [owner for owner in candidates if _has(owner, first, inner)]
 

@@ -1,4 +1,4 @@
-"""Costs are measured once and kept; cuts and stages follow from them, the same for every executor."""
+"""Costs are measured once and kept; cuts and stages follow from them, and cuts stay in every executor."""
 
 import json
 from dataclasses import replace
@@ -63,8 +63,10 @@ def test_balanced_cuts_are_filled_in_and_stay(cache: Path) -> None:
     assert Blueprint(found).partition.num_modules == 3
     again = resolved(replace(found, executor=pipelined(asked, num_stages=3)), cache=cache)
     assert again.partition == found.partition and pipelined(again).modules_per_stage == [1, 1, 1]
-    sequential = resolved(replace(asked, executor=SequentialExecutor.Config.of(asked.executor)), cache=cache)
-    assert sequential.partition == found.partition
+    alone = replace(found, executor=SequentialExecutor.Config.of(found.executor))
+    assert resolved(alone, cache=cache) is alone
+    own = resolved(replace(asked, executor=alone.executor), cache=cache)
+    assert Blueprint(own).partition.num_modules == 3 and own.executor == alone.executor
 
 
 def test_without_a_number_of_modules_there_are_as_many_as_stages(cache: Path) -> None:

@@ -12,9 +12,11 @@ from sqlalchemy.exc import OperationalError
 
 from isograd.cluster import connection as cluster
 from isograd.errors import ConfigError, MachineError, StudyError
+from isograd.executors.executor import EXECUTORS
 from isograd.studies.study_records import is_trial
 from isograd.system.console import wide_console
 from isograd.tune import storage, study, sweep
+from isograd.tune.parameters import owners
 from isograd.tune.request import Request, kept, parse
 from isograd.tune.storage import absolute_url
 from isograd.tune.study import Outcome, create_study, open_study
@@ -259,3 +261,8 @@ def test_a_password_is_in_no_table_and_no_summary(tmp_path: Path) -> None:
 @pytest.mark.parametrize("path", ["night:1.log", "2026-11-29T10:30.log", "a:b/c.log"])
 def test_the_path_of_a_journal_may_have_a_colon(path: str) -> None:
     assert absolute_url(path) == str(Path(path).absolute())
+
+
+def test_a_space_can_set_the_options_of_any_executor() -> None:
+    assert {owner.name for owner in owners("executor.num_stages")} == {"microbatch", "pipelined"}
+    assert {owner.name for owner in owners("executor.threads")} == set(EXECUTORS)

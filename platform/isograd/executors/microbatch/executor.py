@@ -46,7 +46,8 @@ class MicrobatchExecutor(StagedExecutor):
             return self.threads, self.num_microbatches
 
         def check(self, config: RunConfig) -> None:
-            """Raises ConfigError for what torch's schedules cannot do."""
+            """Raises ConfigError for options out of range, or for what torch's schedules cannot do."""
+            super().check(config)
             if config.precision.compile and PIPELINE_SCHEDULES[self.schedule].splits_backward:
                 raise ConfigError(
                     f"precision.compile does not go with executor.schedule={self.schedule}",

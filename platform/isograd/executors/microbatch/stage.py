@@ -4,19 +4,19 @@ It knows torch's process group, in which its index is its rank, but no Ray.
 """
 
 import time
-from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from isograd.data.field import Tree
-from isograd.engine.stage import Clock, peak_bytes, record_epoch
-from isograd.events.events import Event, Position, Progress, ReportSoFar, Snapshot, StageReport
+from isograd.engine.loop import StageLoop
+from isograd.engine.stage import record_epoch
+from isograd.events.events import Event, Position, Snapshot, StageReport
 from isograd.events.metrics import Meter
 from isograd.executors.microbatch.handover import Handover
 from isograd.executors.microbatch.piece import Abort, Piece, Stopwatch, make_schedule
@@ -26,7 +26,16 @@ from isograd.local.message import Kind, Message
 from isograd.local.state import check_state, load_state, state_of
 
 
-class MicrobatchStage:
+@contextmanager
+def unwrapping() -> Iterator[None]:
+    """Raises what has ended one of torch's schedules as it was."""
+    try:
+        yield
+    except Abort as abort:
+        raise abort.cause from None
+
+
+class MicrobatchStage(StageLoop):
     """The pieces of one process, and the loop over messages.
 
     Every stage gets the same messages. The first uses their inputs, the last their targets, and the others only what
@@ -43,8 +52,8 @@ class MicrobatchStage:
     def __init__(
         self, index: int, plan: PiecePlan, learners: Sequence[Learner], device: torch.device, event_interval_s: float
     ) -> None:
-        self.index, self.plan, self.device, self.records_steps = index, plan, device, False
-        self._stopwatch, self._event_interval_s = Stopwatch(), event_interval_s
+        super().__init__(index, device, event_interval_s)
+        self.plan, self._stopwatch, self._sent_bytes = plan, Stopwatch(), 0
         self.pieces = [
             Piece(piece, learner, plan.num_pieces, self._stopwatch)
             for piece, learner in zip(plan.pieces(index), learners, strict=True)
@@ -54,30 +63,14 @@ class MicrobatchStage:
         self._targets: Tree = {}
         self._handover = Handover(index, plan, self.pieces, device)
         self._schedules: dict[int, Any] = {}
-        self._training: bool | None = None
-        self._start()
 
-    def run(self, messages: Iterable[Message]) -> Iterator[Event]:
-        """Works through messages to the last one, yielding what happens.
+    def _reset(self) -> None:
+        super()._reset()
+        self._stopwatch.busy_s, self._sent_bytes = 0.0, 0
 
-        Raises:
-            NonFiniteLossError: The loss is NaN or infinite.
-        """
-        self._start()
-        last_event_s = 0.0
-        for message in self._clock.waiting(messages):
-            message = message.to(self.device)
-            if message.kind is Kind.TRAIN:
-                self._unwrapped(self._train, message)
-                if time.perf_counter() - last_event_s >= self._event_interval_s:
-                    last_event_s = time.perf_counter()
-                    yield self._progress(message)
-            elif message.kind is Kind.EVALUATE:
-                self._unwrapped(self._predict, message)
-            else:
-                yield from self._marker(message)
+    def _end(self) -> Iterator[Event]:
         self._handover.finish()
-        yield self._report()
+        return super()._end()
 
     def state(self) -> dict[str, Tensor]:
         """Returns the state of its pieces, the last one's running metrics included."""
@@ -102,17 +95,7 @@ class MicrobatchStage:
             if name in state:
                 self._meter.load_state(state[name])
 
-    def _start(self) -> None:
-        self._clock, self._stopwatch.busy_s = Clock(), 0.0
-        self._num_steps = self._num_images = self._sent_bytes = 0
-        self._step_ends_s = array("d")
-
-    def _unwrapped(self, work: Callable[[Message], None], message: Message) -> None:
-        try:
-            work(message)
-        except Abort as abort:
-            raise abort.cause from None
-
+    @unwrapping()
     def _train(self, message: Message) -> None:
         self._set_training(True)
         schedule = self._schedule(message)
@@ -127,10 +110,7 @@ class MicrobatchStage:
         with self._stopwatch.computing():
             self._update(message, torch.stack(losses).detach().mean() if losses else None)
         self._sent_bytes += message.size * self._handover.sample_bytes
-        self._num_steps += 1
-        self._num_images += message.size
-        if self.records_steps:
-            self._step_ends_s.append(time.perf_counter())
+        self._stepped(message.size)
 
     def _update(self, message: Message, loss: Tensor | None) -> None:
         last = self.pieces[-1]
@@ -151,6 +131,7 @@ class MicrobatchStage:
         dist.all_reduce(square)
         clip_grads_with_norm_(weights, max_norm, square.sqrt())
 
+    @unwrapping()
     @torch.no_grad()
     def _predict(self, message: Message) -> None:
         self._set_training(False)
@@ -186,18 +167,15 @@ class MicrobatchStage:
             )
         return self._schedules[size]
 
-    def _set_training(self, training: bool) -> None:
-        if self._training is not training:
-            self._training = training
-            for piece in self.pieces:
-                piece.train(training)
+    def _trained_parts(self) -> Iterator[nn.Module]:
+        return iter(self.pieces)
 
     def _marker(self, message: Message) -> Iterator[Event]:
         for piece in self.pieces:
             piece.learner.finite.flush()
         if message.kind is Kind.SNAPSHOT:
             position = Position(message.epoch, message.number, message.step)
-            yield ReportSoFar(position, replace(self._report(), step_ends_s=()))
+            yield self._report_so_far(position)
             yield Snapshot(0, position, self.state())
         elif message.kind in (Kind.EPOCH, Kind.EVALUATED) and self.pieces[-1].is_last:
             meter, self._meter = self._meter, self._new_meter()
@@ -209,24 +187,9 @@ class MicrobatchStage:
     def _metrics_keys(self) -> list[str]:
         return [f"metrics.{piece.module.name}" for piece in self.pieces if piece.is_last]
 
-    def _progress(self, message: Message) -> Progress:
-        elapsed_s = time.perf_counter() - self._clock.started_s
-        return Progress(self.index, message.epoch, message.step + 1, self._num_images, elapsed_s)
-
     def _report(self) -> StageReport:
         elapsed_s, busy_s = time.perf_counter() - self._clock.started_s, self._stopwatch.busy_s
-        return StageReport(
-            self.index,
-            (0,),
-            str(self.device),
-            self._num_steps,
-            self._num_images,
-            elapsed_s,
-            self._clock.train_s,
-            elapsed_s - busy_s,
-            0.0,
-            busy_s,
-            peak_bytes(self.device),
-            self._sent_bytes,
-            tuple(self._step_ends_s),
+        wait_s = elapsed_s - busy_s
+        return self._report_of(
+            (0,), elapsed_s=elapsed_s, wait_s=wait_s, blocked_s=0.0, busy_s=busy_s, sent_bytes=self._sent_bytes
         )
