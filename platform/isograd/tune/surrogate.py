@@ -18,7 +18,7 @@ from scipy.linalg import LinAlgError, cholesky, solve_triangular
 from scipy.spatial.distance import cdist
 from scipy.special import ndtr
 
-from isograd.tune.distributions import Features
+from isograd.tune.space import Features
 
 Array = NDArray[np.floating[Any]]
 
