@@ -105,7 +105,7 @@ class Proposer:
             admit: Raises IsogradError for what is not to be proposed, though it could be trained.
 
         Raises:
-            StudyError: Nothing that is drawn can be trained.
+            StudyError: Nothing that is drawn can be trained and is admitted.
         """
         reason = ""
         for attempt in range(_MOST_REFUSALS):

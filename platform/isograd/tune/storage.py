@@ -94,14 +94,10 @@ def _no_address(url: str) -> ConfigError:
 
 
 def check_place(url: str, folder: Path) -> None:
-    """Checks that what a storage is to be written to can be, before anything is made. Of a server nothing is known.
-
-    Args:
-        url: Of the storage.
-        folder: Of the study, which need not exist.
+    """Checks, before anything is made, that a storage can be written. Of a server nothing is known.
 
     Raises:
-        StudyError: The file's folder is not there, or one of them may only be read.
+        StudyError: The file's folder is neither there nor the study's own, or one of them may only be read.
     """
     path = _file_of(url)
     if path is not None and path.parent != folder and not path.parent.is_dir():
@@ -183,11 +179,7 @@ def quiet_optuna() -> None:
 
 @contextmanager
 def explain_errors(url: str) -> Iterator[None]:
-    """Says in three parts what a storage raises.
-
-    Raises:
-        StudyError: The storage cannot be read or written.
-    """
+    """Raises in three parts what a storage raises in a block: a StudyError."""
     try:
         yield
     except (SQLAlchemyError, StorageInternalError, OSError, ImportError, ValueError) as error:

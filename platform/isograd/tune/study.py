@@ -52,14 +52,10 @@ class Study:
     """Proposes configurations, and takes what comes of them.
 
     What it has to know is read once; from then on it only writes, since a study has one driver at a time.
-
-    Args:
-        request: What is searched.
-        url: Of the storage.
-        storage: Where the study is; :func:`create_study` and :func:`open_study` bring it.
-        notes: What a person should know before it goes on.
+    :func:`create_study` and :func:`open_study` bring its storage.
 
     Attributes:
+        notes: What a person should know before it goes on.
         admit: Raises IsogradError for what is not to be proposed, though it could be trained: what the cluster can
             never hold, once there is one.
         is_exhausted: Whether all that the space has was tried before there were ``num_trials``.
@@ -301,13 +297,10 @@ def _exists(request: Request, url: str) -> StudyError:
 
 
 def _check_identity(study: optuna.Study, request: Request, url: str) -> list[str]:
-    """Checks that a study is about what is asked for: the same space, training, seeds and data.
+    """Raises StudyError where a study is about another space, training, seeds or data than what is asked for.
 
     Returns:
         What could not be told, for a person to know.
-
-    Raises:
-        StudyError: It is about something else.
     """
     which = f"study '{request.name}' in {hide_password(url)}"
     theirs, ours = study.user_attrs.get(_IDENTITY), request.identity()

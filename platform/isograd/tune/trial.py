@@ -80,14 +80,7 @@ class Loss:
 
 @dataclass
 class TrialRuns:
-    """The runs of one configuration, one a seed.
-
-    Args:
-        config: Of the runs.
-        seeds: Of the runs.
-        folder: Of the trial.
-        open_executor: Where executors come from.
-    """
+    """The runs of one configuration in the folder of its trial, one a seed, on executors that are opened for them."""
 
     config: RunConfig
     seeds: Sequence[int]
