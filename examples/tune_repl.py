@@ -13,8 +13,9 @@ sys.path[:0] = [str(ROOT / "platform"), str(ROOT)]  # the code beside this file,
 from isograd.cli.tune import exit_status, search  # noqa: E402
 from isograd.system.console import wide_console  # noqa: E402
 from isograd.system.exit_status import status_of  # noqa: E402
-from isograd.tune.progress import shown  # noqa: E402
-from isograd.tune.study import Study, assignment_of, outcome_of  # noqa: E402
+from isograd.tune.judge import show_metric  # noqa: E402
+from isograd.tune.results import assignment_of, outcome_of  # noqa: E402
+from isograd.tune.study import Study  # noqa: E402
 
 FOLDER = f"tune.folder={Path.home() / 'isograd-studies'}"  # not below here: a job's folder goes with its cluster
 SMALL = ["model.width=4", "train.epochs=6", "schedule.warmup_epochs=1", "tune.num_trials=10", "tune.scheduler=none"]
@@ -31,7 +32,7 @@ def main(arguments: list[str]) -> int:
     options = [argument for argument in arguments if argument != "--full"]
     study = search("repl", [FOLDER, *size, *options], wide_console())
     for mode, error in sorted(by_mode(study).items(), key=lambda item: item[1]):
-        print(f"method.mode={mode}: best of its complete trials {shown('test_error', error)}")
+        print(f"method.mode={mode}: best of its complete trials {show_metric('test_error', error)}")
     return exit_status(study)
 
 

@@ -13,8 +13,8 @@ sys.path[:0] = [str(ROOT / "platform"), str(ROOT)]  # the code beside this file,
 from isograd.cli.tune import exit_status, search  # noqa: E402
 from isograd.system.console import wide_console  # noqa: E402
 from isograd.system.exit_status import status_of  # noqa: E402
-from isograd.tune.progress import best_of, shown  # noqa: E402
-from isograd.tune.study import assignment_of, outcome_of  # noqa: E402
+from isograd.tune.judge import show_metric  # noqa: E402
+from isograd.tune.results import assignment_of, outcome_of  # noqa: E402
 
 SPACE = str(Path(__file__).with_name("splits.yaml"))
 FOLDER = f"tune.folder={Path.home() / 'isograd-studies'}"  # not below here: a job's folder goes with its cluster
@@ -32,10 +32,10 @@ def main(arguments: list[str]) -> int:
     options = [argument for argument in arguments if argument != "--full"]
     study = search(SPACE, [FOLDER, *size, *options], wide_console())
     trials = {trial.number: trial for trial in study.trials}
-    for number in sorted({0, *best_of(study).values} & trials.keys()):
+    for number in sorted({0, *study.find_best().values} & trials.keys()):
         ends, outcome = assignment_of(trials[number]).settings["partition.ends"], outcome_of(trials[number])
         if outcome is not None and outcome.metrics:
-            figures = ", ".join(shown(name, outcome.metrics[name]) for name in ("test_error", "epoch_s"))
+            figures = ", ".join(show_metric(name, outcome.metrics[name]) for name in ("test_error", "epoch_s"))
             print(f"trial {number}, cut after {', '.join(ends)}: {figures} an epoch")
     return exit_status(study)
 

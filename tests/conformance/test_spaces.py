@@ -8,7 +8,7 @@ import pytest
 from isograd.engine.blueprint import Blueprint
 from isograd.errors import IsogradError
 from isograd.local.method import METHODS
-from isograd.tune.ground import changed, ground_of
+from isograd.tune.ground import change_config, make_ground
 from isograd.tune.request import parse
 from isograd.tune.space_file import known_spaces
 
@@ -26,13 +26,13 @@ def test_every_method_has_a_space() -> None:
 def test_what_is_drawn_can_be_trained(name: str) -> None:
     deeper = ["model=resnet32"] if name == "repl" else []  # of resnet20 it can only replace every second block
     request = parse(name, [*OPTIONS, *deeper])
-    ground = ground_of(request.base)
+    ground = make_ground(request.base)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     refused = Counter()
     for _ in range(30):
         settings = request.file.space.suggest(study.ask(), ground)
         try:
-            Blueprint(changed(request.base, settings)).check()
+            Blueprint(change_config(request.base, settings)).check()
         except IsogradError as error:
             refused[error.what] += 1
     assert refused.total() <= (8 if name in ("hpff", "repl") else 0), refused  # which maps or blocks must fit
@@ -41,7 +41,7 @@ def test_what_is_drawn_can_be_trained(name: str) -> None:
 @pytest.mark.parametrize("name", [name for name in known_spaces() if name not in PARTS])
 def test_a_search_starts_from_the_method_itself(name: str) -> None:
     request = parse(name, OPTIONS)
-    ground = ground_of(request.base)
+    ground = make_ground(request.base)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     start = request.file.space.start(ground)
     study.enqueue_trial(start)

@@ -80,7 +80,7 @@ import json, sys, threading, time
 import ray
 from isograd.system.console import wide_console
 from isograd.tune.request import parse
-from isograd.tune.study import outcome_of
+from isograd.tune.results import outcome_of
 from isograd.tune.sweep import begin
 
 options = sys.argv[2:]

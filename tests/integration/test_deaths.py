@@ -25,8 +25,9 @@ from isograd.events.events import Progress
 from isograd.executors.pipeline.pipeline import Pipeline
 from isograd.executors.pipelined import PipelinedExecutor
 from isograd.planning.emulated import EmulatedBuilder
-from isograd.tune.request import kept
-from isograd.tune.study import open_study, outcome_of
+from isograd.tune.request import read_request
+from isograd.tune.results import outcome_of
+from isograd.tune.study import open_study
 from tests.processes import nothing_left, trial_processes, wait_until
 
 NATIVE = r"was ended by signal {name} \([\w -]+\), in native code: File \".+\", line \d+ in \w+ \| File .+ "
@@ -150,5 +151,5 @@ def test_a_sweep_says_once_how_its_processes_died(
     assert len(lines) == 2 and all("lost" in line and re.search(LOG, line) for line in lines), written
     assert all("lost 2 times" in line for line in lines)
     assert "raylet" not in written and "Traceback" not in written and "worker died" not in written, written
-    outcomes = [outcome_of(trial) for trial in open_study(kept(tmp_path / "mine")).trials]
+    outcomes = [outcome_of(trial) for trial in open_study(read_request(tmp_path / "mine")).trials]
     assert [outcome and outcome.kind for outcome in outcomes] == ["lost", "lost"]

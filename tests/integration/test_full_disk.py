@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from isograd.cli.main import main
-from isograd.tune.request import kept
-from isograd.tune.study import open_study, outcome_of
+from isograd.tune.request import read_request
+from isograd.tune.results import outcome_of
+from isograd.tune.study import open_study
 
 _BYTES = 2 * 2**20
 _DETACH = 2  # MNT_DETACH
@@ -54,11 +55,11 @@ def test_a_search_stops_and_goes_on_once_there_is_room(
     assert main(["tune", "dgl", *names, *RUN, "tune.max_concurrent=1"]) == 2
     said = "".join(capfd.readouterr())
     assert "No space left on device" in said and f"`isograd resume {disk}/mine`" in said and "Traceback" not in said
-    study = open_study(kept(disk / "mine"))
+    study = open_study(read_request(disk / "mine"))
     assert not any(outcome_of(trial) for trial in study.trials) and study.num_left == 2
     ballast.unlink()
     assert main(["resume", str(disk / "mine")]) == 0
-    outcomes = [outcome_of(trial) for trial in open_study(kept(disk / "mine")).trials]
+    outcomes = [outcome_of(trial) for trial in open_study(read_request(disk / "mine")).trials]
     assert [outcome and outcome.kind for outcome in outcomes] == ["complete", "complete"]
 
 

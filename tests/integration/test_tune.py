@@ -15,13 +15,11 @@ from optuna.trial import TrialState
 from isograd.cli.main import main
 from isograd.errors import ConfigError, PlacementError, RunFolderError, StudyError
 from isograd.system.console import wide_console
-from isograd.tune.chosen import choose
-from isograd.tune.records import read_records
-from isograd.tune.request import kept, parse
-from isograd.tune.rerun import rerun
-from isograd.tune.study import Study, open_study, outcome_of
+from isograd.tune.request import parse, read_request
+from isograd.tune.rerun import choose, rerun
+from isograd.tune.results import METADATA, TABLE, outcome_of, read_records
+from isograd.tune.study import Study, open_study
 from isograd.tune.sweep import begin, resume
-from isograd.tune.table import METADATA, TABLE
 from tests.processes import trial_processes, wait_until
 
 SMALL = (
@@ -96,7 +94,7 @@ def test_a_trial_runs_again_to_the_same_bits(study: Study, tmp_path: Path, execu
     kind = "complete" if executor == ("sequential",) else "pruned"
     number = next(trial.number for trial in study.trials if (found := outcome_of(trial)) and found.kind == kind)
     text = f"{study.request.folder}/{number}"
-    assert len(choose(text).test_errors) >= 2
+    assert len(choose(text).scores) >= 2
     choice, *options = executor
     assert rerun(text, [f"folder={tmp_path}", f"executor={choice}", *options], wide_console()) == 0
 
@@ -132,12 +130,12 @@ def test_a_finished_sweep_is_extended_with_other_options(study: Study) -> None:
     folder, before = study.request.folder, {trial.number: outcome_of(trial) for trial in study.trials}
     with pytest.raises(PlacementError):
         resume(folder, 1, wide_console(), ["executor.cpus_per_stage=9"])
-    assert kept(folder).base == study.request.base and open_study(study.request).num_left == 0
+    assert read_request(folder).base == study.request.base and open_study(study.request).num_left == 0
     more = resume(folder, 1, wide_console(), ["checkpoint.keep=2"]).study
     after = {trial.number: outcome_of(trial) for trial in more.trials}
     assert len(after) == 6 and all(after[number] == outcome for number, outcome in before.items())
     assert len(parquet.read_table(folder / TABLE)) == 6
-    assert kept(folder).base.checkpoint.keep == 2
+    assert read_request(folder).base.checkpoint.keep == 2
 
 
 @pytest.fixture
@@ -190,7 +188,7 @@ def test_a_trial_that_fails_is_told_so_and_counts_no_value(ray_session: None, tm
     rates = ("space.optimizer.lr.low=1e19", "space.optimizer.lr.high=1e20", "tune.start_from_defaults=false")
     items = ("tune.num_trials=1", *rates, "schedule.warmup_epochs=0", "tune.scheduler=none", *SMALL)
     assert main(["tune", "dgl", f"tune.folder={tmp_path}", "tune.name=mine", *items]) == 1
-    for trial in open_study(kept(tmp_path / "mine")).trials:
+    for trial in open_study(read_request(tmp_path / "mine")).trials:
         outcome = outcome_of(trial)
         assert outcome is not None and outcome.kind == "failed" and "loss" in outcome.reason and outcome.epoch == 0
         assert trial.state == TrialState.FAIL and trial.values is None

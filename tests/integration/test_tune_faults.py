@@ -86,10 +86,11 @@ def test_no_trial_is_lost_or_counted_twice(tmp_path: Path) -> None:
     drivers = [found[name] for name in ("interrupted", "elsewhere", "killed", "finished")]
     assert [status for status, _ in drivers] == [130, 130, -9, 0] and found["released"], found
     assert all(f"`isograd resume {tmp_path / 'mine'}` goes on with it" in said for _, said in drivers[:2])
-    from isograd.tune.request import kept
-    from isograd.tune.study import open_study, outcome_of
+    from isograd.tune.request import read_request
+    from isograd.tune.results import outcome_of
+    from isograd.tune.study import open_study
 
-    study = open_study(kept(tmp_path / "mine"))
+    study = open_study(read_request(tmp_path / "mine"))
     outcomes = [outcome_of(trial) for trial in study.trials]
     assert [outcome and outcome.kind for outcome in outcomes] == ["complete"] * 8, drivers[-1][1]
     assert len({trial.user_attrs["assigned"]["fingerprint"] for trial in study.trials}) == 8

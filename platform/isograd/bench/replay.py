@@ -23,9 +23,9 @@ from typing import Any
 import torch
 
 from isograd.run.experiment import execute, prepare
-from isograd.tune.distributions import Categorical, Settings
-from isograd.tune.ground import changed, ground_of
+from isograd.tune.ground import change_config, make_ground
 from isograd.tune.request import Request, parse
+from isograd.tune.space import Categorical, Settings
 
 SPACE, TABLE = Path(__file__).with_name("replay.yaml"), Path(__file__).with_name("replay.csv")
 SEEDS, NUM_IMAGES = tuple(range(12)), 360
@@ -52,7 +52,7 @@ def recorded(path: Path = TABLE) -> dict[Key, float]:
 
 def grid(request: Request) -> Iterator[Settings]:
     """Yields every configuration of the space: all splits, with all values of the other parameters."""
-    ground = ground_of(request.base)
+    ground = make_ground(request.base)
     names, num_cuts = ground.unit_names_with({}), ground.num_modules_with({}) - 1
     parameters = request.file.space.parameters
     choices = [
@@ -86,7 +86,7 @@ def record(output: Path, shard: int, count: int) -> None:
 def num_wrong(request: Request, settings: Settings, seed: int) -> int:
     """Trains a configuration; returns how many test images it gets wrong."""
     with tempfile.TemporaryDirectory() as folder:
-        config = replace(changed(request.base, settings), seed=seed, folder=folder)
+        config = replace(change_config(request.base, settings), seed=seed, folder=folder)
         config = replace(config, checkpoint=replace(config.checkpoint, every_epochs=0))
         error = execute(prepare(config)).test_error
     assert error is not None, "a run that ends has been tested"

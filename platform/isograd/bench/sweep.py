@@ -16,7 +16,7 @@ from isograd.bench.rows import Row
 from isograd.cluster.loopback import prefer_loopback
 from isograd.system.provenance import hardware
 from isograd.tune.request import parse
-from isograd.tune.study import outcome_of
+from isograd.tune.results import outcome_of
 from isograd.tune.sweep import Sweep, begin
 
 _NUM_TRIALS, _QUICK_TRIALS = 64, 16

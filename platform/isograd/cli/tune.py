@@ -6,9 +6,9 @@ from pathlib import Path
 from rich.console import Console
 
 from isograd.system.console import say
-from isograd.tune.progress import best_of, brief
 from isograd.tune.request import parse
-from isograd.tune.study import Study, assignment_of
+from isograd.tune.results import assignment_of
+from isograd.tune.study import Study
 from isograd.tune.sweep import begin, resume
 
 
@@ -37,11 +37,11 @@ def exit_status(study: Study) -> int:
 
 
 def _said(study: Study, console: Console) -> Study:
-    best = best_of(study)
+    best = study.find_best()
     say(console, f"\n{best}")
-    settings = {trial.number: assignment_of(trial).settings for trial in study.trials}
+    trials = {trial.number: trial for trial in study.trials}
     for number in sorted(best.values):
-        say(console, f"trial {number}: {brief(settings[number])}")
+        say(console, f"trial {number}: {assignment_of(trials[number]).summary()}")
     say(console, f"study              {study.request.folder}")
     _report(study, console)
     return study

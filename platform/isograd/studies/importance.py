@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 
 from isograd.errors import StudyError
 from isograd.studies.study_table import StudyTable, Trial
-from isograd.tune.distributions import Categorical, Cuts
-from isograd.tune.space import Parameter
+from isograd.tune.space import Categorical, Cuts, Parameter
 
 LEAST_TRIALS = 8  # complete ones; with fewer, what a forest says is chance
 _NUM_TREES, _NUM_SHUFFLES = 300, 10

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 from isograd.studies.study_plots import scaled
 from isograd.studies.study_table import StudyTable, Trial
-from isograd.tune.distributions import Categorical, Cuts, Number
-from isograd.tune.space import Parameter
+from isograd.tune.space import Categorical, Cuts, Number, Parameter
 
 _SWITCH = ("false", "true")  # from the bottom up, in whatever order a space lists them
 _MOST_TICKS = 6  # of steps, each with a tick up to so many

@@ -11,11 +11,10 @@ from isograd.errors import StudyError
 from isograd.studies.study_table import Epoch, StudyTable, Trial
 from isograd.system.paths import user_path
 from isograd.system.trouble import trouble_of
-from isograd.tune.distributions import Categorical, Cuts, Number
-from isograd.tune.legs import SeedRun
+from isograd.tune.judge import METRICS
 from isograd.tune.request import is_study
-from isograd.tune.space import Parameter
-from isograd.tune.table import METADATA, METRICS, TABLE
+from isograd.tune.results import METADATA, TABLE, SeedRun
+from isograd.tune.space import Categorical, Cuts, Number, Parameter
 
 _FORMAT = 1
 _DISTRIBUTIONS = {made.__name__.lower(): made for made in (Number, Categorical, Cuts)}

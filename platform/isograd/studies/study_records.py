@@ -11,9 +11,9 @@ from isograd.studies.load import Record
 from isograd.studies.study import load_study, table_of
 from isograd.studies.study_table import StudyTable, Trial
 from isograd.system.paths import user_path
-from isograd.tune.chosen import BEST, places_of
-from isograd.tune.legs import SeedRun
 from isograd.tune.request import is_study
+from isograd.tune.rerun import BEST, study_folders
+from isograd.tune.results import SeedRun
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def _split(item: str) -> tuple[Path, str] | None:
     head, slash, name = text.rpartition("/")
     if not slash or not (name == BEST or name.isdecimal()):
         return None
-    return next(((path, name) for path in places_of(head) if _has_study(path)), None)
+    return next(((path, name) for path in study_folders(head) if _has_study(path)), None)
 
 
 def _has_study(path: Path) -> bool:

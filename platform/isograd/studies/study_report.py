@@ -17,7 +17,7 @@ from isograd.studies.study_table import KINDS, StudyTable, Trial
 from isograd.system.console import say, wide_console
 from isograd.system.files import write_atomically
 from isograd.system.passwords import hide_password, hide_passwords
-from isograd.tune.progress import shown
+from isograd.tune.judge import show_metric
 
 REPORT = "report.html"
 _METRICS = {
@@ -100,7 +100,7 @@ def _outcome(study: StudyTable) -> Iterator[str]:
 
 
 def _chosen(study: StudyTable, trial: Trial) -> Iterator[str]:
-    figures = [f"{label} {shown(name, trial.metrics[name])}" for name, label in _METRICS.items()]
+    figures = [f"{label} {show_metric(name, trial.metrics[name])}" for name, label in _METRICS.items()]
     errors = trial.test_errors.get(trial.epoch)
     if errors is not None and errors.deviation is not None:
         figures[0] += f" (± {100 * errors.deviation:.2f} over {errors.num_values} seeds)"
@@ -164,7 +164,7 @@ def _row(trial: Trial, names: list[str]) -> list[Cell]:
 
 
 def _metric(name: str, value: float | None) -> Cell:
-    return Cell("") if value is None else Cell(shown(name, value), value)
+    return Cell("") if value is None else Cell(show_metric(name, value), value)
 
 
 def _value(value: Any) -> Cell:

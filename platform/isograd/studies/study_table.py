@@ -9,10 +9,9 @@ from isograd.data.identity import Identity
 from isograd.errors import StudyError
 from isograd.registry import suggestion
 from isograd.studies.statistics import Spread, spread
-from isograd.tune.legs import SeedRun
-from isograd.tune.progress import Best
+from isograd.tune.judge import METRICS, Best
+from isograd.tune.results import TABLE, SeedRun
 from isograd.tune.space import Parameter
-from isograd.tune.table import METRICS, TABLE
 
 if TYPE_CHECKING:
     from pandas import DataFrame

@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from omegaconf.errors import OmegaConfBaseException
@@ -11,36 +11,45 @@ from isograd.config.load import from_dict, groups, split_model, with_choices
 from isograd.engine.blueprint import Blueprint
 from isograd.engine.config import RunConfig, to_dict
 from isograd.errors import ConfigError
-from isograd.tune.distributions import Settings
-from isograd.tune.space import Ground
+from isograd.tune.space import Ground, Settings
 
 
-def ground_of(config: RunConfig) -> Ground:
-    """Returns what a search space stands on when it changes ``config``."""
-    remembered: dict[str, Any] = {}
+def make_ground(config: RunConfig) -> Ground:
+    """Returns what a search space stands on when it changes ``config``; it remembers what it was asked."""
+    answers: dict[str, Any] = {}
 
-    def asked(about: str, sections: tuple[str, ...], settings: Settings, answer: Callable[[RunConfig], Any]) -> Any:
+    def ask(sections: tuple[str, ...], settings: Settings, answer: Callable[[Blueprint], Any]) -> Any:
         relevant = {name: value for name, value in settings.items() if name.partition(".")[0] in sections}
-        key = json.dumps([about, relevant], sort_keys=True) if relevant else about
-        if key not in remembered:
-            remembered[key] = answer(changed(config, relevant))
-        return remembered[key]
+        key = json.dumps([sections, relevant], sort_keys=True)
+        if key not in answers:
+            answers[key] = answer(Blueprint(change_config(config, relevant)))
+        return answers[key]
 
     return Ground(
-        options=options_of(config),
-        num_modules_with=lambda settings: asked("K", ("partition", "method"), settings, _num_modules),
-        unit_names_with=lambda settings: asked("units", ("model", "data"), settings, _unit_names),
+        options=flatten_options(config),
+        num_modules_with=lambda settings: ask(("partition", "method"), settings, lambda run: run.num_modules),
+        unit_names_with=lambda settings: ask(
+            ("model", "data"), settings, lambda run: tuple(unit.name for unit in run.backbone.units)
+        ),
     )
 
 
-def options_of(config: RunConfig) -> dict[str, Any]:
+def flatten_options(config: RunConfig) -> dict[str, Any]:
     """Returns all options by dotted names; a group's own name leads to the name of its choice."""
     tree = to_dict(config)
-    found = {group: tree[group]["name"] for group in groups()}
-    return found | dict(_flat("", tree))
+    return {group: tree[group]["name"] for group in groups()} | dict(_flatten("", tree))
 
 
-def changed(config: RunConfig, settings: Settings) -> RunConfig:
+def _flatten(prefix: str, tree: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for key, value in tree.items():
+        name = f"{prefix}{key}"
+        if prefix or not isinstance(value, dict):
+            yield name, value
+        if isinstance(value, dict) and key != "name":
+            yield from _flatten(f"{name}.", value)
+
+
+def change_config(config: RunConfig, settings: Settings) -> RunConfig:
     """Returns the configuration with some settings changed, as if they had been given to `isograd train`.
 
     Raises:
@@ -89,20 +98,3 @@ def _set(tree: dict[str, Any], name: str, value: Any) -> None:
             "Use a condition on the choice that has the option, or another choice.",
         )
     inner[last] = value
-
-
-def _num_modules(config: RunConfig) -> int:
-    return Blueprint(config).num_modules
-
-
-def _unit_names(config: RunConfig) -> tuple[str, ...]:
-    return tuple(unit.name for unit in Blueprint(config).backbone.units)
-
-
-def _flat(prefix: str, tree: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    found: list[tuple[str, Any]] = []
-    for key, value in tree.items():
-        found.append((f"{prefix}{key}", value))
-        if isinstance(value, dict) and key != "name":
-            found += _flat(f"{prefix}{key}.", value)
-    return [(name, value) for name, value in found if "." in name or not isinstance(value, dict)]

@@ -1,28 +1,141 @@
-"""`isograd train --from-trial`: a study's trial again, on its own."""
+"""A trial of a study, ``STUDY/TRIAL``, found to be compared or to run again: `isograd train --from-trial`."""
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from isograd.config.load import changing, overridden
-from isograd.display.shown import train
 from isograd.engine.config import RunConfig, fingerprint, rounding
-from isograd.errors import ConfigError
-from isograd.executors.hosts import Hosts
-from isograd.run.experiment import prepare
-from isograd.run.folder import check_writable
-from isograd.run.folder import choose as choose_folder
+from isograd.errors import ConfigError, StudyError
 from isograd.system.console import say
-from isograd.tune.chosen import Chosen, choose
+from isograd.system.paths import user_path
+from isograd.tune.judge import SCORE, read_score
+from isograd.tune.request import SweepConfig, is_study, read_request, relocate_data
+from isograd.tune.results import Outcome, assignment_of, outcome_of, read_records
+from isograd.tune.study import Study, open_study
+
+BEST = "best"
+
+
+@dataclass(frozen=True)
+class TrialChoice:
+    """A trial.
+
+    Attributes:
+        name: ``STUDY/TRIAL``, as it is shown.
+        number: Of the trial.
+        config: Of its runs, apart from the seed.
+        seeds: Of its runs.
+        outcome: What came of it.
+        scores: (Seed, epoch) -> score of the final module.
+    """
+
+    name: str
+    number: int
+    config: RunConfig
+    seeds: tuple[int, ...]
+    outcome: Outcome
+    scores: dict[tuple[int, int], float]
+
+    def configs(self, overrides: Sequence[str]) -> list[RunConfig]:
+        """Returns the configurations of its runs with overrides, one a seed; each has a run folder of its own.
+
+        Raises:
+            ConfigError: An override would change the trial's numbers.
+        """
+        name = self.name.replace("/", "-")
+        return [self._override(replace(self.config, seed=s, run_name=f"{name}-seed{s}"), overrides) for s in self.seeds]
+
+    def _override(self, config: RunConfig, overrides: Sequence[str]) -> RunConfig:
+        changed = overridden(config, overrides)
+        if refused := changing(config, overrides, _numeric_part):
+            raise ConfigError(
+                f"{' '.join(refused)} changes what the trial computes",
+                "A trial that runs again is to come to the same numbers",
+                "Use overrides of executor (but for threads and microbatches), cluster, checkpoint, folder, run_name "
+                "and data.path.",
+            )
+        if changed.run_name != config.run_name and len(self.seeds) > 1:
+            return replace(changed, run_name=f"{changed.run_name}-seed{config.seed}")
+        return changed
+
+
+def _numeric_part(config: RunConfig) -> tuple[Any, ...]:
+    """Returns what the numbers of a run depend on."""
+    return fingerprint(config), rounding(config), config.train
+
+
+def choose(text: str, overrides: Sequence[str] = ()) -> TrialChoice:
+    """Finds a trial.
+
+    Args:
+        text: A study's folder, or its name in the default folder, a slash, and a number or ``best``; without these, the
+            best one.
+        overrides: Of its runs; if the data has moved, they say where it lies now.
+
+    Raises:
+        StudyError: There is no such study or trial, or it has no result.
+    """
+    folder, name = _locate(text)
+    study = open_study(relocate_data(read_request(folder), overrides))
+    number = _number_of(study, name, text)
+    trial = next(trial for trial in study.trials if trial.number == number)
+    outcome = outcome_of(trial)
+    if outcome is None or not outcome.metrics:
+        raise StudyError(
+            f"trial {number} of {folder} has no result: it {'is not finished' if outcome is None else outcome.kind}",
+            "There is no number that it could be held against",
+            f"Use {folder}/{BEST}, or another trial.",
+        )
+    records = [record for record in read_records(folder) if record["trial"] == number]
+    scores = {(record["seed"], record["epoch"]): record[SCORE.name] for record in records}
+    seeds = tuple(study.request.sweep.seeds)
+    return TrialChoice(f"{study.request.name}/{number}", number, assignment_of(trial).config, seeds, outcome, scores)
+
+
+def study_folders(head: str) -> tuple[Path, Path]:
+    """Returns where the study of ``HEAD/TRIAL`` may be: at a path, or by its name in the default folder."""
+    return user_path(head), Path(SweepConfig().folder) / head
+
+
+def _locate(text: str) -> tuple[Path, str]:
+    """Returns the study's folder, and which of its trials is meant."""
+    head, _, name = text.rstrip("/").rpartition("/")
+    candidates = [(path, BEST) for path in study_folders(text)] + [(path, name) for path in study_folders(head) if head]
+    for path, which in candidates:
+        if is_study(path):
+            return path.absolute(), which
+    raise StudyError(
+        f"'{text}' names no trial of a study: there is none in {' or '.join(map(str, study_folders(head)))}",
+        "A trial is a study's folder, a slash, and the trial's number",
+        f"Use studies/NAME/12, or studies/NAME/{BEST}.",
+    )
+
+
+def _number_of(study: Study, name: str, text: str) -> int:
+    best, numbers = sorted(study.find_best().values), [trial.number for trial in study.trials]
+    if name == BEST and len(best) == 1:
+        return best[0]
+    if name.isdecimal() and int(name) in numbers:
+        return int(name)
+    front = f"its front has {len(best)}: {best}" if best else "none is complete"
+    which = front if name == BEST else f"it has {len(numbers)}"
+    known = best if name == BEST and best else numbers
+    raise StudyError(
+        f"'{text}' names no trial: {which}",
+        "A trial is named by its number; of one objective, the best one also by `best`",
+        f"Use one of {', '.join(map(str, known[:8]))}{' ...' if len(known) > 8 else ''}.",
+    )
 
 
 def rerun(text: str, overrides: Sequence[str], console: Console) -> int:
     """Trains all seeds of a trial, and says whether they come to the numbers that the study has.
 
     Args:
-        text: The trial; see :func:`~isograd.tune.chosen.choose`.
+        text: The trial; see :func:`choose`.
         overrides: Of executor, cluster, checkpoints, folders and the place of the data; what changes the numbers is
             refused.
         console: For progress.
@@ -33,60 +146,37 @@ def rerun(text: str, overrides: Sequence[str], console: Console) -> int:
     Raises:
         IsogradError: There is no such trial, or an override would change its numbers.
     """
-    chosen = choose(text, overrides)
-    configs = configs_of(chosen, overrides)
+    from isograd.display.shown import train
+    from isograd.executors.hosts import Hosts
+    from isograd.run.experiment import prepare
+    from isograd.run.folder import check_writable
+    from isograd.run.folder import choose as choose_folder
+
+    trial = choose(text, overrides)
+    configs = trial.configs(overrides)
     for config in configs:
         check_writable(choose_folder(config))  # all of them, before the first one trains
-    found: dict[tuple[int, int], float] = {}
+    scores: dict[tuple[int, int], float] = {}
     with Hosts() as hosts:
         for config in configs:
             result = train(prepare(config), console, hosts.open)
-            found |= {(config.seed, row["epoch"]): row["module_test_errors"][-1] for row in result.history}
-    differing = [key for key, error in chosen.test_errors.items() if found.get(key) != error]
-    say(console, f"\n{_said(chosen, found, differing)}")
+            scores |= {(config.seed, row["epoch"]): read_score(row) for row in result.history}
+    differing = [key for key, score in trial.scores.items() if scores.get(key) != score]
+    say(console, f"\n{_compare(trial, scores, differing)}")
     return int(bool(differing))
 
 
-def configs_of(chosen: Chosen, overrides: Sequence[str]) -> list[RunConfig]:
-    """Returns the configurations of a trial's runs with overrides, one a seed.
-
-    Raises:
-        ConfigError: An override would change the trial's numbers.
-    """
-    return [_with(chosen, seed, overrides) for seed in chosen.seeds]
-
-
-def _with(chosen: Chosen, seed: int, overrides: Sequence[str]) -> RunConfig:
-    """Returns the configuration of a seed's run; a run's name, where there are several, gets the seed as well."""
-    config = chosen.config_of(seed)
-    made = overridden(config, overrides)
-    if refused := changing(config, overrides, _computed):
-        raise ConfigError(
-            f"{' '.join(refused)} changes what the trial computes",
-            "A trial that runs again is to come to the same numbers",
-            "Use overrides of executor (but for threads and microbatches), cluster, checkpoint, folder, run_name and "
-            "data.path.",
-        )
-    if made.run_name != config.run_name and len(chosen.seeds) > 1:
-        return replace(made, run_name=f"{made.run_name}-seed{seed}")
-    return made
-
-
-def _computed(config: RunConfig) -> tuple[Any, ...]:
-    """Returns what the numbers of a run depend on."""
-    return fingerprint(config), rounding(config), config.train
-
-
-def _said(chosen: Chosen, found: dict[tuple[int, int], float], differing: Sequence[tuple[int, int]]) -> str:
-    epoch = chosen.outcome.epoch
-    ours = sum(found[seed, epoch] for seed in chosen.seeds if (seed, epoch) in found) / len(chosen.seeds)
-    seeds = ", ".join(map(str, chosen.seeds))
-    of = f"mean over seeds {seeds}" if len(chosen.seeds) > 1 else f"seed {seeds}"
-    said = f"{chosen.name}: test error {100 * ours:.2f} % after epoch {epoch}, {of}"
+def _compare(trial: TrialChoice, scores: Mapping[tuple[int, int], float], differing: Sequence[tuple[int, int]]) -> str:
+    epoch = trial.outcome.epoch
+    ours = sum(scores[seed, epoch] for seed in trial.seeds if (seed, epoch) in scores) / len(trial.seeds)
+    seeds = ", ".join(map(str, trial.seeds))
+    of = f"mean over seeds {seeds}" if len(trial.seeds) > 1 else f"seed {seeds}"
+    label = SCORE.name.replace("_", " ")
+    result = f"{trial.name}: {label} {SCORE.show(ours)} after epoch {epoch}, {of}"
     if not differing:
-        return f"{said}; equal to the study's to the last bit, in every epoch"
+        return f"{result}; equal to the study's to the last bit, in every epoch"
     seed, first = min(differing, key=lambda key: key[1])
     return (
-        f"{said}; the study has {100 * chosen.outcome.metrics['test_error']:.2f} %. They differ from epoch {first} on "
-        f"(seed {seed}): {found.get((seed, first))} here, {chosen.test_errors[seed, first]} there"
+        f"{result}; the study has {SCORE.show(trial.outcome.metrics[SCORE.name])}. They differ from epoch {first} on "
+        f"(seed {seed}): {scores.get((seed, first))} here, {trial.scores[seed, first]} there"
     )

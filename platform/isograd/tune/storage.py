@@ -42,14 +42,17 @@ def absolute_url(url: str) -> str:
     Raises:
         ConfigError: It is no address of a storage, or it would be gone with the process.
     """
-    if _scheme(url).partition("+")[0] == "sqlite":
+    if _scheme_of(url).partition("+")[0] == "sqlite":
         _check_sqlite(url)
-    path = _file(url)
-    if path is None:
-        _check_server(url)
-        return url
-    path = user_path(path).absolute()
-    return f"{_SQLITE}{path}" if _scheme(url) else str(path)
+    path = _file_of(url)
+    if path is not None:
+        path = user_path(path).absolute()
+        return f"{_SQLITE}{path}" if _scheme_of(url) else str(path)
+    try:
+        make_url(url).get_dialect()
+    except (ArgumentError, ValueError) as error:
+        raise _no_address(url) from error
+    return url
 
 
 def _check_sqlite(url: str) -> None:
@@ -68,26 +71,17 @@ def _check_sqlite(url: str) -> None:
             "A path from the working folder comes after three slashes, one from the root after three and its own",
             f"{_SQLITE_MEND}.",
         )
-    if scheme in ("sqlite", _DRIVER) and not rest.startswith("file:") and query not in _QUERIES:
-        return
-    raise ConfigError(
-        f"tune.storage={url} is no address of an SQLite file"
-        + (f": it has the option {query}" if query in _QUERIES else ""),
-        "It is sqlite:/// and the file's path as it is, whatever characters it has, and nothing more",
-        f"{_SQLITE_MEND}.",
-    )
-
-
-def _check_server(url: str) -> None:
-    """Raises ConfigError for what is neither a file nor an address of a database that SQLAlchemy knows."""
-    try:
-        make_url(url).get_dialect()
-    except (ArgumentError, ValueError) as error:
-        raise _no_address(url) from error
+    if scheme not in ("sqlite", _DRIVER) or rest.startswith("file:") or query in _QUERIES:
+        raise ConfigError(
+            f"tune.storage={url} is no address of an SQLite file"
+            + (f": it has the option {query}" if query in _QUERIES else ""),
+            "It is sqlite:/// and the file's path as it is, whatever characters it has, and nothing more",
+            f"{_SQLITE_MEND}.",
+        )
 
 
 def _no_address(url: str) -> ConfigError:
-    path = url.removeprefix(f"{_scheme(url)}:")
+    path = url.removeprefix(f"{_scheme_of(url)}:")
     path = f"/{path.lstrip('/')}" if path.startswith("/") else path
     return ConfigError(
         f"tune.storage={hide_password(url)} is no address of a storage",
@@ -100,19 +94,13 @@ def _no_address(url: str) -> ConfigError:
 
 
 def check_place(url: str, folder: Path) -> None:
-    """Checks that what a storage is to be written to can be, before anything is made. Of a server nothing is known.
-
-    Args:
-        url: Of the storage.
-        folder: Of the study, which need not exist.
+    """Checks, before anything is made, that a storage can be written. Of a server nothing is known.
 
     Raises:
-        StudyError: The file's folder is not there, or one of them may only be read.
+        StudyError: The file's folder is neither there nor the study's own, or one of them may only be read.
     """
-    path = _file(url)
-    if path is None:
-        return
-    if path.parent != folder and not path.parent.is_dir():
+    path = _file_of(url)
+    if path is not None and path.parent != folder and not path.parent.is_dir():
         raise StudyError(
             f"the storage {url} cannot be made: there is no folder {path.parent}",
             "Only a study's own folder is made with it; another one that is not there may be misspelt",
@@ -124,7 +112,7 @@ def check_place(url: str, folder: Path) -> None:
 
 def places_of(url: str) -> tuple[Path, ...]:
     """Returns the folder and the file that a storage is written to; none of a server."""
-    path = _file(url)
+    path = _file_of(url)
     return () if path is None else (path.parent, path)
 
 
@@ -158,7 +146,7 @@ def open_storage(url: str, *, new: bool) -> BaseStorage:
     Raises:
         StudyError: It is missing, locked, damaged, or its driver is not installed.
     """
-    path = _file(url)
+    path = _file_of(url)
     if path is not None and not new and not path.exists():
         raise StudyError(
             f"the storage {url} is missing: there is no file {path}",
@@ -166,16 +154,16 @@ def open_storage(url: str, *, new: bool) -> BaseStorage:
             "Use the storage that the study was begun with (tune.storage), or begin another study.",
         )
     quiet_optuna()
-    with storage_errors(url):
+    with explain_errors(url):
         if path is None:
             return RDBStorage(url)
-        if _scheme(url):
-            return _sqlite(path)
+        if _scheme_of(url):
+            return _open_sqlite(path)
         lock = JournalFileSymlinkLock(str(path), grace_period=_PATIENCE_S)  # one that a killed driver left
         return JournalStorage(JournalFileBackend(str(path), lock))
 
 
-def _sqlite(path: Path) -> RDBStorage:
+def _open_sqlite(path: Path) -> RDBStorage:
     """Opens a file by its path: in an address SQLAlchemy and Optuna give a meaning to ``?``, ``%`` and ``{``."""
 
     def connect() -> sqlite3.Connection:
@@ -190,20 +178,15 @@ def quiet_optuna() -> None:
 
 
 @contextmanager
-def storage_errors(url: str) -> Iterator[None]:
-    """Says in three parts what a storage raises.
-
-    Raises:
-        StudyError: The storage cannot be read or written.
-    """
+def explain_errors(url: str) -> Iterator[None]:
+    """Raises in three parts what a storage raises in a block: a StudyError."""
     try:
         yield
     except (SQLAlchemyError, StorageInternalError, OSError, ImportError, ValueError) as error:
-        raise _explained(url, error.__cause__ or error) from error
+        raise _explain(url, error.__cause__ or error) from error
 
 
-def _explained(url: str, cause: BaseException) -> IsogradError:
-    """Returns in three parts what a storage raised."""
+def _explain(url: str, cause: BaseException) -> IsogradError:
     if isinstance(cause, ArgumentError):
         return _no_address(url)
     shown, text = hide_password(url), hide_passwords(str(cause).partition("\n")[0])
@@ -219,43 +202,40 @@ def _explained(url: str, cause: BaseException) -> IsogradError:
             f"A sweep waits for it, {_PATIENCE_S} s an attempt; every proposal and every result is written there",
             "Wait until the other process has ended, and use `isograd resume`.",
         )
+    trouble, instead = trouble_of(cause), "or leave tune.storage out: SQLite in the study's folder"
+    if trouble is not None:
+        mend = trouble.mend.partition(":")[0]
+    elif _file_of(url) is not None:
+        mend = "Use tune.storage=sqlite:////FOLDER/study.db, of a file in a folder that you may write to"
+    elif isinstance(cause, ModuleNotFoundError):
+        mend = f"Install the database's driver, the package `{cause.name}`, where the sweep runs, {instead}"
+    else:
+        mend = f"Use tune.storage with a database that can be reached, {instead}"
     return StudyError(
         f"the storage {shown} cannot be used ({type(cause).__name__}: {text})",
         "Every proposal and every result is written there",
-        f"{_mend(url, cause)}.",
+        f"{mend}.",
     )
-
-
-def _mend(url: str, cause: BaseException) -> str:
-    trouble = trouble_of(cause)
-    if trouble is not None:
-        return trouble.mend.partition(":")[0]
-    if _file(url) is not None:
-        return "Use tune.storage=sqlite:////FOLDER/study.db, of a file in a folder that you may write to"
-    instead = "or leave tune.storage out: SQLite in the study's folder"
-    if isinstance(cause, ModuleNotFoundError):
-        return f"Install the database's driver, the package `{cause.name}`, where the sweep runs, {instead}"
-    return f"Use tune.storage with a database that can be reached, {instead}"
 
 
 def may_exist(url: str) -> bool:
     """Whether a storage may be there already: of a file that is known, of a server not."""
-    path = _file(url)
+    path = _file_of(url)
     return path is None or path.exists()
 
 
-def _file(url: str) -> Path | None:
+def _file_of(url: str) -> Path | None:
     """Returns the file that a storage is, or None where it is a server."""
-    scheme = _scheme(url)
+    scheme = _scheme_of(url)
     if scheme.partition("+")[0] == "sqlite":
         return Path(url.partition(":///")[2])
     return Path(url) if url.endswith(".log") and not scheme else None
 
 
-def _scheme(url: str) -> str:
+def _scheme_of(url: str) -> str:
     """Returns what an address has before its colon; nothing for a path, as ``night:1.log`` is one."""
-    found = _SCHEME.match(url)
-    if found is None:
+    match = _SCHEME.match(url)
+    if match is None:
         return ""
-    is_path = url.endswith(".log") and not url.startswith("/", found.end())
-    return "" if is_path and found[1].partition("+")[0] not in dialects.__all__ else found[1]
+    is_path = url.endswith(".log") and not url.startswith("/", match.end())
+    return "" if is_path and match[1].partition("+")[0] not in dialects.__all__ else match[1]

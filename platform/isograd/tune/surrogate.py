@@ -18,7 +18,7 @@ from scipy.linalg import LinAlgError, cholesky, solve_triangular
 from scipy.spatial.distance import cdist
 from scipy.special import ndtr
 
-from isograd.tune.distributions import Features
+from isograd.tune.space import Features
 
 Array = NDArray[np.floating[Any]]
 
@@ -46,32 +46,32 @@ class Surrogate:
             values: Theirs, of which less is better; None: under way, taken for an average one.
             candidates: To judge.
         """
-        target, places, count = _standardised(values), _places([*known, *candidates]), len(known)
+        target, places, count = _standardise(values), _places([*known, *candidates]), len(known)
         within = {block: cdist(place[:count], place[:count], "sqeuclidean") for block, place in places.items()}
         across = {block: cdist(place[:count], place[count:], "sqeuclidean") for block, place in places.items()}
-        scales = self._learnt(within, target)
-        root = _root(_scaled(within, scales), scales[_NOISE])
-        weights = solve_triangular(root, _kernel(_scaled(across, scales)), lower=True, check_finite=False)
+        scales = self._learn(within, target)
+        root = _root(_scale(within, scales), scales[_NOISE])
+        weights = solve_triangular(root, _kernel(_scale(across, scales)), lower=True, check_finite=False)
         mean = weights.T @ solve_triangular(root, target, lower=True, check_finite=False)
         deviation = np.sqrt(np.maximum(1 - (weights**2).sum(0), 1e-9))
         gain = target.min() - mean
         z = gain / deviation
         return gain * ndtr(z) + deviation * np.exp(-(z**2) / 2) / math.sqrt(2 * math.pi)
 
-    def _learnt(self, squares: Mapping[str, Array], target: Array) -> dict[str, float]:
+    def _learn(self, squares: Mapping[str, Array], target: Array) -> dict[str, float]:
         """Moves the scales whenever a sixteenth more is known: later ones tell little, and cost the most."""
         self._scales = {name: self._scales.get(name, _prior(name)) for name in (*squares, _NOISE)}
         if len(target) >= self._num_learnt * _GROWTH:
-            self._scales, self._num_learnt = _climbed(self._scales, squares, target), len(target)
+            self._scales, self._num_learnt = _climb(self._scales, squares, target), len(target)
         return self._scales
 
 
-def _standardised(values: Sequence[float | None]) -> Array:
+def _standardise(values: Sequence[float | None]) -> Array:
     """Returns values with mean 0 and variance 1, of their logarithms where all have one."""
-    found = np.array([math.nan if value is None else value for value in values])
-    if np.nanmin(found) > 0:
-        found = np.log(found)
-    return np.nan_to_num((found - np.nanmean(found)) / (np.nanstd(found) + 1e-9))
+    numbers = np.array([math.nan if value is None else value for value in values])
+    if np.nanmin(numbers) > 0:
+        numbers = np.log(numbers)
+    return np.nan_to_num((numbers - np.nanmean(numbers)) / (np.nanstd(numbers) + 1e-9))
 
 
 def _places(configurations: Sequence[Features]) -> dict[str, Array]:
@@ -83,7 +83,7 @@ def _places(configurations: Sequence[Features]) -> dict[str, Array]:
     }
 
 
-def _scaled(squares: Mapping[str, Array], scales: Mapping[str, float]) -> Array:
+def _scale(squares: Mapping[str, Array], scales: Mapping[str, float]) -> Array:
     """Returns squared distances over all blocks, in units of their length scales."""
     return np.sum([square * math.exp(-2 * scales[block]) for block, square in squares.items()], axis=0)
 
@@ -104,17 +104,17 @@ def _prior(block: str) -> float:
     return _PRIOR_NOISE if block == _NOISE else _PRIOR
 
 
-def _climbed(scales: dict[str, float], squares: Mapping[str, Array], target: Array) -> dict[str, float]:
+def _climb(scales: dict[str, float], squares: Mapping[str, Array], target: Array) -> dict[str, float]:
     """Returns the scales, each moved by a step where the values become more likely."""
-    distance = _scaled(squares, scales)
+    distance = _scale(squares, scales)
     best = _likelihood(distance, scales, target)
     for block, scale in scales.items():
         for moved in (scale - _STEP, scale + _STEP):
             tried = {**scales, block: moved}
             further = 0.0 if block == _NOISE else squares[block] * (math.exp(-2 * moved) - math.exp(-2 * scale))
-            found = _likelihood(distance + further, tried, target)
-            if found > best:
-                scales, best, distance = tried, found, distance + further
+            reached = _likelihood(distance + further, tried, target)
+            if reached > best:
+                scales, best, distance = tried, reached, distance + further
                 break
     return scales
 

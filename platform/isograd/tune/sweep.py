@@ -15,27 +15,16 @@ from rich.console import Console
 from isograd.cluster.loopback import prefer_loopback
 from isograd.engine.config import RunConfig
 from isograd.errors import ConfigError
-from isograd.system.console import say
+from isograd.system.console import clock, say
 from isograd.system.lock import held
 from isograd.system.provenance import provenance
 from isograd.system.trouble import trouble_of
-from isograd.tune.check import check_request
-from isograd.tune.progress import Progress, best_of
-from isograd.tune.proposer import Admit
-from isograd.tune.records import EpochRecords
-from isograd.tune.remarks import counted, remarks
-from isograd.tune.request import Request, elsewhere, keep, kept
-from isograd.tune.study import (
-    Assignment,
-    Outcome,
-    Study,
-    check_free,
-    check_goes_on,
-    create_study,
-    open_study,
-    outcome_of,
-)
-from isograd.tune.table import write_table
+from isograd.tune.ground import flatten_options
+from isograd.tune.judge import SCORE, show_metric
+from isograd.tune.proposer import Admit, check_request
+from isograd.tune.request import Request, move_request, read_request, write_request
+from isograd.tune.results import Assignment, EpochRecords, Outcome, outcome_of, read_records, write_table
+from isograd.tune.study import Study, check_free, check_goes_on, create_study, open_study
 
 if TYPE_CHECKING:
     from isograd.tune.resources import TrialRoom
@@ -51,6 +40,7 @@ _QUIET = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "TUNE_MAX_PENDING_TRIALS_PG": "1",
 }
+_RATE = "optimizer.lr"
 
 
 @dataclass(frozen=True)
@@ -78,7 +68,7 @@ def begin(request: Request, console: Console) -> Sweep:
     check_request(request)
     with _working(request) as stack:
         check_free(request)
-        room, admit = _connected(stack, request.base)
+        room, admit = _connect(stack, request.base)
         study = create_study(request)
         study.admit = admit
         return _search(study, room, console)
@@ -101,15 +91,14 @@ def resume(folder: Path, extend: int, console: Console, overrides: Sequence[str]
         raise ConfigError(
             f"--extend {extend} would take trials away", "What has been tried is kept", "Use --extend 8, for example."
         )
-
-    request = elsewhere(kept(folder), overrides)
+    request = move_request(read_request(folder), overrides)
     check_goes_on(request)
     with _working(request) as stack:
         study, room = open_study(request), None
         if study.num_left + extend:
-            room, study.admit = _connected(stack, request.base)
+            room, study.admit = _connect(stack, request.base)
         if overrides:
-            keep(request)
+            write_request(request)
         if extend:
             study.extend(extend)
         return _search(study, room, console)
@@ -124,9 +113,36 @@ def _working(request: Request) -> Iterator[ExitStack]:
         yield stack
 
 
+@contextmanager
+def _quiet() -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in _QUIET}
+    os.environ.update(_QUIET)
+    loggers = [logging.getLogger(name) for name in ("ray.tune", "ray.air", "optuna")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
+def _connect(stack: ExitStack, config: RunConfig) -> tuple["TrialRoom", Admit]:
+    """Connects to the cluster. Returns how many trials it has room for, and what refuses those it can never hold."""
+    from isograd.cluster.connection import connected
+    from isograd.tune.resources import admitting, check_room
+
+    streams = config.data.loading == "stream"
+    stack.enter_context(connected(config.cluster, extra_cpus=1 if streams else 0))
+    return check_room(config), admitting(config)
+
+
 def _search(study: Study, room: "TrialRoom | None", console: Console) -> Sweep:
     """Tries what a study has left; without room, as there is no cluster, that is nothing. Writes its table."""
-    for line in (_heading(study), *study.notes, *remarks(study.request)):
+    for line in (_heading(study), *study.notes, *remark(study.request)):
         say(console, line)
     started_s, started_work_s = time.perf_counter(), time.thread_time()
     try:
@@ -176,56 +192,70 @@ def _resumable(study: Study, console: Console) -> Iterator[None]:
 
 
 def _heading(study: Study) -> str:
-    request = study.request
-    config, base = request.sweep, request.base
+    request, config = study.request, study.request.sweep
     seeds = f"{len(config.seeds)} seeds" if len(config.seeds) > 1 else f"seed {config.seeds[0]}"
     return (
         f"{request.name}: {len(request.file.space.parameters)} parameters of {request.file.name}, "
-        f"{study.num_left} of {study.num_trials} trials left, {counted(base.train.epochs, 'epoch')}, {seeds}, "
+        f"{study.num_left} of {study.num_trials} trials left, {_count(request.base.train.epochs, 'epoch')}, {seeds}, "
         f"{config.sampler_name}, {config.scheduler}, minimising {', '.join(config.objectives)}"
     )
 
 
-def _connected(stack: ExitStack, config: RunConfig) -> tuple["TrialRoom", Admit]:
-    """Connects to the cluster. Returns how many trials it has room for, and what refuses those it can never hold."""
-    from isograd.cluster.connection import connected
-    from isograd.tune.resources import admitting, check_room
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
-    streams = config.data.loading == "stream"
-    stack.enter_context(connected(config.cluster, extra_cpus=1 if streams else 0))
-    return check_room(config), admitting(config)
+
+def remark(request: Request) -> Iterator[str]:
+    """Yields a line for each thing that has no effect, though nothing is wrong with it: a learning rate that no epoch
+    depends on, a scheduler that never stops a trial.
+    """
+    sweep, schedule, epochs = request.sweep, request.base.schedule, request.base.train.epochs
+    matters = any(schedule.lr(1.0, epoch, epochs) != schedule.lr(2.0, epoch, epochs) for epoch in range(1, epochs + 1))
+    if _searches_rate(request) and not matters:
+        yield (
+            f"note: {_RATE} is searched, but has no effect in {_count(epochs, 'epoch')}: "
+            f"schedule={schedule.name} never comes to it. Use more epochs, or schedule=cosine."
+        )
+    if sweep.scheduler == "asha" and sweep.grace_epochs > max(1, epochs - 1):
+        yield (
+            f"note: asha stops no trial: it waits for tune.grace_epochs={sweep.grace_epochs} of "
+            f"{_count(epochs, 'epoch')}. Use fewer, or tune.scheduler=none."
+        )
+
+
+def _searches_rate(request: Request) -> bool:
+    """Whether trials differ in their peak learning rate, under one schedule."""
+    parameters, options = request.file.space.parameters, flatten_options(request.base)
+    if any(option.partition(".")[0] == "schedule" for parameter in parameters for option in parameter.sets):
+        return False
+    return any(
+        _RATE in parameter.sets and all(options.get(name) in values for name, values in parameter.when.items())
+        for parameter in parameters
+    )
 
 
 def _fit(study: Study, room: "TrialRoom", console: Console) -> None:
     from ray import tune
 
     from isograd.cluster.death import is_settled
-    from isograd.tune.losses import Losses
-    from isograd.tune.lost_actors import LossReport, Stopping, told_as_actors
     from isograd.tune.resources import resources
-    from isograd.tune.search import StudySearch
-    from isograd.tune.stopping import make_scheduler, stops
+    from isograd.tune.search import Losses, StudySearch, Watch, make_scheduler, report_as_actors
     from isograd.tune.trial import Trial
 
     request = study.request
     config, num_epochs = request.sweep, request.base.train.epochs
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(min(room.num_pending, config.max_concurrent or room.num_pending))
-    progress = Progress(console, best_of(study), num_trials=study.num_trials, num_left=study.num_left)
-
-    def ended(assignment: Assignment, outcome: Outcome) -> None:
-        if not config.keep_checkpoints:
-            _drop_checkpoints(request.trial_folder(assignment.number))
-        progress.ended(assignment, outcome)
-
+    progress = _Progress(study, console)
     with EpochRecords(request.folder) as records:
-        how = {"seeds": config.seeds, "legs": stops(config, num_epochs), "num_retries": config.num_retries}
+        how = {"seeds": config.seeds, "legs": config.stops(num_epochs), "num_retries": config.num_retries}
         losses = Losses(config.num_lost_retries, is_settled)
-        search = StudySearch(study, how, num_epochs, losses, records.take, ended)
+        search = StudySearch(study, how, num_epochs, losses, records.take, progress.end)
+        watch = Watch(search)
         tuner = tune.Tuner(
             tune.with_resources(Trial, resources),
             tune_config=tune.TuneConfig(
                 search_alg=search,
-                scheduler=make_scheduler(config, num_epochs, _earlier(study)),
+                scheduler=make_scheduler(config, num_epochs, _earlier_scores(study)),
                 num_samples=-1,  # the search says when there is nothing left: a trial that was lost comes again
                 max_concurrent_trials=config.max_concurrent or room.most_concurrent,
                 reuse_actors=config.reuses_actors,
@@ -234,13 +264,13 @@ def _fit(study: Study, room: "TrialRoom", console: Console) -> None:
                 name=_TUNE_FOLDER,
                 storage_path=str(request.folder),
                 verbose=0,
-                stop=Stopping(search),
-                callbacks=[LossReport(search)],
+                stop=watch,
+                callbacks=[watch],
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             ),
         )
         try:
-            with told_as_actors():
+            with report_as_actors():
                 tuner.fit()
         except Exception:
             if search.failure is None:
@@ -251,39 +281,46 @@ def _fit(study: Study, room: "TrialRoom", console: Console) -> None:
             raise search.failure
 
 
-def _earlier(study: Study) -> dict[int, dict[int, float]]:
-    """Test errors by epoch of trials that have ended: they set the bar that later ones have to pass."""
-    from isograd.tune.records import read_records
-
+def _earlier_scores(study: Study) -> dict[int, dict[int, float]]:
+    """Returns scores by epoch of trials that have ended: they set the bar that later ones have to pass."""
     ended = {trial.number for trial in study.trials if outcome_of(trial) is not None}
-    errors: dict[int, dict[int, list[float]]] = {}
+    scores: dict[int, dict[int, list[float]]] = {}
     for record in read_records(study.request.folder):
         if record["trial"] in ended:
-            errors.setdefault(record["trial"], {}).setdefault(record["epoch"], []).append(record["test_error"])
+            scores.setdefault(record["trial"], {}).setdefault(record["epoch"], []).append(record[SCORE.name])
     num_seeds = len(study.request.sweep.seeds)
     return {
-        trial: {epoch: sum(found) / num_seeds for epoch, found in by_epoch.items() if len(found) == num_seeds}
-        for trial, by_epoch in errors.items()
+        trial: {epoch: sum(of_seeds) / num_seeds for epoch, of_seeds in by_epoch.items() if len(of_seeds) == num_seeds}
+        for trial, by_epoch in scores.items()
     }
 
 
-def _drop_checkpoints(folder: Path) -> None:
-    for path in folder.glob("seed-*/checkpoints"):
-        shutil.rmtree(path, ignore_errors=True)
+class _Progress:
+    """Drops the checkpoints of every trial that ends, and prints how it went, the best so far, and the time left."""
 
+    def __init__(self, study: Study, console: Console) -> None:
+        self._study, self._console, self._best = study, console, study.find_best()
+        self._num_left, self._num_ended = study.num_left, 0
+        self._started_s = time.monotonic()
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in _QUIET}
-    os.environ.update(_QUIET)
-    loggers = [logging.getLogger(name) for name in ("ray.tune", "ray.air", "optuna")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
-        for name, value in before.items():
-            os.environ.pop(name) if value is None else os.environ.update({name: value})
+    def end(self, assignment: Assignment, outcome: Outcome) -> None:
+        """Takes the end of a trial."""
+        if not self._study.request.sweep.keep_checkpoints:
+            for path in self._study.request.trial_folder(assignment.number).glob("seed-*/checkpoints"):
+                shutil.rmtree(path, ignore_errors=True)
+        self._num_ended += 1
+        self._num_left -= 1
+        if outcome.kind == "complete":
+            self._best.take(assignment.number, outcome.metrics)
+        left_s = (time.monotonic() - self._started_s) / self._num_ended * self._num_left
+        num_trials = self._study.num_trials
+        done = f"{num_trials - self._num_left:>{len(str(num_trials))}}/{num_trials}"
+        trial = f"trial {assignment.number:<3} {outcome.kind:<8}"
+        say(self._console, f"{done}  {trial}  {self._explain(outcome)}  | {self._best} | {clock(left_s)} left")
+
+    def _explain(self, outcome: Outcome) -> str:
+        if outcome.reason:
+            return outcome.reason
+        names = dict.fromkeys((SCORE.name, *self._best.objectives))
+        figures = ", ".join(show_metric(name, outcome.metrics[name]) for name in names)
+        return f"{figures} after epoch {outcome.epoch}, {outcome.metrics['wall_s']:.1f} s"

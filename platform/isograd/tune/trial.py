@@ -1,23 +1,186 @@
-"""A trial as Ray Tune runs it: an actor that trains one configuration leg by leg, and then another one."""
+"""A trial as Ray Tune runs it: an actor that trains one configuration leg by leg, and then another one.
+
+All seeds of a trial train to one epoch before any of them goes on. So the mean over seeds is known at each epoch at
+which a scheduler may stop the trial, and what a leg has trained is in the run folders: a trial that broke off goes on
+from there, bit for bit.
+"""
 
 import json
+import shutil
 import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from ray import tune
 
 from isograd.cluster.last_words import leave_last_words, no_exit
 from isograd.config.load import from_dict
-from isograd.errors import IsogradError, MemoryShortError, ProcessDiedError, RunFolderError, StageFailedError
+from isograd.engine.config import RunConfig, fingerprint
+from isograd.errors import (
+    IsogradError,
+    MemoryShortError,
+    ProcessDiedError,
+    RunFolderError,
+    StageFailedError,
+    StudyError,
+)
+from isograd.events.json_lines import AppendedLines, read_lines
+from isograd.executors.executor import Opener
 from isograd.executors.hosts import Hosts
+from isograd.run import checkpoint
+from isograd.run.experiment import Prepared, execute, prepare, prepare_resumed
+from isograd.run.folder import RunFolder
+from isograd.run.result import Result
+from isograd.run.stored_result import read_result
+from isograd.system.lock import held
 from isograd.system.trouble import trouble_of
-from isograd.tune.legs import Leg, TrialRuns
-from isograd.tune.losses import Loss
+from isograd.tune.judge import SCORE, average_scores, read_score
+from isograd.tune.results import SeedRun
 
 RESULT, FAILED, TRAINED, LOST, TROUBLE = "leg", "failed", "trained", "lost", "trouble"
 
+_PATIENCE_S = 30.0  # for the process of a trial that was lost, which may be slow to end
+_LEGS = "legs.jsonl"
 _LONGEST_REASON = 900  # characters; a death names the last words of a process and its log
+
+
+@dataclass(frozen=True)
+class Leg:
+    """What a trial has come to after a leg.
+
+    Attributes:
+        epoch: The last one that is trained.
+        metrics: At that epoch: means over seeds; of memory the largest, of training time the sum.
+        records: One a seed and epoch of the whole trial so far, with all that was measured.
+        runs: One a seed.
+    """
+
+    epoch: int
+    metrics: Mapping[str, float]
+    records: Sequence[Mapping[str, Any]]
+    runs: Sequence[SeedRun]
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What became of a trial's process.
+
+    Attributes:
+        reason: How it ended.
+        lost_node: Identifier of the node that was lost with it; empty where only the process ended. A node that comes
+            back has another one.
+    """
+
+    reason: str
+    lost_node: str = ""
+
+
+@dataclass
+class TrialRuns:
+    """The runs of one configuration in the folder of its trial, one a seed, on executors that are opened for them."""
+
+    config: RunConfig
+    seeds: Sequence[int]
+    folder: Path
+    open_executor: Opener
+
+    def advance(self, epoch: int) -> Leg:
+        """Trains all seeds to the end of ``epoch``, from wherever their folders say.
+
+        Raises:
+            IsogradError: What a run raises.
+        """
+        with held(self.folder, _PATIENCE_S):
+            results = {seed: self._advance_run(seed, epoch) for seed in self.seeds}
+            runs = [self._measure(seed) for seed in self.seeds]
+        records = [
+            {"seed": seed, "epoch": row["epoch"], SCORE.name: read_score(row), **row}
+            for seed, result in results.items()
+            for row in result.history
+            if row["epoch"] <= epoch
+        ]
+        num_train = self._read_legs(self.seeds[0])[0]["num_train"]
+        metrics = {
+            **average_scores(records, epoch),
+            "peak_bytes": max(run.peak_bytes for run in runs),
+            "epoch_s": fmean(num_train / run.images_per_s for run in runs),
+            "train_s": sum(run.wall_s for run in runs),
+        }
+        return Leg(epoch, metrics, records, runs)
+
+    @property
+    def trained_s(self) -> float:
+        """Seconds that went into the legs so far, in whatever process."""
+        return sum(leg["wall_s"] for seed in self.seeds for leg in self._read_legs(seed))
+
+    def config_of(self, seed: int) -> RunConfig:
+        """Returns the configuration of a seed's run."""
+        saving = replace(self.config.checkpoint, every_epochs=self.config.checkpoint.every_epochs or 1)
+        return replace(self.config, seed=seed, folder=str(self.folder), run_name=f"seed-{seed}", checkpoint=saving)
+
+    def _advance_run(self, seed: int, epoch: int) -> Result:
+        folder = self._run_folder(seed)
+        try:
+            stored = read_result(folder.path)
+        except RunFolderError:  # no leg has ended, or it was left damaged
+            stored = None
+        if stored is not None and stored.fingerprint != fingerprint(self.config_of(seed)):
+            raise StudyError(
+                f"{folder.path} holds a run of another configuration",
+                "It is no run of this trial, and its numbers would be taken for those of one",
+                "Delete the folder of the trial, or begin another study with another tune.name.",
+            )
+        if stored is not None and stored.num_epochs >= epoch:
+            # A disk that was full lets one file through, not the next: what was measured has to be written as well.
+            reached = stored.num_epochs
+            if any(leg.get("num_epochs", reached) >= reached for leg in self._read_legs(seed)):
+                return stored
+        elif checkpoint.saved(folder.checkpoints):
+            result = self._execute(seed, prepare_resumed(folder.path, data_path=self.config.data.path), epoch)
+            if self._measure(seed).images_per_s:
+                return result
+        # Broken off before its first checkpoint, or between its last one and what it would have measured.
+        shutil.rmtree(folder.path, ignore_errors=True)
+        return self._execute(seed, prepare(self.config_of(seed)), epoch)
+
+    def _execute(self, seed: int, prepared: Prepared, epoch: int) -> Result:
+        program = prepared.program
+        max_steps = 0 if epoch >= program.num_epochs else epoch * program.steps_per_epoch
+        result = execute(replace(prepared, program=replace(program, max_steps=max_steps)), None, self.open_executor)
+        *earlier, last = result.spent
+        known = {leg["start"] for leg in self._read_legs(seed)}
+        broken_off = [leg | {"num_epochs": 0} for leg in earlier if leg["start"] not in known]
+        shared = {
+            "num_train": program.source.num_train,
+            "devices": [stage["device"] for stage in result.stages],
+            "hardware": result.hardware,
+        }
+        with AppendedLines(self._run_folder(seed).path / _LEGS) as legs:
+            for leg in (*broken_off, last | {"num_epochs": result.num_epochs}):
+                legs.append(leg | shared)
+        return result
+
+    def _run_folder(self, seed: int) -> RunFolder:
+        return RunFolder(self.folder / f"seed-{seed}")
+
+    def _read_legs(self, seed: int) -> list[dict[str, Any]]:
+        return list({leg["start"]: leg for leg in read_lines(self._run_folder(seed).path / _LEGS)}.values())
+
+    def _measure(self, seed: int) -> SeedRun:
+        legs = self._read_legs(seed)
+        train_s = sum(leg["train_s"] for leg in legs)
+        return SeedRun(
+            seed,
+            images_per_s=sum(leg["num_images"] for leg in legs) / train_s if train_s else 0.0,
+            peak_bytes=max(leg["peak_bytes"] for leg in legs),
+            wall_s=sum(leg["wall_s"] for leg in legs),
+            device_s=sum(leg["device_s"] for leg in legs),
+            devices=tuple(legs[-1]["devices"]),
+            hardware=legs[-1]["hardware"],
+        )
 
 
 class Trial(tune.Trainable):
@@ -31,7 +194,6 @@ class Trial(tune.Trainable):
         """Begins with a configuration."""
         leave_last_words()
         self._hosts = Hosts()
-        self._runs: TrialRuns | None = None
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -45,13 +207,13 @@ class Trial(tune.Trainable):
         """Trains a leg."""
         epoch = self._legs.pop(0)
         try:
-            leg = self._advanced(epoch)
+            leg = self._advance(epoch)
         except Exception as error:
             return {"epoch": epoch, TRAINED: self._trained, "done": True, **_blame(error)}
         self._trained = leg.epoch
         return {
             "epoch": leg.epoch,
-            "test_error": leg.metrics["test_error"],
+            SCORE.name: leg.metrics[SCORE.name],
             RESULT: leg,
             "wall_s": self._earlier_s + time.perf_counter() - self._started_s,
             "done": not self._legs,
@@ -67,18 +229,21 @@ class Trial(tune.Trainable):
     def load_checkpoint(self, checkpoint: Any) -> None:
         """Loads nothing: :meth:`setup` finds the run folders."""
 
-    def _advanced(self, epoch: int) -> Leg:
+    def _advance(self, epoch: int) -> Leg:
         while True:
             try:
                 with no_exit():
-                    self._runs = self._runs or self._begun()
+                    if self._runs is None:
+                        self._runs = self._begin()
                     return self._runs.advance(epoch)
             except Exception as error:
-                if self._num_retries < 1 or not _may_pass(error) or FAILED not in _blame(error):
+                # Another try may go better, but not of what the configuration itself brings about.
+                may_pass = isinstance(error, StageFailedError) or not isinstance(error, IsogradError)
+                if self._num_retries < 1 or not may_pass or FAILED not in _blame(error):
                     raise
                 self._num_retries -= 1
 
-    def _begun(self) -> TrialRuns:
+    def _begin(self) -> TrialRuns:
         given = self._given
         config = from_dict(json.loads(given["config"]))
         runs = TrialRuns(config, given["seeds"], Path(given["folder"]), self._hosts.open)
@@ -86,25 +251,20 @@ class Trial(tune.Trainable):
         return runs
 
 
-def _may_pass(error: Exception) -> bool:
-    """Whether another try may go better: not for what the configuration itself brings about."""
-    return isinstance(error, StageFailedError) or not isinstance(error, IsogradError)
-
-
 def _blame(error: Exception) -> dict[str, Any]:
     """Returns what a failure is: the configuration's, the loss of a process, or trouble that all trials would have."""
     trouble = trouble_of(error)
     if isinstance(error, ProcessDiedError):
-        return {LOST: Loss(_reason(error), error.lost_node)}
+        return {LOST: Loss(_reason_of(error), error.lost_node)}
     if isinstance(trouble, MemoryShortError):  # another trial, or this one with fewer beside it, may need less
-        return {LOST: Loss(_reason(trouble))}
+        return {LOST: Loss(_reason_of(trouble))}
     if trouble is not None:
         return {TROUBLE: trouble}
     if isinstance(error, RunFolderError):  # the process of an earlier try still works there
-        return {LOST: Loss(_reason(error))}
-    return {FAILED: _reason(error)}
+        return {LOST: Loss(_reason_of(error))}
+    return {FAILED: _reason_of(error)}
 
 
-def _reason(error: Exception) -> str:
+def _reason_of(error: Exception) -> str:
     text = error.what if isinstance(error, IsogradError) else f"{type(error).__name__}: {error}"
     return " ".join(text.split())[:_LONGEST_REASON]

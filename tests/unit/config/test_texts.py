@@ -13,8 +13,8 @@ from isograd.config.written import from_command_line
 from isograd.engine.config import fingerprint
 from isograd.errors import ConfigError
 from isograd.run.folder import RunFolder
-from isograd.tune.ground import changed, ground_of
-from isograd.tune.request import keep, kept, parse
+from isograd.tune.ground import change_config, make_ground
+from isograd.tune.request import parse, read_request, write_request
 from isograd.tune.space_file import load_space
 
 TEXTS = [
@@ -58,7 +58,7 @@ def test_a_text_is_what_was_typed(first: int, tmp_path: Path) -> None:
     run_folder.write_config(config)
     assert read_config(run_folder.config) == config
     assert overridden(load(["seed=3"]), items) == config
-    assert changed(load(["seed=3"]), typed) == config
+    assert change_config(load(["seed=3"]), typed) == config
 
 
 def test_a_text_is_what_was_written_in_a_space(tmp_path: Path) -> None:
@@ -72,8 +72,8 @@ def test_a_text_is_what_was_written_in_a_space(tmp_path: Path) -> None:
         encoding="utf-8",
     )
     request = parse(str(path), [f"tune.folder={tmp_path}", "tune.name=kept"])
-    keep(request)
-    for asked in (request, kept(tmp_path / "kept")):
+    write_request(request)
+    for asked in (request, read_request(tmp_path / "kept")):
         values = {item.name: item.distribution.values for item in asked.file.space.parameters}  # pyright: ignore
         assert values["data.test_split"] == {text: {"data.test_split": text} for text in texts}
         assert values["bias"] == {text: {"data.image_column": text} for text in texts}
@@ -203,7 +203,7 @@ def test_a_condition_may_name_the_value_of_a_label(tmp_path: Path) -> None:
         "  optimizer.momentum: {distribution: float, low: 0.5, high: 0.9, when: {optimizer.lr: 0.1}}\n"
     )
     request = parse(str(path), [])
-    settings = request.file.space.suggest(optuna.create_study().ask(), ground_of(request.base))
+    settings = request.file.space.suggest(optuna.create_study().ask(), make_ground(request.base))
     assert set(settings) == {"optimizer.lr", "optimizer.momentum"}
 
 

@@ -18,11 +18,11 @@ from isograd.compare.notes import notes
 from isograd.config.load import load
 from isograd.errors import CheckpointError, ConfigError, DataError, StudyError
 from isograd.run.experiment import prepare_resumed, run
-from isograd.tune.chosen import choose
-from isograd.tune.request import elsewhere, kept, parse
-from isograd.tune.rerun import configs_of
+from isograd.tune.request import move_request, parse, read_request
+from isograd.tune.rerun import choose
+from isograd.tune.results import Outcome
 from isograd.tune.storage import quiet_optuna
-from isograd.tune.study import Outcome, create_study, open_study
+from isograd.tune.study import create_study, open_study
 
 
 def write(folder: Path, seed: int, num_train: int = 24) -> Path:
@@ -89,12 +89,12 @@ def test_a_study(tmp_path: Path) -> None:
     data = write(tmp_path / "data", 0)
     request = parse("dgl", [*(o for o in options(data) if "method" not in o), f"tune.folder={tmp_path}", "tune.name=s"])
     create_study(request)
-    assert open_study(kept(request.folder)).notes == ()
+    assert open_study(read_request(request.folder)).notes == ()
     shutil.copytree(data, tmp_path / "moved")
     write(data, 1)
     with pytest.raises(StudyError, match=r"the data is not what study 's' in .* began with: 24 rows"):
-        open_study(kept(request.folder))
-    moved = elsewhere(kept(request.folder), [f"data.path={tmp_path / 'moved'}"])
+        open_study(read_request(request.folder))
+    moved = move_request(read_request(request.folder), [f"data.path={tmp_path / 'moved'}"])
     assert open_study(moved).request.base.data.path == str(tmp_path / "moved")
 
 
@@ -115,13 +115,13 @@ def test_a_trial_that_runs_again(tmp_path: Path) -> None:
         choose(text, [f"data.path={tmp_path / 'other'}"])
     found = choose(text, ["executor=sequential", moved])
     allowed = [f"folder={tmp_path}", "executor=sequential", moved]
-    config = configs_of(found, allowed)[0]
+    config = found.configs(allowed)[0]
     assert config.data.path == str(tmp_path / "moved") and config.folder == str(tmp_path)
     for refused in (["optimizer.lr=0.7"], ["train.max_steps=3", "executor.threads=2"], ["model=resnet32"]):
         with pytest.raises(ConfigError, match=rf"^{re.escape(' '.join(refused))} changes what the trial computes"):
-            configs_of(found, [*allowed, *refused])
+            found.configs([*allowed, *refused])
     with pytest.raises(ConfigError, match=r"^executor\.threads=2 cannot be changed in a study"):
-        elsewhere(kept(request.folder), ["checkpoint.keep=2", "executor.threads=2"])
+        move_request(read_request(request.folder), ["checkpoint.keep=2", "executor.threads=2"])
 
 
 def test_runs_of_a_comparison(altered: tuple[Path, list[str]], capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,8 +12,9 @@ from pyarrow import parquet
 from isograd.engine.config import fingerprint, to_dict
 from isograd.studies.study import load_study
 from isograd.studies.study_table import StudyTable
-from isograd.tune.distributions import Categorical, Cuts, Number
-from isograd.tune.table import _FIXED, METADATA, METRICS, TABLE
+from isograd.tune.judge import METRICS
+from isograd.tune.results import _FIXED, METADATA, TABLE
+from isograd.tune.space import Categorical, Cuts, Number
 from tests.unit.studies.records import composed
 
 UNITS = ("stem", "a", "b", "c", "d", "head")

@@ -11,8 +11,7 @@ from isograd.studies.study_pictures import PICTURES
 from isograd.studies.study_plots import fronts, histories, learning_curves
 from isograd.studies.study_table import StudyTable
 from isograd.system.files import write_atomically
-from isograd.tune.distributions import Categorical, Number
-from isograd.tune.space import Parameter
+from isograd.tune.space import Categorical, Number, Parameter
 from tests.unit.studies.studies import study, trial
 
 

@@ -16,11 +16,11 @@ from isograd.executors.executor import EXECUTORS
 from isograd.studies.study_records import is_trial
 from isograd.system.console import wide_console
 from isograd.tune import storage, study, sweep
-from isograd.tune.parameters import owners
-from isograd.tune.request import Request, kept, parse
+from isograd.tune.parameters import find_owners
+from isograd.tune.request import Request, parse, read_request
+from isograd.tune.results import METADATA, TABLE, Outcome, write_table
 from isograd.tune.storage import absolute_url
-from isograd.tune.study import Outcome, create_study, open_study
-from isograd.tune.table import METADATA, TABLE, write_table
+from isograd.tune.study import create_study, open_study
 
 SMALL = ("model.width=4", "train.epochs=4", "tune.num_trials=1")
 SECRET = "postgresql://me:secret@localhost/db"
@@ -149,10 +149,10 @@ def test_a_copy_of_a_study_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     finish(tmp_path)
     lock(monkeypatch, "mine")
     shutil.copytree(tmp_path / "mine", tmp_path / "copy")
-    study.check_goes_on(kept(tmp_path / "copy"))
-    again = open_study(kept(tmp_path / "copy"))
+    study.check_goes_on(read_request(tmp_path / "copy"))
+    again = open_study(read_request(tmp_path / "copy"))
     again.extend(1)
-    assert again.propose() is not None and open_study(kept(tmp_path / "mine")).num_trials == 1
+    assert again.propose() is not None and open_study(read_request(tmp_path / "mine")).num_trials == 1
 
 
 def test_a_study_that_may_only_be_read_is_not_copied_without_its_storage(
@@ -207,7 +207,7 @@ def test_a_study_that_breaks_off_while_it_is_begun_leaves_nothing(
     if is_there:
         create_study(request(tmp_path, *items, "tune.name=first"))
     before = set(files(tmp_path))
-    monkeypatch.setattr(study, "keep", fail)
+    monkeypatch.setattr(study, "write_request", fail)
     with pytest.raises(StudyError, match="No space left"):
         create_study(request(tmp_path, *items))
     assert set(files(tmp_path)) == before
@@ -228,7 +228,9 @@ def test_of_two_studies_begun_at_once_one_is_refused_and_the_other_stays(
     monkeypatch.setattr(study, "check_free", overtaken)
     with pytest.raises(StudyError, match=r"is in .*already"):
         create_study(asked)
-    assert open_study(kept(tmp_path / "two" / "mine")).num_left == 1 and not (tmp_path / "one" / "mine").exists()
+    assert (
+        open_study(read_request(tmp_path / "two" / "mine")).num_left == 1 and not (tmp_path / "one" / "mine").exists()
+    )
 
 
 @pytest.mark.parametrize(
@@ -264,5 +266,5 @@ def test_the_path_of_a_journal_may_have_a_colon(path: str) -> None:
 
 
 def test_a_space_can_set_the_options_of_any_executor() -> None:
-    assert {owner.name for owner in owners("executor.num_stages")} == {"microbatch", "pipelined"}
-    assert {owner.name for owner in owners("executor.threads")} == set(EXECUTORS)
+    assert {owner.name for owner in find_owners("executor.num_stages")} == {"microbatch", "pipelined"}
+    assert {owner.name for owner in find_owners("executor.threads")} == set(EXECUTORS)

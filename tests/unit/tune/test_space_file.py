@@ -1,17 +1,18 @@
 """Spaces from files: composed, with conditions, and with the line of what is wrong."""
 
 import re
+import shlex
 from pathlib import Path
 
 import optuna
 import pytest
 
 from isograd.errors import ConfigError, IsogradError, SpaceError
-from isograd.tune.check import check_request
-from isograd.tune.ground import ground_of
-from isograd.tune.remarks import remarks
+from isograd.tune.ground import make_ground
+from isograd.tune.proposer import check_request
 from isograd.tune.request import parse
 from isograd.tune.space_file import load_space
+from isograd.tune.sweep import remark
 
 HEAD = "options: {method: man}\nparameters:\n"
 
@@ -54,7 +55,7 @@ def test_a_space_changes_the_distribution_of_a_default(tmp_path: Path) -> None:
 
 def test_conditions_leave_parameters_out() -> None:
     request = parse("man", ["model.width=4"])
-    ground = ground_of(request.base)
+    ground = make_ground(request.base)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     seen = set()
     for _ in range(60):
@@ -69,7 +70,7 @@ def test_conditions_leave_parameters_out() -> None:
 
 def test_what_depends_on_a_parameter_that_is_left_out_is_left_out_as_well() -> None:
     request = parse("mlaan", ["model.width=4"])
-    ground = ground_of(request.base)
+    ground = make_ground(request.base)
     assert ground.options["method.bias"] == "on"  # of the run itself, whose windows have no bias
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     drawn = [request.file.space.suggest(study.ask(), ground) for _ in range(60)]
@@ -228,7 +229,7 @@ def test_what_a_sweep_cannot_be_asked_for(item: str, what: str) -> None:
     ],
 )
 def test_what_has_no_effect_is_remarked(items: list[str], what: list[str]) -> None:
-    said = list(remarks(parse("dgl", items)))
+    said = list(remark(parse("dgl", items)))
     assert len(said) == len(what)
     assert all(re.search(pattern, line) for pattern, line in zip(what, said, strict=True))
 
@@ -236,3 +237,33 @@ def test_what_has_no_effect_is_remarked(items: list[str], what: list[str]) -> No
 def test_an_unknown_space_is_named() -> None:
     with pytest.raises(SpaceError, match="Did you mean 'mlaan'"):
         load_space("mlan")
+
+
+@pytest.mark.parametrize(
+    ("item", "mend"),
+    [
+        ("space.lr.low=0.1", "space.optimizer.lr.low=0.1"),
+        ("space.learning_rate.low=0.02", "space.optimizer.lr.low=0.02"),
+        ("space.optimizer.lr.low 0.02", "space.optimizer.lr.low=0.02"),
+        ("space.method.auxilary.values=[mlp]", "space.method.auxiliary.values=[mlp]"),
+        ("space.method.auxiliary.value=[mlp]", "space.method.auxiliary.values=[mlp]"),
+        ("space.method.auxiliary.when={optimizer: sgd}", "'+space.method.auxiliary.when={optimizer: sgd}'"),
+        (
+            "space.data.padding={distribution: int, low: 0, high: 1}",
+            "'+space.data.padding={distribution: int, low: 0, high: 1}'",
+        ),
+        ("~space.method.auxilary", "~space.method.auxiliary"),
+    ],
+)
+def test_a_mend_of_a_space_works_when_typed(item: str, mend: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        parse("dgl", [item])
+    assert re.match(rf"Use {re.escape(mend)}(\.$|,| to)", refused.value.mend), refused.value.mend
+    parse("dgl", shlex.split(mend))
+
+
+@pytest.mark.parametrize("item", ["space.method.foo.low=3", "space.foo=3"])
+def test_what_is_like_no_parameter_is_added_by_a_whole_one(item: str) -> None:
+    with pytest.raises(ConfigError, match=r"\+space\.OPTION=\{distribution: float, low: LOW, high: HIGH\}"):
+        parse("dgl", [item])
+    parse("dgl", ["+space.task.label_smoothing={distribution: float, low: 0, high: 0.1}"])

@@ -12,9 +12,9 @@ from optuna.trial import TrialState
 from isograd.engine.blueprint import Blueprint
 from isograd.errors import ConfigError, PlacementError, StudyError
 from isograd.tune import storage
-from isograd.tune.progress import best_of
-from isograd.tune.request import Request, elsewhere, kept, parse
-from isograd.tune.study import Outcome, Study, create_study, open_study, outcome_of
+from isograd.tune.request import Request, move_request, parse, read_request
+from isograd.tune.results import Outcome, outcome_of
+from isograd.tune.study import Study, create_study, open_study
 
 SMALL = ("model.width=4", "train.epochs=4", "tune.num_trials=6", "tune.num_startup=3")
 
@@ -44,7 +44,7 @@ def test_a_study_goes_on_where_it_was_broken_off(tmp_path: Path) -> None:
     done = finish(study, 3)
     left = [study.propose(), study.propose()]  # under way when the driver is killed
     study.report(left[0].number, 1, {"test_error": 0.7})  # pyright: ignore[reportOptionalMemberAccess]
-    again = open_study(kept(tmp_path / "mine"))
+    again = open_study(read_request(tmp_path / "mine"))
     assert again.num_left == 3
     taken = [again.propose(), again.propose()]
     assert taken == left
@@ -57,12 +57,12 @@ def test_a_study_goes_on_where_it_was_broken_off(tmp_path: Path) -> None:
     numbers = [trial.number for trial in again.trials]
     assert len(numbers) == len(set(numbers)) == 6 and set(done) < set(numbers)
     assert all(trial.state == TrialState.COMPLETE for trial in again.trials)
-    assert list(best_of(again).values.values()) == [(0.4,)]
+    assert list(again.find_best().values.values()) == [(0.4,)]
 
 
 def test_a_finished_study_is_extended_with_all_it_knew(tmp_path: Path) -> None:
     finish(create_study(request(tmp_path)), 6)
-    more = open_study(kept(tmp_path / "mine"))
+    more = open_study(read_request(tmp_path / "mine"))
     assert more.propose() is None
     more.extend(2)
     assert more.num_left == 2 and len(finish(more, 2)) == 2 and more.propose() is None
@@ -73,13 +73,13 @@ def test_a_study_goes_on_on_another_cluster(tmp_path: Path) -> None:
     study = create_study(request(tmp_path))
     left = study.propose()
     assert left is not None and left.config.cluster.num_cpus is None
-    moved = elsewhere(kept(tmp_path / "mine"), ["cluster.num_cpus=3", "executor=sequential"])
+    moved = move_request(read_request(tmp_path / "mine"), ["cluster.num_cpus=3", "executor=sequential"])
     taken = open_study(moved).propose()
     assert taken is not None and taken.number == left.number and taken.settings == left.settings
     assert taken.config.cluster.num_cpus == 3 and taken.config.executor.name == "sequential"
     for item in ("optimizer.lr=1", "executor.threads=2", "executor=microbatch"):
         with pytest.raises(ConfigError, match=f"{item} cannot be changed in a study"):
-            elsewhere(moved, [item])
+            move_request(moved, [item])
 
 
 def test_a_relative_storage_is_found_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,7 +88,7 @@ def test_a_relative_storage_is_found_from_any_folder(tmp_path: Path, monkeypatch
         monkeypatch.chdir(tmp_path)
         create_study(request(tmp_path, f"tune.storage={url}", f"tune.name={name}"))
         monkeypatch.chdir(tmp_path / "other")
-        assert open_study(kept(tmp_path / name)).num_left == 6
+        assert open_study(read_request(tmp_path / name)).num_left == 6
 
 
 def test_what_a_sweep_does_not_admit_is_not_proposed(tmp_path: Path) -> None:
@@ -114,7 +114,7 @@ def test_what_has_failed_is_not_tried_again(tmp_path: Path) -> None:
         assert assignment is not None and not study.is_exhausted
         study.tell(assignment.number, Outcome(kind, {}, 0, "why"))
     assert study.propose() is None and study.is_exhausted
-    assert open_study(kept(tmp_path / "mine")).propose() is None
+    assert open_study(read_request(tmp_path / "mine")).propose() is None
 
 
 def test_only_complete_trials_have_values(tmp_path: Path) -> None:
@@ -132,7 +132,7 @@ def test_only_complete_trials_have_values(tmp_path: Path) -> None:
     states = [trial.state for trial in study.trials]
     assert states == [TrialState.PRUNED, TrialState.FAIL, TrialState.FAIL, TrialState.COMPLETE]
     assert [outcome_of(trial).kind for trial in study.trials] == ["pruned", "failed", "lost", "complete"]  # pyright: ignore
-    assert list(best_of(study).values.values()) == [(0.3,)]
+    assert list(study.find_best().values.values()) == [(0.3,)]
     assert study.trials[1].values is None and study.trials[0].intermediate_values == {1: 0.1}
 
 
@@ -185,7 +185,7 @@ def test_several_objectives_have_a_front(tmp_path: Path, sampler: str) -> None:
     assignment = study.propose()
     assert assignment is not None
     study.tell(assignment.number, Outcome("pruned", {"test_error": 0.01, "epoch_s": 0.1}, 1))
-    assert sorted(best_of(study).values.values()) == [(0.2, 4.0), (0.3, 2.0), (0.5, 1.0)]
+    assert sorted(study.find_best().values.values()) == [(0.2, 4.0), (0.3, 2.0), (0.5, 1.0)]
 
 
 def test_a_study_of_another_space_is_refused(tmp_path: Path) -> None:
@@ -202,9 +202,9 @@ def test_a_missing_storage_is_named(tmp_path: Path) -> None:
     create_study(request(tmp_path))
     (tmp_path / "mine" / "study.db").unlink()
     with pytest.raises(StudyError, match=r"is missing: there is no file .*study\.db"):
-        open_study(kept(tmp_path / "mine"))
+        open_study(read_request(tmp_path / "mine"))
     with pytest.raises(StudyError, match="cannot be read as a study"):
-        kept(tmp_path / "other")
+        read_request(tmp_path / "other")
 
 
 DAMAGED = {
@@ -221,7 +221,7 @@ def test_what_is_no_record_of_a_study_is_said(tmp_path: Path, text: str) -> None
     path = tmp_path / "mine" / "sweep.json"
     path.write_text(text)
     with pytest.raises(StudyError, match=rf"sweep\.json is no record of a study: {DAMAGED[text]}"):
-        kept(tmp_path / "mine")
+        read_request(tmp_path / "mine")
 
 
 def test_the_option_of_a_study_that_is_damaged_is_named(tmp_path: Path) -> None:
@@ -236,14 +236,14 @@ def test_the_option_of_a_study_that_is_damaged_is_named(tmp_path: Path) -> None:
     ):
         path.write_text(json.dumps(written | {section: written[section] | change}))
         with pytest.raises(StudyError, match=f"sweep.json is no record of a study: {said}"):
-            kept(tmp_path / "mine")
+            read_request(tmp_path / "mine")
 
 
 def test_a_locked_storage_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(storage, "_PATIENCE_S", 0.2)
     monkeypatch.setattr(time, "sleep", lambda seconds: None)  # as Optuna does between its attempts
     create_study(request(tmp_path))
-    study = open_study(kept(tmp_path / "mine"))
+    study = open_study(read_request(tmp_path / "mine"))
     other = sqlite3.connect(tmp_path / "mine" / "study.db")
     other.execute("BEGIN EXCLUSIVE")
     with pytest.raises(StudyError, match="locked by another process"):
@@ -256,7 +256,7 @@ def test_a_study_can_be_kept_in_a_journal(tmp_path: Path) -> None:
     journal = tmp_path / "elsewhere" / "journal.log"
     journal.parent.mkdir()
     finish(create_study(request(tmp_path, f"tune.storage={journal}")), 2)
-    assert journal.exists() and open_study(kept(tmp_path / "mine")).num_left == 4
+    assert journal.exists() and open_study(read_request(tmp_path / "mine")).num_left == 4
 
 
 def test_a_folder_is_that_of_one_study(tmp_path: Path) -> None:
@@ -267,7 +267,7 @@ def test_a_folder_is_that_of_one_study(tmp_path: Path) -> None:
         with pytest.raises(StudyError, match=r"/mine is the folder of a study that is not in .*isograd resume"):
             create_study(request(tmp_path, *others))
     assert not (tmp_path / "third.log").exists() and not (tmp_path / "mine" / "study.db").exists()
-    assert finish(study, 1) == [0] and kept(tmp_path / "mine").sweep.storage == str(tmp_path / "first.log")
+    assert finish(study, 1) == [0] and read_request(tmp_path / "mine").sweep.storage == str(tmp_path / "first.log")
     with pytest.raises(StudyError, match=r"study 'mine' is in .*first\.log already"):
         create_study(request(tmp_path, first))
     (tmp_path / "first.log").unlink()
@@ -321,10 +321,10 @@ def test_a_storage_is_the_file_that_is_named_whatever_its_characters(tmp_path: P
     finish(create_study(request(tmp_path, *items)), 1)
     assert (tmp_path / name / f"{name}.db").is_file()
     assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == []
-    assert len(open_study(kept(tmp_path / name)).trials) == 1
+    assert len(open_study(read_request(tmp_path / name)).trials) == 1
     finish(create_study(request(tmp_path / name, f"tune.name={name}")), 1)
     assert (tmp_path / name / name / "study.db").is_file()
-    assert len(open_study(kept(tmp_path / name / name)).trials) == 1
+    assert len(open_study(read_request(tmp_path / name / name)).trials) == 1
 
 
 @pytest.mark.parametrize(

@@ -8,15 +8,12 @@ import numpy as np
 import optuna
 import pytest
 from optuna.samplers import BaseSampler, RandomSampler
-from optuna.trial import TrialState
+from optuna.trial import FixedTrial, TrialState
 
 from isograd.errors import PartitionError
-from isograd.tune.distributions import Categorical, Cuts, Number
-from isograd.tune.drawings import KnownDrawing, NearDrawing, RandomDrawing
-from isograd.tune.space import Ground, Parameter, SearchSpace
-from isograd.tune.space_sampler import SpaceSampler, estimates
+from isograd.tune.sampler import RandomTrial, SpaceSampler, UntriedSampler, estimate_values
+from isograd.tune.space import Categorical, Cuts, Ground, Number, Parameter, SearchSpace
 from isograd.tune.surrogate import Surrogate
-from isograd.tune.untried import UntriedSampler
 
 UNITS = tuple(f"u{index}" for index in range(8))
 GROUND = Ground({}, lambda settings: settings.get("partition.num_modules", 3), lambda settings: UNITS)
@@ -49,8 +46,8 @@ def search(sampler: BaseSampler, count: int) -> optuna.Study:
     return study
 
 
-@pytest.mark.parametrize("make", [RandomDrawing, lambda random: NearDrawing(random, {"rate": 0.9, "width": 8})])
-def test_drawings_stay_in_their_ranges(make: Callable[[Random], RandomDrawing]) -> None:
+@pytest.mark.parametrize("make", [RandomTrial, lambda random: RandomTrial(random, {"rate": 0.9, "width": 8})])
+def test_drawings_stay_in_their_ranges(make: Callable[[Random], RandomTrial]) -> None:
     random = Random(0)
     widths = set()
     for _ in range(300):
@@ -68,11 +65,11 @@ def test_drawings_stay_in_their_ranges(make: Callable[[Random], RandomDrawing]) 
 
 def test_a_drawing_again_is_the_same_and_one_near_it_is_near() -> None:
     random = Random(1)
-    first = RandomDrawing(random)
+    first = RandomTrial(random)
     settings, features = SPACE.describe(first, GROUND)
-    assert SPACE.describe(KnownDrawing(first.params), GROUND) == (settings, features)
+    assert SPACE.describe(FixedTrial(first.params), GROUND) == (settings, features)
     rate = first.params["rate"]
-    near = [SPACE.suggest(NearDrawing(random, first.params), GROUND)["rate"] for _ in range(50)]
+    near = [SPACE.suggest(RandomTrial(random, first.params), GROUND)["rate"] for _ in range(50)]
     assert np.mean(np.abs(np.log10(near) - np.log10(rate))) < 1 < 4  # the range has four decades
 
 
@@ -153,4 +150,4 @@ def test_what_was_stopped_early_is_taken_for_what_others_made_of_it() -> None:
     trial.report(0.9, 3)
     study.tell(trial, state=TrialState.PRUNED)
     study.ask()
-    assert estimates(study.trials) == [0.2, 0.4, pytest.approx(0.45), None]
+    assert estimate_values(study.trials) == [0.2, 0.4, pytest.approx(0.45), None]

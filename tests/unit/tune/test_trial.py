@@ -10,7 +10,7 @@ from isograd.errors import StudyError
 from isograd.events.json_lines import read_lines
 from isograd.executors.executor import make_executor
 from isograd.run.checkpoint import saved
-from isograd.tune.legs import TrialRuns
+from isograd.tune.trial import TrialRuns
 
 
 def runs_in(folder: Path, *more: str) -> TrialRuns:

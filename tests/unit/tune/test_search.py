@@ -1,4 +1,4 @@
-"""ASHA by epochs of the full schedule."""
+"""A study on Ray Tune: ASHA by epochs of the full schedule, and losses of trials, one an event."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 from ray.tune.schedulers import FIFOScheduler
 
-from isograd.tune.stopping import make_scheduler, stops
-from isograd.tune.sweep_config import SweepConfig
+from isograd.tune.request import SweepConfig
+from isograd.tune.search import Losses, make_scheduler
+from isograd.tune.trial import Loss
 
 
 @pytest.mark.parametrize(
@@ -21,7 +22,7 @@ from isograd.tune.sweep_config import SweepConfig
     ],
 )
 def test_trials_report_where_they_may_be_stopped(options: dict[str, Any], num_epochs: int, expected: list[int]) -> None:
-    assert stops(SweepConfig(**options), num_epochs) == expected
+    assert SweepConfig(**options).stops(num_epochs) == expected
 
 
 def decision(scheduler: Any, name: str, epoch: int, error: float) -> str:
@@ -47,3 +48,27 @@ def test_trials_of_a_sweep_that_goes_on_set_the_bar_as_before() -> None:
 
 def test_without_it_every_trial_trains_to_its_end() -> None:
     assert isinstance(make_scheduler(SweepConfig(scheduler="none"), 9, {}), FIFOScheduler)
+
+
+def test_the_death_of_a_process_counts_each_time() -> None:
+    losses = Losses(2, lambda node: True)
+    assert [losses.take(5, Loss("killed")) for _ in range(3)] == [True, True, False]
+    assert losses.take(6, Loss("killed")), "each trial has its own"
+
+
+def test_the_death_of_a_node_counts_once_however_much_fails_on_it() -> None:
+    losses = Losses(1, lambda node: True)
+    assert all(losses.take(5, Loss("lost", "a")) for _ in range(10))
+    assert not losses.take(5, Loss("lost", "b"))
+
+
+def test_nothing_starts_until_it_is_known_which_nodes_are_there() -> None:
+    settled: set[str] = set()
+    losses = Losses(3, settled.__contains__)
+    assert losses.may_start
+    losses.take(5, Loss("lost", "a"))
+    losses.take(6, Loss("lost", "b"))
+    settled.add("a")
+    assert not losses.may_start
+    settled.add("b")
+    assert losses.may_start

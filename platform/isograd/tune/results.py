@@ -1,0 +1,259 @@
+"""What was tried in a study and what came of it: outcomes, the records of epochs, and one table of all trials.
+
+The table is a Parquet file: a row a trial, with its configuration, its seeds, and all that was measured by epoch.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+from pyarrow import parquet
+
+from isograd.config.load import from_dict
+from isograd.engine.config import RunConfig
+from isograd.events.json_lines import AppendedLines, read_lines
+from isograd.system.files import replacing
+from isograd.system.passwords import hide_password
+from isograd.tune.ground import make_ground
+from isograd.tune.judge import METRICS, SCORE
+from isograd.tune.space import Ground
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
+    from isograd.tune.study import Study
+
+ASSIGNED, OUTCOME = "assigned", "outcome"  # of a trial in its storage
+TABLE = "trials.parquet"
+METADATA = b"isograd"
+
+_EPOCHS = "epochs.jsonl"
+
+
+@dataclass(frozen=True)
+class SeedRun:
+    """One seed's run, all its legs together.
+
+    Attributes:
+        images_per_s: Training images a second.
+        peak_bytes: Largest memory of a stage.
+        wall_s: Seconds of training and testing.
+        device_s: Sum over stages of the time that each held its device.
+        devices: Where each stage computed.
+        hardware: The machine.
+    """
+
+    seed: int
+    images_per_s: float
+    peak_bytes: int
+    wall_s: float
+    device_s: float
+    devices: tuple[str, ...]
+    hardware: str
+
+
+_TYPES: dict[Any, pa.DataType] = {
+    int: pa.int64(),
+    float: pa.float64(),
+    str: pa.string(),
+    tuple[str, ...]: pa.list_(pa.string()),
+}
+_RUN = pa.struct([(item.name, _TYPES[item.type]) for item in fields(SeedRun)])
+_EPOCH = pa.struct(
+    [
+        ("seed", pa.int64()),
+        ("epoch", pa.int64()),
+        (SCORE.name, pa.float64()),
+        ("module_test_errors", pa.list_(pa.float64())),
+        ("module_train_losses", pa.list_(pa.float64())),
+    ]
+)
+_FIXED = [
+    ("study", pa.string()),
+    ("trial", pa.int64()),
+    ("kind", pa.string()),  # complete, pruned, failed, lost or running
+    ("reason", pa.string()),
+    ("epoch", pa.int64()),
+    ("seeds", pa.list_(pa.int64())),
+    ("started", pa.timestamp("ms")),
+    ("ended", pa.timestamp("ms")),
+    ("host", pa.string()),
+    ("fingerprint", pa.string()),
+    ("config", pa.string()),  # JSON
+    ("coordinates", pa.string()),  # JSON: what the searcher drew
+    ("units", pa.list_(pa.string())),  # of the backbone, in order: what cuts are counted in
+    ("runs", pa.list_(_RUN)),
+    ("epochs", pa.list_(_EPOCH)),
+]
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """A configuration to try.
+
+    Attributes:
+        number: Of the trial.
+        config: Of its runs, apart from seed and folder.
+        settings: What sets it apart from other trials, by option.
+    """
+
+    number: int
+    config: RunConfig
+    settings: Mapping[str, Any]
+
+    def summary(self) -> str:
+        """Returns the settings in a line, by the last part of their names."""
+        return " ".join(f"{name.rpartition('.')[2]}={_brief(value)}" for name, value in self.settings.items())
+
+
+def _brief(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return ",".join(map(_brief, value)) if isinstance(value, list) else str(value)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a trial.
+
+    Attributes:
+        kind: ``complete``; ``pruned`` (stopped early, behind others); ``failed``; ``lost`` (its process or node).
+        metrics: At its end, means over seeds; of a trial that failed or was lost, none.
+        epoch: The last one that it trained.
+        reason: Why it failed or was lost.
+        runs: A :class:`SeedRun` a seed, as JSON.
+        host: Where it ended.
+    """
+
+    kind: str
+    metrics: Mapping[str, float]
+    epoch: int
+    reason: str = ""
+    runs: Sequence[Mapping[str, Any]] = ()
+    host: str = ""
+
+
+def assignment_of(trial: "FrozenTrial") -> Assignment:
+    """Returns what a trial was given."""
+    record = trial.user_attrs[ASSIGNED]
+    return Assignment(trial.number, from_dict(record["config"]), record["settings"])
+
+
+def outcome_of(trial: "FrozenTrial") -> Outcome | None:
+    """Returns what came of a trial, or None while it is under way."""
+    record = trial.user_attrs.get(OUTCOME)
+    return None if record is None else Outcome(**record)
+
+
+class EpochRecords(AppendedLines):
+    """Appends what was measured, a record a trial, seed and epoch, to JSON lines; a context manager.
+
+    A trial that was lost reports again what it had reported; the last record counts.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder / _EPOCHS)
+        self._known: set[tuple[int, int, int]] = set()
+
+    def take(self, trial: int, record: Mapping[str, Any]) -> None:
+        """Takes one record."""
+        key = (trial, record["seed"], record["epoch"])
+        if key not in self._known:
+            self._known.add(key)
+            self.append({"trial": trial, **record})
+
+
+def read_records(folder: Path) -> list[dict[str, Any]]:
+    """Returns the records of a study, ordered by trial, seed and epoch; of several for the same, the last.
+
+    Raises:
+        RunFolderError: The file cannot be read, or is no text.
+    """
+    records = {(record["trial"], record["seed"], record["epoch"]): record for record in read_lines(folder / _EPOCHS)}
+    return [records[key] for key in sorted(records)]
+
+
+def write_table(study: "Study", provenance: Mapping[str, Any]) -> Path:
+    """Writes the trials of a study, wholly or not at all, with what was asked for and the sweep's provenance.
+
+    Returns:
+        The file's path.
+    """
+    trials, ground = study.trials, make_ground(study.request.base)
+    rows = [_row_of(study, trial, ground) for trial in trials]
+    by_trial: dict[int, list[Mapping[str, Any]]] = {}
+    for record in read_records(study.request.folder):
+        by_trial.setdefault(record["trial"], []).append(record)
+    for row in rows:
+        row["epochs"] = by_trial.get(row["trial"], [])
+    columns = {name: pa.array([row[name] for row in rows], kind) for name, kind in _FIXED}
+    columns |= {name: pa.array([row["metrics"].get(name) for row in rows], pa.float64()) for name in METRICS}
+    for name in dict.fromkeys(name for row in rows for name in row["settings"]):
+        columns[name] = _to_column([row["settings"].get(name) for row in rows])
+    table = pa.table(columns).replace_schema_metadata({METADATA: json.dumps(_describe(study, provenance)).encode()})
+    target = study.request.folder / TABLE
+    with replacing(target) as draft:
+        parquet.write_table(table, draft)
+    return target
+
+
+def _row_of(study: "Study", trial: "FrozenTrial", ground: Ground) -> dict[str, Any]:
+    outcome = outcome_of(trial) or Outcome("running", {}, 0)
+    record = trial.user_attrs[ASSIGNED]
+    return {
+        "study": study.request.name,
+        "trial": trial.number,
+        "kind": outcome.kind,
+        "reason": outcome.reason,
+        "epoch": outcome.epoch,
+        "seeds": study.request.sweep.seeds,
+        "started": trial.datetime_start,
+        "ended": trial.datetime_complete,
+        "host": outcome.host,
+        "fingerprint": record["fingerprint"],
+        "config": json.dumps(record["config"]),
+        "coordinates": json.dumps(trial.params),
+        "units": list(ground.unit_names_with(record["settings"])),
+        "runs": list(outcome.runs),
+        "metrics": outcome.metrics,
+        "settings": record["settings"],
+    }
+
+
+def _to_column(values: Sequence[Any]) -> pa.Array:
+    """Returns a column of one type: numbers, truth values or text; anything else as JSON."""
+    kinds = {type(value) for value in values if value is not None}
+    for plain, kind in (
+        ((bool,), pa.bool_()),
+        ((int,), pa.int64()),
+        ((int, float), pa.float64()),
+        ((str,), pa.string()),
+    ):
+        if kinds <= set(plain):
+            return pa.array(values, kind)
+    return pa.array([None if value is None else json.dumps(value) for value in values], pa.string())
+
+
+def _describe(study: "Study", provenance: Mapping[str, Any]) -> dict[str, Any]:
+    request, sweep = study.request, study.request.sweep
+    return {
+        "format": 1,
+        "study": request.name,
+        "space": request.file.name,
+        "items": [hide_password(item) for item in request.items],
+        "objectives": sweep.objectives,
+        "seeds": sweep.seeds,
+        "num_trials": study.num_trials,
+        "num_epochs": request.base.train.epochs,
+        "sampler": sweep.sampler_name,
+        "sampler_seed": sweep.sampler_seed,
+        "scheduler": sweep.scheduler,
+        "grace_epochs": sweep.grace_epochs,
+        "reduction": sweep.reduction,
+        "reuse_actors": sweep.reuses_actors,
+        "parameters": request.file.space.to_json(),
+        "provenance": {**provenance, "data": study.data},
+    }
