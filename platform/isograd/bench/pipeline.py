@@ -10,13 +10,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
-from isograd.bench.rows import Row
-from isograd.bench.side_by_side import END_TO_END, LOCAL, SEQUENTIAL, of_microbatches, of_pipeline, raced
+from isograd.bench.bench import BENCHES
+from isograd.bench.race import END_TO_END, LOCAL, SEQUENTIAL, enter_microbatches, enter_pipeline, name_plan, race
+from isograd.bench.rows import Kind, Row
+from isograd.bench.workload import make_program, make_tiny_program
 from isograd.cluster.config import ClusterConfig
 from isograd.cluster.connection import connected
 from isograd.config.load import load
-from isograd.data.memory import MemorySource
-from isograd.data.synthetic import source
 from isograd.engine.blueprint import Blueprint
 from isograd.engine.config import ExecutorConfig, RunConfig
 from isograd.engine.program import Program
@@ -28,11 +28,8 @@ from isograd.partition.balance import Assignment, Limits, Piece, balanced
 from isograd.planning.choose import pieces_of_units, resolved
 from isograd.planning.emulated import EmulatedBuilder, EmulatedPieces
 from isograd.schedules.microbatch import MICROBATCH_SCHEDULES, Grid, microbatched
-from isograd.schedules.schedule import Schedule
 from isograd.schedules.simulation import simulate
-from isograd.system.provenance import hardware
 
-MICROBATCHES = (4, 8, 16)
 SCHEDULES = (("gpipe", 1), ("1f1b", 1), ("interleaved", 2), ("zero_bubble", 1), ("zero_bubble", 2), ("zbv", 2))
 EVEN_STAGE_S, ACTIVATION_BYTES, NUM_EMULATED = 0.1, 8 * 2**20, 4
 BATCH_SIZE = 128
@@ -41,6 +38,7 @@ _REAL = {
     "ResNet-110, DGL": ("model=resnet110",),
     "ViT-Ti, DGL": ("model=vit_ti", "optimizer=adamw", "schedule=cosine"),
 }
+_CLUSTER = ClusterConfig(num_cpus=16)
 
 
 @dataclass(frozen=True)
@@ -53,99 +51,103 @@ class Effort:
     microbatches: tuple[int, ...]
 
 
-FULL, QUICK = Effort(5, 48, 6, MICROBATCHES), Effort(1, 16, 3, (4,))
+FULL, QUICK = Effort(5, 48, 6, (4, 8, 16)), Effort(1, 16, 3, (4,))
 _REAL_BATCHES = 16  # of PPLL and of sequential local learning in full; a traditional schedule takes 4
 
 
+@BENCHES.register("pipeline")
 def bench(quick: bool, overrides: Sequence[str]) -> list[Row]:
-    """Races the schedules on emulated devices (S = 4) and in real computation (S = 2).
-
-    Args:
-        quick: One round, few batches, M = 4 only.
-        overrides: Of the configuration; of the emulated cases', its executor.
-    """
+    """Races the schedules on emulated devices (S = 4), which read the overrides' executor, and in real computation
+    (S = 2)."""
     effort = QUICK if quick else FULL
     rows: list[Row] = []
     executor = replace(load([*_OPTIONS, *overrides]).executor, device="cpu")
-    for name, pieces in emulated_networks(overrides):
-        rows += emulated(name, pieces, executor, effort)
+    for name, pieces in _emulate_networks(overrides):
+        rows += _race_emulated(name, pieces, executor, effort)
     for name, options in _REAL.items():
         config = load([*_OPTIONS, *options, "partition=balanced", "executor.num_stages=2", *overrides])
-        rows += real(name, config, replace(effort, num_rounds=min(effort.num_rounds, 3)))
+        rows += _race_real(name, config, replace(effort, num_rounds=min(effort.num_rounds, 3)))
     return rows
 
 
-def emulated_networks(overrides: Sequence[str]) -> Iterator[tuple[str, list[Piece]]]:
+def _emulate_networks(overrides: Sequence[str]) -> Iterator[tuple[str, list[Piece]]]:
     """Yields networks whose units together take four even stages: a ViT, and ResNet-110 by its measured costs."""
     total_s = NUM_EMULATED * EVEN_STAGE_S
     block = Piece(total_s / 12, 0.1 * EVEN_STAGE_S, ACTIVATION_BYTES)
-    yield (
-        "ViT, 12 equal blocks, auxiliary networks of 10 % of a stage",
-        [block] * 11 + [replace(block, cut_seconds=0.0)],
-    )
-    found = pieces_of_units(Blueprint(load([*_OPTIONS, "model=resnet110", "executor.device=cpu", *overrides])))
-    scale = total_s / sum(piece.seconds for piece in found)
-    scaled = [Piece(scale * piece.seconds, scale * piece.cut_seconds, ACTIVATION_BYTES) for piece in found]
+    name = "ViT, 12 equal blocks, auxiliary networks of 10 % of a stage"
+    yield name, [*[block] * 11, replace(block, cut_seconds=0.0)]
+    pieces = pieces_of_units(Blueprint(load([*_OPTIONS, "model=resnet110", "executor.device=cpu", *overrides])))
+    scale = total_s / sum(piece.seconds for piece in pieces)
+    scaled = [Piece(scale * piece.seconds, scale * piece.cut_seconds, ACTIVATION_BYTES) for piece in pieces]
     yield "ResNet-110's measured costs, DGL", [*scaled[:-1], replace(scaled[-1], cut_seconds=0.0)]
 
 
-def emulated(name: str, pieces: Sequence[Piece], config: ExecutorConfig, effort: Effort) -> list[Row]:
-    """Races the schedules on emulated devices; beside them, what each would take without communication (modelled)."""
-    case = f"{name}; S={NUM_EMULATED}, {EVEN_STAGE_S * 1e3:.0f} ms, {ACTIVATION_BYTES / 2**20:.0f} MiB"
-    found = balanced(pieces, NUM_EMULATED, Limits((1.0,) * NUM_EMULATED))
-    units_s = tuple(piece.seconds for piece in pieces)
-    local = [_stage(pieces, found, index) for index in range(NUM_EMULATED)]
-    alone_s = sum(auxiliary_s for _, auxiliary_s in local)
-    many = Program(source(effort.num_local_batches, BATCH_SIZE, (1, 8, 8)), num_epochs=1, tests=False)
-    few = Program(source(effort.num_batches, BATCH_SIZE, (1, 8, 8)), num_epochs=1, tests=False)
-    build = EmulatedPieces(units_s, (ACTIVATION_BYTES,) * len(pieces), BATCH_SIZE)
-    plans = list(_plans(pieces, NUM_EMULATED, effort.microbatches))
-    with ExitStack() as stack:
-        queued = 4 * NUM_EMULATED * ACTIVATION_BYTES
-        stack.enter_context(connected(ClusterConfig(num_cpus=16), queued_bytes=queued))
-        pipeline = stack.enter_context(_emulated_pipeline(local, config))
-        one = stack.enter_context(_emulated_pipeline([(sum(units_s), alone_s)], config))
-        whole = stack.enter_context(_emulated_pipeline([(sum(units_s), 0.0)], config))
-        micro = stack.enter_context(MicrobatchPipeline(build, plans[0], config, ClusterConfig(), records_steps=True))
+@dataclass(frozen=True)
+class _Pipelines:
+    """What contends: local learning on one device, end to end on one, PPLL, and the traditional pipeline."""
+
+    sequential: Pipeline
+    end_to_end: Pipeline
+    local: Pipeline
+    traditional: MicrobatchPipeline
+
+    def race(
+        self, case: str, programs: tuple[Program, Program], plans: Sequence[PiecePlan], num_rounds: int, kind: Kind
+    ) -> list[Row]:
+        """Races them on ``programs``: PPLL's, which is long, and that of the others."""
+        many, few = programs
         contenders = [
-            of_pipeline(SEQUENTIAL, one, few),
-            of_pipeline(END_TO_END, whole, few),
-            of_pipeline(LOCAL, pipeline, many),
-            *(of_microbatches(micro, plan, few) for plan in plans),
+            enter_pipeline(SEQUENTIAL, self.sequential, few),
+            enter_pipeline(END_TO_END, self.end_to_end, few),
+            enter_pipeline(LOCAL, self.local, many),
+            *(enter_microbatches(self.traditional, plan, few) for plan in plans),
         ]
-        rows = raced(case, contenders, effort.num_rounds, "emulated")
-    return rows + _ideals(case, pieces, found, plans)
+        return race(case, contenders, num_rounds, kind)
 
 
-def real(name: str, config: RunConfig, effort: Effort) -> list[Row]:
-    """Races the schedules in real computation on this machine's CPUs."""
+def _race_emulated(name: str, pieces: Sequence[Piece], config: ExecutorConfig, effort: Effort) -> list[Row]:
+    """Races on emulated devices; beside the rows, what each would take without communication (modelled)."""
+    case = f"{name}; S={NUM_EMULATED}, {EVEN_STAGE_S * 1e3:.0f} ms, {ACTIVATION_BYTES / 2**20:.0f} MiB"
+    assignment = balanced(pieces, NUM_EMULATED, Limits((1.0,) * NUM_EMULATED))
+    units_s = tuple(piece.seconds for piece in pieces)
+    local = [_stage_s(pieces, assignment, index) for index in range(NUM_EMULATED)]
+    alone = (sum(units_s), sum(auxiliary_s for _, auxiliary_s in local))
+    plans = list(_plan_all(pieces, NUM_EMULATED, effort.microbatches))
+    build = EmulatedPieces(units_s, (ACTIVATION_BYTES,) * len(pieces), BATCH_SIZE)
+    many, few = (make_tiny_program(num, BATCH_SIZE) for num in (effort.num_local_batches, effort.num_batches))
+    with ExitStack() as stack:
+        stack.enter_context(connected(_CLUSTER, queued_bytes=4 * NUM_EMULATED * ACTIVATION_BYTES))
+        pipelines = [_make_emulated(stages, config) for stages in (local, [alone], [(sum(units_s), 0.0)])]
+        ours, one, whole = map(stack.enter_context, pipelines)
+        micro = stack.enter_context(MicrobatchPipeline(build, plans[0], config, ClusterConfig(), records_steps=True))
+        rows = _Pipelines(one, whole, ours, micro).race(case, (many, few), plans, effort.num_rounds, "emulated")
+    return rows + _model_ideals(case, pieces, assignment, plans)
+
+
+def _race_real(name: str, config: RunConfig, effort: Effort) -> list[Row]:
+    """Races in real computation on this machine's CPUs."""
     config = resolved(config)
     blueprint = Blueprint(config)
-    num_stages, case = blueprint.num_stages, f"{name}; S={blueprint.num_stages}, batch {BATCH_SIZE}"
+    num_stages = blueprint.num_stages
     alone = Blueprint(replace(config, executor=replace(config.executor, num_stages=1, modules_per_stage=None)))
-    end_to_end = Blueprint(_end_to_end(config, name="pipelined", num_stages=1))
-    split = Blueprint(_end_to_end(config, name="microbatch", num_stages=num_stages))
-    plans = list(_plans(pieces_of_units(blueprint), num_stages, effort.microbatches))
-    many = Program(_batches(blueprint, min(_REAL_BATCHES, effort.num_local_batches)), num_epochs=1, tests=False)
-    few = Program(_batches(blueprint, min(4, effort.num_batches)), num_epochs=1, tests=False)
+    end_to_end = Blueprint(_train_end_to_end(config, name="pipelined", num_stages=1))
+    split = Blueprint(_train_end_to_end(config, name="microbatch", num_stages=num_stages))
+    plans = list(_plan_all(pieces_of_units(blueprint), num_stages, effort.microbatches))
+    counts = (min(_REAL_BATCHES, effort.num_local_batches), min(4, effort.num_batches))
+    many, few = (make_program(blueprint, num_batches) for num_batches in counts)
+    held_bytes = many.source.held_bytes
     with ExitStack() as stack:
-        cluster = ClusterConfig(num_cpus=16)
-        stack.enter_context(connected(cluster, queued_bytes=many.source.held_bytes + 4 * blueprint.queued_bytes))
-        opened = [
-            stack.enter_context(pipelined(each, held_bytes=many.source.held_bytes, records_steps=True))
+        stack.enter_context(connected(_CLUSTER, queued_bytes=held_bytes + 4 * blueprint.queued_bytes))
+        one, whole, ours = (
+            stack.enter_context(pipelined(each, held_bytes=held_bytes, records_steps=True))
             for each in (alone, end_to_end, blueprint)
-        ]
+        )
         micro = stack.enter_context(microbatch(split, ends=plans[0].ends, records_steps=True))
-        contenders = [
-            of_pipeline(SEQUENTIAL, opened[0], few),
-            of_pipeline(END_TO_END, opened[1], few),
-            of_pipeline(LOCAL, opened[2], many),
-            *(of_microbatches(micro, plan, few) for plan in plans),
-        ]
-        return raced(case, contenders, effort.num_rounds, "measured")
+        case = f"{name}; S={num_stages}, batch {BATCH_SIZE}"
+        return _Pipelines(one, whole, ours, micro).race(case, (many, few), plans, effort.num_rounds, "measured")
 
 
-def _end_to_end(config: RunConfig, name: str, num_stages: int) -> RunConfig:
+def _train_end_to_end(config: RunConfig, name: str, num_stages: int) -> RunConfig:
     method = load(["data=parquet", "method=e2e"])
     executor = replace(
         config.executor, name=name, num_stages=num_stages, modules_per_stage=None, schedule="gpipe", num_microbatches=4
@@ -153,12 +155,7 @@ def _end_to_end(config: RunConfig, name: str, num_stages: int) -> RunConfig:
     return replace(config, method=method.method, partition=method.partition, executor=executor)
 
 
-def _batches(blueprint: Blueprint, count: int) -> MemorySource:
-    data = blueprint.config.data
-    return source(count, data.batch_size, data.shape, data.num_classes)
-
-
-def _emulated_pipeline(stages: Sequence[tuple[float, float]], config: ExecutorConfig) -> Pipeline:
+def _make_emulated(stages: Sequence[tuple[float, float]], config: ExecutorConfig) -> Pipeline:
     builders = [
         EmulatedBuilder(index, units_s, ACTIVATION_BYTES, auxiliary_s)
         for index, (units_s, auxiliary_s) in enumerate(stages)
@@ -166,15 +163,15 @@ def _emulated_pipeline(stages: Sequence[tuple[float, float]], config: ExecutorCo
     return Pipeline(builders, config, ClusterConfig(), records_steps=True)
 
 
-def _stage(pieces: Sequence[Piece], found: Assignment, index: int) -> tuple[float, float]:
+def _stage_s(pieces: Sequence[Piece], assignment: Assignment, index: int) -> tuple[float, float]:
     """Returns the seconds of a stage's units, and of its auxiliary networks."""
-    ends = (0, *found.ends)
-    modules = found.stages[index]
+    ends = (0, *assignment.ends)
+    modules = assignment.stages[index]
     inside = pieces[ends[modules[0]] : ends[modules[-1] + 1]]
     return sum(piece.seconds for piece in inside), sum(pieces[ends[module + 1] - 1].cut_seconds for module in modules)
 
 
-def _plans(pieces: Sequence[Piece], num_stages: int, microbatches: Sequence[int]) -> Iterator[PiecePlan]:
+def _plan_all(pieces: Sequence[Piece], num_stages: int, microbatches: Sequence[int]) -> Iterator[PiecePlan]:
     """Yields all traditional schedules, each with the best cuts that it can have: no auxiliary network counts."""
     bare = [replace(piece, cut_seconds=0.0) for piece in pieces]
     for schedule, chunks in SCHEDULES:
@@ -184,18 +181,14 @@ def _plans(pieces: Sequence[Piece], num_stages: int, microbatches: Sequence[int]
             yield PiecePlan(schedule, num_microbatches, num_stages, ends)
 
 
-def _ideals(case: str, pieces: Sequence[Piece], found: Assignment, plans: Sequence[PiecePlan]) -> list[Row]:
-    rows = [_modelled(case, f"ideal period, {LOCAL}", found.period_s)]
-    for plan in plans:
-        if plan.schedule in MICROBATCH_SCHEDULES:
-            chunks = f", V={plan.chunks}" if plan.chunks > 1 else ""
-            name = f"ideal period, {plan.schedule}, M={plan.num_microbatches}{chunks}"
-            rows.append(_modelled(case, name, _ideal_s(pieces, plan)))
-    return rows
+def _model_ideals(case: str, pieces: Sequence[Piece], assignment: Assignment, plans: Sequence[PiecePlan]) -> list[Row]:
+    ideals_s = {LOCAL: assignment.period_s}
+    ideals_s |= {name_plan(plan): _ideal_s(pieces, plan) for plan in plans if plan.schedule in MICROBATCH_SCHEDULES}
+    return [Row(case, f"ideal period, {name}", 1e3 * ideal_s, "ms", "modelled") for name, ideal_s in ideals_s.items()]
 
 
 def _ideal_s(pieces: Sequence[Piece], plan: PiecePlan) -> float:
-    schedule: Schedule = microbatched(plan.schedule, Grid(plan.num_stages, plan.num_microbatches, plan.chunks), 6)
+    schedule = microbatched(plan.schedule, Grid(plan.num_stages, plan.num_microbatches, plan.chunks), 6)
     shares = {Work.FORWARD: 1 / 3, Work.BACKWARD: 2 / 3, Work.INPUT_GRADIENT: 1 / 3, Work.WEIGHT_GRADIENT: 1 / 3}
 
     def duration_s(action: Action) -> float:
@@ -203,7 +196,3 @@ def _ideal_s(pieces: Sequence[Piece], plan: PiecePlan) -> float:
         return shares.get(action.work, 0.0) * seconds / plan.num_microbatches
 
     return simulate(schedule, duration_s).period_s
-
-
-def _modelled(case: str, metric: str, seconds: float) -> Row:
-    return Row(case, metric, 1e3 * seconds, "ms", "modelled", hardware())

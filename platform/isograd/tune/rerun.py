@@ -7,7 +7,7 @@ from typing import Any
 from rich.console import Console
 
 from isograd.config.load import changing, overridden
-from isograd.display.shown import train
+from isograd.display.run import train
 from isograd.engine.config import RunConfig, fingerprint, rounding
 from isograd.errors import ConfigError
 from isograd.executors.hosts import Hosts

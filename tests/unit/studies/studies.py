@@ -10,8 +10,8 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from isograd.engine.config import fingerprint, to_dict
-from isograd.studies.study import load_study
-from isograd.studies.study_table import StudyTable
+from isograd.studies.reading import load_study
+from isograd.studies.study import StudyTable
 from isograd.tune.distributions import Categorical, Cuts, Number
 from isograd.tune.table import _FIXED, METADATA, METRICS, TABLE
 from tests.unit.studies.records import composed
