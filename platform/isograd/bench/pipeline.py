@@ -6,14 +6,14 @@ networks counted for local learning only. Emulated devices sleep: a third of a u
 in every schedule; activations (and gradients, where they travel) are real.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 
 from isograd.bench.bench import BENCHES
-from isograd.bench.race import END_TO_END, LOCAL, SEQUENTIAL, enter_microbatches, enter_pipeline, name_plan, race
 from isograd.bench.rows import Kind, Row
-from isograd.bench.workload import make_program, make_tiny_program
+from isograd.bench.workload import make_program, make_tiny_program, steady_s
 from isograd.cluster.config import ClusterConfig
 from isograd.cluster.connection import connected
 from isograd.config.load import load
@@ -30,6 +30,7 @@ from isograd.planning.emulated import EmulatedBuilder, EmulatedPieces
 from isograd.schedules.microbatch import MICROBATCH_SCHEDULES, Grid, microbatched
 from isograd.schedules.simulation import simulate
 
+LOCAL, SEQUENTIAL, END_TO_END = "PPLL", "sequential local learning", "end to end, one device"
 SCHEDULES = (("gpipe", 1), ("1f1b", 1), ("interleaved", 2), ("zero_bubble", 1), ("zero_bubble", 2), ("zbv", 2))
 EVEN_STAGE_S, ACTIVATION_BYTES, NUM_EMULATED = 0.1, 8 * 2**20, 4
 BATCH_SIZE = 128
@@ -82,29 +83,6 @@ def _emulate_networks(overrides: Sequence[str]) -> Iterator[tuple[str, list[Piec
     yield "ResNet-110's measured costs, DGL", [*scaled[:-1], replace(scaled[-1], cut_seconds=0.0)]
 
 
-@dataclass(frozen=True)
-class _Pipelines:
-    """What contends: local learning on one device, end to end on one, PPLL, and the traditional pipeline."""
-
-    sequential: Pipeline
-    end_to_end: Pipeline
-    local: Pipeline
-    traditional: MicrobatchPipeline
-
-    def race(
-        self, case: str, programs: tuple[Program, Program], plans: Sequence[PiecePlan], num_rounds: int, kind: Kind
-    ) -> list[Row]:
-        """Races them on ``programs``: PPLL's, which is long, and that of the others."""
-        many, few = programs
-        contenders = [
-            enter_pipeline(SEQUENTIAL, self.sequential, few),
-            enter_pipeline(END_TO_END, self.end_to_end, few),
-            enter_pipeline(LOCAL, self.local, many),
-            *(enter_microbatches(self.traditional, plan, few) for plan in plans),
-        ]
-        return race(case, contenders, num_rounds, kind)
-
-
 def _race_emulated(name: str, pieces: Sequence[Piece], config: ExecutorConfig, effort: Effort) -> list[Row]:
     """Races on emulated devices; beside the rows, what each would take without communication (modelled)."""
     case = f"{name}; S={NUM_EMULATED}, {EVEN_STAGE_S * 1e3:.0f} ms, {ACTIVATION_BYTES / 2**20:.0f} MiB"
@@ -120,7 +98,8 @@ def _race_emulated(name: str, pieces: Sequence[Piece], config: ExecutorConfig, e
         pipelines = [_make_emulated(stages, config) for stages in (local, [alone], [(sum(units_s), 0.0)])]
         ours, one, whole = map(stack.enter_context, pipelines)
         micro = stack.enter_context(MicrobatchPipeline(build, plans[0], config, ClusterConfig(), records_steps=True))
-        rows = _Pipelines(one, whole, ours, micro).race(case, (many, few), plans, effort.num_rounds, "emulated")
+        racers = {SEQUENTIAL: (one, few), END_TO_END: (whole, few), LOCAL: (ours, many)}
+        rows = _race(case, racers, (micro, few), plans, effort.num_rounds, "emulated")
     return rows + _model_ideals(case, pieces, assignment, plans)
 
 
@@ -143,8 +122,55 @@ def _race_real(name: str, config: RunConfig, effort: Effort) -> list[Row]:
             for each in (alone, end_to_end, blueprint)
         )
         micro = stack.enter_context(microbatch(split, ends=plans[0].ends, records_steps=True))
+        racers = {SEQUENTIAL: (one, few), END_TO_END: (whole, few), LOCAL: (ours, many)}
         case = f"{name}; S={num_stages}, batch {BATCH_SIZE}"
-        return _Pipelines(one, whole, ours, micro).race(case, (many, few), plans, effort.num_rounds, "measured")
+        return _race(case, racers, (micro, few), plans, effort.num_rounds, "measured")
+
+
+def _race(
+    case: str,
+    local: Mapping[str, tuple[Pipeline, Program]],
+    traditional: tuple[MicrobatchPipeline, Program],
+    plans: Sequence[PiecePlan],
+    num_rounds: int,
+    kind: Kind,
+) -> list[Row]:
+    """Runs all in turns in one Ray session, every other time in reverse order, so that the machine's changes meet all
+    of them; returns their figures and the ratios.
+
+    Ratios are of periods within one round. "Best traditional" is whichever schedule was fastest in that round.
+    """
+    named = {_name_plan(plan): plan for plan in plans}
+    run = {name: partial(_run_local, *racer) for name, racer in local.items()}
+    run |= {name: partial(_run_traditional, plan, *traditional) for name, plan in named.items()}
+    rounds: list[dict[str, float]] = []
+    for number in range(num_rounds):
+        order = run if number % 2 == 0 else reversed(run)
+        rounds.append({name: run[name]() for name in order})
+    rows = [Row.median(case, f"period, {name}", (1e3 * times[name] for times in rounds), "ms", kind) for name in run]
+    ratios = [times[SEQUENTIAL] / times[LOCAL] for times in rounds]
+    rows.append(Row.median(case, f"{LOCAL} over sequential", ratios, "x", kind))
+    counts = sorted({plan.num_microbatches for plan in plans})
+    groups = {f"M={count}": [name for name in named if named[name].num_microbatches == count] for count in counts}
+    for label, names in {**groups, "any M": list(named)}.items():
+        ratios = [min(times[name] for name in names) / times[LOCAL] for times in rounds]
+        rows.append(Row.median(case, f"{LOCAL} over best traditional, {label}", ratios, "x", kind))
+    return rows
+
+
+def _run_local(pipeline: Pipeline, program: Program) -> float:
+    """Returns the steady period of a pipeline of local modules; with one stage, it is sequential."""
+    return steady_s(pipeline.fit(program), program.num_steps // 4)
+
+
+def _run_traditional(plan: PiecePlan, pipeline: MicrobatchPipeline, program: Program) -> float:
+    """Returns the steady period of one schedule of an end-to-end pipeline."""
+    pipeline.arrange(plan)
+    return steady_s(pipeline.fit(program), 1)
+
+
+def _name_plan(plan: PiecePlan) -> str:
+    return f"{plan.schedule}, M={plan.num_microbatches}" + (f", V={plan.chunks}" if plan.chunks > 1 else "")
 
 
 def _train_end_to_end(config: RunConfig, name: str, num_stages: int) -> RunConfig:
@@ -183,7 +209,7 @@ def _plan_all(pieces: Sequence[Piece], num_stages: int, microbatches: Sequence[i
 
 def _model_ideals(case: str, pieces: Sequence[Piece], assignment: Assignment, plans: Sequence[PiecePlan]) -> list[Row]:
     ideals_s = {LOCAL: assignment.period_s}
-    ideals_s |= {name_plan(plan): _ideal_s(pieces, plan) for plan in plans if plan.schedule in MICROBATCH_SCHEDULES}
+    ideals_s |= {_name_plan(plan): _ideal_s(pieces, plan) for plan in plans if plan.schedule in MICROBATCH_SCHEDULES}
     return [Row(case, f"ideal period, {name}", 1e3 * ideal_s, "ms", "modelled") for name, ideal_s in ideals_s.items()]
 
 

@@ -47,11 +47,9 @@ class Request:
     """A comparison as it is asked for: entries to train, or finished runs.
 
     Attributes:
-        output: Folder for its files.
         asked: Entries to train.
         overrides: Of all entries.
         runs: Folders of finished runs, and trials of studies, ``STUDY/TRIAL``.
-        seeds: Of every entry.
         rule: What all entries get the same amount of.
         device_s: Budget of each run under ``device-seconds``; None: what the baseline takes.
         baseline: Label of the entry that others are measured against; None: the first.
@@ -87,7 +85,7 @@ def parse(
         seeds: With commas between them.
         rule: ``epochs`` where none is given.
         device_s: Budget of a run.
-        baseline: A label.
+        baseline: A label; None: that of the first entry.
 
     Raises:
         ConfigError: An item or a flag is malformed, or contradicts another.

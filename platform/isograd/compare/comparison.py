@@ -35,10 +35,8 @@ class Entry:
     """A row: runs that differ in their seeds only.
 
     Attributes:
-        label: Its name.
         config: Of its first seed.
         num_modules: K.
-        auxiliary: Size of its auxiliary networks.
         saved_bytes: Most bytes that autograd keeps for backward in a step, per image.
         records: Finished runs.
         failures: The others.
@@ -82,11 +80,9 @@ class Summary:
         test_error: After the last epoch.
         best_test_error: Of each run's best epoch.
         difference: Test error minus the baseline's, by seed; None for the baseline itself.
-        images_per_s: Training images a second.
         speed_ratio: Mean over seeds of images a second over the baseline's; None for the baseline itself.
         peak_bytes: Largest over stages and seeds.
         device_s: Device seconds of a run.
-        num_epochs: Of each run.
     """
 
     test_error: Spread | None
@@ -104,11 +100,9 @@ class Comparison:
     """Entries, what they are measured against, and under which conditions.
 
     Attributes:
-        command: The command line.
         rule: In a sentence, what all entries got the same amount of.
         timing: In a sentence, how and where they were timed.
         baseline: Label of the baseline.
-        entries: The rows.
     """
 
     command: str

@@ -31,10 +31,8 @@ class Planned:
     """An entry that has been checked.
 
     Attributes:
-        label: Its name.
         configs: Seed -> configuration of its run, folder included.
         num_modules: K.
-        auxiliary: Size of its auxiliary networks.
         remarks: What was changed about it.
     """
 
@@ -99,8 +97,8 @@ def check_folders(entries: Sequence[Planned]) -> None:
             _check_data(record, config)
         elif folder.exists():
             with held(folder):
-                found = read_config(RunFolder(folder).config)
-                _check_same(folder, found, fingerprint(found), config)
+                stored = read_config(RunFolder(folder).config)
+                _check_same(folder, stored, fingerprint(stored), config)
 
 
 def count_auxiliary(modules: Sequence[LocalModule]) -> AuxiliaryParameters:
@@ -123,7 +121,8 @@ def naming(label: str) -> Iterator[None]:
 def _plan_entry(request: Request, asked: Asked) -> Planned:
     with naming(asked.label):
         config, remarks = _compose(request, asked)
-        configs = {seed: _of_seed(config, request, asked, seed) for seed in request.seeds}
+        config = replace(config, folder=str(request.output / "runs"))
+        configs = {seed: replace(config, seed=seed, run_name=f"{asked.slug}-seed{seed}") for seed in request.seeds}
         modules = _check_runs(list(configs.values()))
     return Planned(asked.label, configs, len(modules), count_auxiliary(modules), remarks)
 
@@ -158,19 +157,15 @@ def _drop_cuts(config: RunConfig, asked: Asked) -> tuple[RunConfig, tuple[str, .
 
 def _check_equal_epochs(entries: Sequence[Planned]) -> None:
     first = entries[0]
+    epochs = first.config.train.epochs
     for entry in entries:
-        epochs, others = entry.config.train.epochs, first.config.train.epochs
-        if epochs != others:
+        if entry.config.train.epochs != epochs:
             raise ConfigError(
-                f"entry '{entry.label}' trains for {epochs} epochs, entry '{first.label}' for {others}",
+                f"entry '{entry.label}' trains for {entry.config.train.epochs} epochs, entry '{first.label}' for "
+                f"{epochs}",
                 "The rule is equal epochs",
                 "Use one train.epochs for all entries, or --rule device-seconds.",
             )
-
-
-def _of_seed(config: RunConfig, request: Request, asked: Asked, seed: int) -> RunConfig:
-    folder = str(request.output / "runs")
-    return replace(config, seed=seed, folder=folder, run_name=f"{asked.slug}-seed{seed}")
 
 
 def _check_runs(configs: Sequence[RunConfig]) -> list[LocalModule]:
@@ -183,16 +178,15 @@ def _check_runs(configs: Sequence[RunConfig]) -> list[LocalModule]:
     return blueprint.check()
 
 
-def _check_same(folder: Path, found: RunConfig, found_fingerprint: str, config: RunConfig) -> None:
-    names = list_differences([found, config])
-    if found_fingerprint == fingerprint(config) and not names:
-        return
-    raise RunFolderError(
-        f"{folder} holds a run of another configuration: it differs in "
-        f"{', '.join(names) or f'its fingerprint, {found_fingerprint}'}",
-        "The two would be mixed in one table",
-        "Use another --output, or delete that folder to train it again.",
-    )
+def _check_same(folder: Path, stored: RunConfig, stored_fingerprint: str, config: RunConfig) -> None:
+    names = list_differences([stored, config])
+    if names or stored_fingerprint != fingerprint(config):
+        raise RunFolderError(
+            f"{folder} holds a run of another configuration: it differs in "
+            f"{', '.join(names) or f'its fingerprint, {stored_fingerprint}'}",
+            "The two would be mixed in one table",
+            "Use another --output, or delete that folder to train it again.",
+        )
 
 
 def _check_data(record: Record, config: RunConfig) -> None:

@@ -24,8 +24,6 @@ class Record:
     """What a comparison needs of one run. Errors are shares in [0, 1], times seconds, memory bytes.
 
     Attributes:
-        folder: The run folder.
-        config: The run's configuration.
         fingerprint: Of all that changes the run's numbers.
         num_epochs: Epochs that ended in a test.
         test_error: Of the final module after the last epoch.
@@ -35,7 +33,6 @@ class Record:
         peak_bytes: Largest over stages.
         device_s: Sum over stages of the time that each held its device.
         devices: Where each stage computed.
-        hardware: The machine.
         data: What it trained on; None where that is not known, as of runs and studies of earlier versions.
     """
 

@@ -21,13 +21,11 @@ KINDS = ("complete", "pruned", "failed", "lost", "running")
 
 @dataclass(frozen=True)
 class Epoch:
-    """What a run had come to after an epoch.
+    """What a run had come to after an epoch, from 1. Errors are shares in [0, 1].
 
     Attributes:
-        seed: Of the run.
-        epoch: From 1.
-        test_error: Of the final local module, a share in [0, 1].
-        module_test_errors: Of each local module's own prediction, shares; None where it makes none.
+        test_error: Of the final local module.
+        module_test_errors: Of each local module's own prediction; None where it makes none.
         module_train_losses: Of each local module, mean over the epoch.
     """
 
@@ -43,12 +41,10 @@ class Trial:
     """A configuration that was tried, with all its seeds.
 
     Attributes:
-        number: In its study, from 0.
         kind: ``complete``; ``pruned`` (stopped early, behind others); ``failed``; ``lost`` (its process or node);
             ``running`` (nothing came of it yet).
         reason: Why it failed or was lost.
         epoch: The last one that all its seeds trained.
-        seeds: Of its runs.
         metrics: At its end, by name: errors are shares in [0, 1], times seconds, memory bytes. Of a trial that failed
             or was lost, none.
         values: Of the parameters that it had: a number, the label of a categorical value, or the names of the units
@@ -57,7 +53,6 @@ class Trial:
         epochs: One a seed and epoch.
         config: Of its runs, apart from seed and folder, as plain values.
         units: The backbone's, in order.
-        host: Where it ended.
     """
 
     number: int
@@ -97,20 +92,14 @@ class StudyTable:
     """A study, from its table alone.
 
     Attributes:
-        file: The table.
-        name: Of the study.
-        space: Name of the search space.
         parameters: What is searched, in the space's order.
         items: What the command line asked for beyond the space.
         objectives: What is minimised.
-        seeds: Of each trial.
         num_epochs: Of a complete trial.
         num_trials: How many configurations the study is to try.
-        sampler: In words, with its seed.
-        scheduler: In words.
+        sampler: In words, with its seed; so is the scheduler.
         reuses_processes: Whether a trial took over the processes of one before it.
         trials: By number.
-        provenance: Of the sweep.
         data: What all trials trained on; None where the table is an earlier version's.
     """
 
