@@ -30,6 +30,10 @@ class Measure:
         """Returns a value in the unit."""
         return self.factor * value
 
+    def cost(self, value: float) -> float:
+        """Returns a number that is smaller where the value is better; of all these, that is the value itself."""
+        return value
+
     def number(self, value: float | None) -> str:
         """Returns a value in the unit as text, without the unit."""
         return ABSENT if value is None else format(self.factor * value, self.form)
@@ -39,7 +43,7 @@ class Measure:
         return f"{self.number(value)} {self.unit}"
 
 
-SCORE, BEST_SCORE = "test_error", "best_test_error"  # the metric that judges runs: a share in [0, 1], best when small
+SCORE, BEST_SCORE = "test_error", "best_test_error"  # what runs are judged by: a share in [0, 1]
 MEASURES = {
     SCORE: Measure("test error", "%", 100, ".2f"),
     BEST_SCORE: Measure("test error of the best epoch", "%", 100, ".2f"),

@@ -63,7 +63,7 @@ def band(curve: Curve | TrialCurve) -> tuple[list[float], list[float]]:
 def learning_curves(study: StudyTable) -> LearningCurves:
     """Returns the curves of all trials. The best complete ones stand out, or, of several objectives, the front."""
     outstanding = study.front() if len(study.objectives) > 1 else study.complete
-    best = sorted(outstanding, key=lambda trial: trial.metrics[SCORE])[:_MOST_NAMED]
+    best = sorted(outstanding, key=lambda trial: MEASURES[SCORE].cost(trial.metrics[SCORE]))[:_MOST_NAMED]
     ranks = {trial.number: rank for rank, trial in enumerate(best)}
     curves = (_make_curve(trial, ranks.get(trial.number)) for trial in study.trials)
     return LearningCurves(tuple(curve for curve in curves if curve.epochs), len(study.seeds))

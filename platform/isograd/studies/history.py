@@ -1,6 +1,6 @@
 """The course of a search: each objective by trial. What is drawn, and drawing it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -49,20 +49,20 @@ def histories(study: StudyTable) -> tuple[History, ...]:
 
 
 def _make_history(study: StudyTable, name: str) -> History:
-    scale = MEASURES[name].scale
+    measure = MEASURES[name]
     ended = [trial for trial in study.trials if name in trial.metrics]
-    marks = tuple(Mark(trial.number, scale(trial.metrics[name]), trial.is_complete) for trial in ended)
+    marks = tuple(Mark(trial.number, measure.scale(trial.metrics[name]), trial.is_complete) for trial in ended)
     without = tuple(trial.number for trial in study.trials if trial.kind in ("failed", "lost"))
-    return History(name, marks, tuple(_follow_best(marks)), without)
+    return History(name, marks, tuple(_follow_best(marks, measure.cost)), without)
 
 
-def _follow_best(marks: Sequence[Mark]) -> Iterator[tuple[int, float]]:
-    best = float("inf")
+def _follow_best(marks: Sequence[Mark], cost: Callable[[float], float]) -> Iterator[tuple[int, float]]:
+    best: float | None = None
     for mark in marks:
-        if mark.is_complete and mark.value < best:
+        if mark.is_complete and (best is None or cost(mark.value) < cost(best)):
             best = mark.value
             yield mark.trial, best
-    if best < float("inf"):
+    if best is not None:
         yield marks[-1].trial, best
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from isograd.data.identity import Identity
+from isograd.display.measures import MEASURES
 from isograd.errors import StudyError
 from isograd.registry import suggestion
 from isograd.studies.statistics import Spread, spread
@@ -152,12 +153,9 @@ class StudyTable:
         names = tuple(objectives) or self.objectives
         for name in names:
             _check_metric(name)
-        points = {trial.number: tuple(trial.metrics[name] for name in names) for trial in self.complete}
-        front = tuple(
-            trial
-            for trial in self.complete
-            if not any(_beats(other, points[trial.number]) for other in points.values())
-        )
+        costs = [[MEASURES[name].cost(trial.metrics[name]) for name in names] for trial in self.complete]
+        pairs = zip(self.complete, costs, strict=True)
+        front = tuple(trial for trial, own in pairs if not any(_beats(other, own) for other in costs))
         return front if len(names) > 1 else front[:1]
 
     def trial(self, number: int) -> Trial:
@@ -205,7 +203,7 @@ class StudyTable:
         return DataFrame(rows, columns=["trial", "kind", *Epoch.__dataclass_fields__])
 
 
-def _beats(first: tuple[float, ...], second: tuple[float, ...]) -> bool:
+def _beats(first: Sequence[float], second: Sequence[float]) -> bool:
     return first != second and all(a <= b for a, b in zip(first, second, strict=True))
 
 

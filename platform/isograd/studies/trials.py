@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from isograd.config.load import from_dict
+from isograd.display.measures import MEASURES, SCORE
 from isograd.engine.config import fingerprint
 from isograd.errors import StudyError
 from isograd.studies.reading import find_table, load_study
@@ -48,7 +49,7 @@ class StudyTrial:
             fingerprint=fingerprint(config),
             num_epochs=last,
             test_error=errors.get(last),
-            best_test_error=min(errors.values(), default=None),
+            best_test_error=min(errors.values(), key=MEASURES[SCORE].cost, default=None),
             test_errors=errors,
             images_per_s=run.images_per_s,
             peak_bytes=run.peak_bytes,
