@@ -60,7 +60,7 @@ def bench(quick: bool, overrides: Sequence[str]) -> list[Row]:
     return rows + ([] if quick else _memory(cases, overrides))
 
 
-def configured(*options: str) -> RunConfig:
+def compose(*options: str) -> RunConfig:
     """Returns the configuration of a contender."""
     return load(["data=parquet", "executor=sequential", *options])
 
@@ -68,11 +68,11 @@ def configured(*options: str) -> RunConfig:
 def _speed(case: Case, quick: bool, overrides: Sequence[str]) -> list[Row]:
     num_steps, num_rounds = (2, 1) if quick else (3, 5)
     options = (*_SPEED, *overrides)
-    config = configured(*options, *case.options, *case.cut(16))
+    config = compose(*options, *case.options, *case.cut(16))
     with (
         Contender(config, num_steps) as method,
-        Contender(configured(*options, "method=e2e"), num_steps) as e2e,
-        Contender(configured(*options, "method=e2e", "precision.channels_last=false"), num_steps) as plain,
+        Contender(compose(*options, "method=e2e"), num_steps) as e2e,
+        Contender(compose(*options, "method=e2e", "precision.channels_last=false"), num_steps) as plain,
     ):
         contenders = (method, e2e, plain)
         rounds = [[contender.step_s() for contender in contenders] for _ in range(num_rounds + 1)][1:]  # 1: warm up
@@ -89,9 +89,9 @@ def _speed(case: Case, quick: bool, overrides: Sequence[str]) -> list[Row]:
 
 def _memory(cases: Sequence[Case], overrides: Sequence[str]) -> list[Row]:
     options, rows = (*_MEMORY, *overrides), []
-    baseline = _count_bytes(configured(*options, "method=e2e"))
+    baseline = _count_bytes(compose(*options, "method=e2e"))
     for case in cases:
-        config = configured(*options, *case.options, *case.cut(55))
+        config = compose(*options, *case.options, *case.cut(55))
         peaks, name = _count_bytes(config), f"{case.name}, ResNet-110 K=55"
         rows += [Row(name, f"{what} over e2e", peaks[what] / baseline[what], "ratio") for what in peaks]
         rows += [Row(name, f"{what} an image", peaks[what] / config.data.batch_size, "bytes") for what in peaks]

@@ -7,7 +7,7 @@ from statistics import median
 from optuna.trial import TrialState
 
 from isograd.bench.bench import BENCHES
-from isograd.bench.replay import key, recorded, replay_request
+from isograd.bench.replay import key, read_errors, replay_request
 from isograd.bench.rows import Row
 from isograd.tune.proposer import Proposer
 
@@ -27,7 +27,7 @@ def bench(quick: bool, overrides: Sequence[str]) -> list[Row]:
     samplers = ("random", *((only,) if only else _SAMPLERS))
     rows, random = [], 0.0
     for place, sampler in enumerate(samplers):
-        case = f"{sampler}, {len(recorded())} recorded configurations, {len(seeds)} seeds"
+        case = f"{sampler}, {len(read_errors())} recorded configurations, {len(seeds)} seeds"
         count = median(num_trials(sampler, seed, overrides) for seed in seeds)
         rows.append(Row(case, "trials to within 2 % of the best, median", count, "trials"))
         if place:
@@ -39,7 +39,7 @@ def bench(quick: bool, overrides: Sequence[str]) -> list[Row]:
 
 def num_trials(sampler: str, seed: int, overrides: Sequence[str] = ()) -> int:
     """Returns after how many trials a search has one within 2 % of the best."""
-    errors = recorded()
+    errors = read_errors()
     good = _MARGIN * min(errors.values())
     proposer = Proposer(replay_request(*overrides, f"tune.sampler={sampler}", f"tune.sampler_seed={seed}"), [], {})
     for number in itertools.count():

@@ -90,10 +90,10 @@ def _afford(entry: Planned, speed: Speed, device_s: float) -> Planned:
     if speed.epoch_device_s > device_s:
         remark = f"a single epoch takes {speed.epoch_device_s:,.1f} device seconds, more than the budget"
         entry = replace(entry, remarks=(*entry.remarks, remark))
-    return entry.with_epochs(affordable(device_s, speed.epoch_device_s))
+    return entry.with_epochs(count_affordable(device_s, speed.epoch_device_s))
 
 
-def affordable(device_s: float, epoch_device_s: float) -> int:
+def count_affordable(device_s: float, epoch_device_s: float) -> int:
     """Returns how many whole epochs fit into ``device_s``, at least 1."""
     return max(1, int(device_s / epoch_device_s + 1e-9))  # ten tenths are one
 

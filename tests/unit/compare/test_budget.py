@@ -7,7 +7,7 @@ import pytest
 
 from isograd.compare import budget
 from isograd.compare.arguments import parse
-from isograd.compare.budget import Speed, affordable, assign_epochs
+from isograd.compare.budget import Speed, assign_epochs, count_affordable
 from isograd.compare.comparison import AuxiliaryParameters
 from isograd.compare.planning import Planned
 from isograd.engine.config import RunConfig
@@ -38,8 +38,8 @@ def timed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_whole_epochs_that_fit_and_at_least_one() -> None:
-    assert [affordable(10.0, epoch_s) for epoch_s in (3.0, 5.0, 11.0)] == [3, 2, 1]
-    assert affordable(0.3, 0.1) == 3  # 2.9999999999999996 in floating point
+    assert [count_affordable(10.0, epoch_s) for epoch_s in (3.0, 5.0, 11.0)] == [3, 2, 1]
+    assert count_affordable(0.3, 0.1) == 3  # 2.9999999999999996 in floating point
 
 
 def test_every_entry_gets_what_the_baseline_takes(tmp_path: Path, timed: list[str]) -> None:
