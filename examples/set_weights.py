@@ -44,7 +44,7 @@ def main(overrides: list[str]) -> None:
     options = ["model=resnet20", "data=cifar10", "method=man", "partition.num_modules=4", "executor=sequential"]
     blueprint = Blueprint(load([*options, "precision.dtype=float64", f"train.epochs={NUM_STEPS}", *overrides]))
     carries_pixels = blueprint.method.exchange.input
-    program = Program(OwnBatches(), num_epochs=NUM_STEPS, carries_pixels=carries_pixels, tests=False)
+    program = Program(OwnBatches(), num_epochs=NUM_STEPS, carries_pixels=carries_pixels, evaluates=False)
     with make_executor(blueprint) as executor:
         state = executor.state()  # name -> tensor: weights, buffers, metrics; after training optimizer.*, too
         for name in state:

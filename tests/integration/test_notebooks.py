@@ -8,7 +8,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from isograd.studies.study import load_study
+from isograd.studies.reading import load_study
 from tests.processes import HUNG_S
 from tests.unit.studies.studies import trial, write
 

@@ -14,33 +14,24 @@ from time import sleep
 
 import torch
 
+from isograd.bench.bench import BENCHES
 from isograd.bench.rows import Row
+from isograd.bench.workload import collect_reports, make_tiny_program
 from isograd.channels.channel import CHANNELS
 from isograd.channels.outbox import Nowhere
 from isograd.cluster.config import ClusterConfig
 from isograd.cluster.connection import connected
 from isograd.config.load import load
-from isograd.data.synthetic import source
-from isograd.engine.program import Program
 from isograd.engine.stage import Stage
 from isograd.errors import ChannelError
-from isograd.events.events import Event, StageReport
+from isograd.events.events import Event
 from isograd.executors.pipeline.pipeline import Pipeline
 from isograd.executors.pipelined import PipelinedExecutor
 from isograd.local.message import Message
 from isograd.models.backbone import MAIN
-from isograd.system.provenance import hardware
 
 KIB, MIB = 2**10, 2**20
-SIZES = {
-    "1 KiB": KIB,
-    "64 KiB": 64 * KIB,
-    "1 MiB": MIB,
-    "4 MiB": 4 * MIB,
-    "8 MiB": 8 * MIB,
-    "16 MiB": 16 * MIB,
-    "64 MiB": 64 * MIB,
-}
+SIZES = {f"{size} KiB": size * KIB for size in (1, 64)} | {f"{size} MiB": size * MIB for size in (1, 4, 8, 16, 64)}
 _QUICK_SIZES = ("1 KiB", "1 MiB", "4 MiB", "16 MiB")
 _NUM_SKIPPED = 1  # the first message of a run meets cold memory
 _LOG = logging.getLogger(__name__)
@@ -87,58 +78,53 @@ class TransferBuilder:
         return TransferStage(self.index, device, self.transfers)
 
 
+@BENCHES.register("channels")
 def bench(quick: bool, overrides: Sequence[str]) -> list[Row]:
-    """Measures latency and bandwidth by size.
-
-    Args:
-        quick: One round, with fewer sizes and messages.
-        overrides: Of the configuration; the executor's part counts.
-    """
-    num_rounds, executor = 1 if quick else 5, PipelinedExecutor.Config.of(load(list(overrides)).executor)
+    """Measures latency and bandwidth by size; of the overrides, the executor's part counts."""
+    executor = PipelinedExecutor.Config.of(load(list(overrides)).executor)
     sizes = [SIZES[name] for name in (_QUICK_SIZES if quick else SIZES)]
-    transfers = [_transfer(size, is_spaced, quick) for size in sizes for is_spaced in (True, False)]
-    found: dict[tuple[str, Transfer], list[float]] = {}
+    transfers = [_plan_transfer(size, is_spaced, quick) for size in sizes for is_spaced in (True, False)]
+    measured: dict[tuple[str, Transfer], list[float]] = {}
     serving = list(CHANNELS)
     with connected(ClusterConfig(), queued_bytes=max(sizes) * (executor.queue_depth + 2)):
-        for _ in range(num_rounds):
+        for _ in range(1 if quick else 5):
             for name in list(serving):
-                measured = _round(replace(executor, channel=name), transfers)
-                if not measured:
+                values = _run_all(replace(executor, channel=name), transfers)
+                if not values:
                     serving.remove(name)
-                for transfer, value in measured:
-                    found.setdefault((name, transfer), []).append(value)
-    return [_row(name, transfer, statistics.median(values)) for (name, transfer), values in found.items()]
+                for transfer, value in values:
+                    measured.setdefault((name, transfer), []).append(value)
+    return [_row(name, transfer, values) for (name, transfer), values in measured.items()]
 
 
-def _transfer(size_bytes: int, is_spaced: bool, quick: bool) -> Transfer:
+def _plan_transfer(size_bytes: int, is_spaced: bool, quick: bool) -> Transfer:
     mib = size_bytes / MIB
     if is_spaced:
         return Transfer(size_bytes, _NUM_SKIPPED + (5 if quick else 10), 0.005 + 0.003 * mib)
     return Transfer(size_bytes, _NUM_SKIPPED + int(min(max((128 if quick else 256) / mib, 8), 100)), 0.0)
 
 
-def _round(executor: PipelinedExecutor.Config, transfers: Sequence[Transfer]) -> list[tuple[Transfer, float]]:
+def _run_all(executor: PipelinedExecutor.Config, transfers: Sequence[Transfer]) -> list[tuple[Transfer, float]]:
     """Runs all transfers by one channel; none where it cannot serve, with the reason as a warning."""
     builders = [TransferBuilder(index, tuple(transfers)) for index in range(2)]
     try:
         with Pipeline(builders, executor, ClusterConfig(), records_steps=True) as pipeline:
-            return [(transfer, _measured(pipeline, transfer)) for transfer in transfers]
+            return [(transfer, _measure(pipeline, transfer)) for transfer in transfers]
     except ChannelError as error:
         _LOG.warning("%s", error)
         return []
 
 
-def _measured(pipeline: Pipeline, transfer: Transfer) -> float:
+def _measure(pipeline: Pipeline, transfer: Transfer) -> float:
     """Returns the median latency in ms of a spaced transfer, the bandwidth in MiB/s of another."""
-    program = Program(source(transfer.count, 1, (1, 8, 8)), num_epochs=1, evaluates=False)
-    reports = {event.stage: event for event in pipeline.fit(program) if isinstance(event, StageReport)}
-    sent_s, arrived_s = (reports[stage].step_ends_s[_NUM_SKIPPED:] for stage in (0, 1))
+    reports = collect_reports(pipeline.fit(make_tiny_program(transfer.count)))
+    sent_s, arrived_s = (report.step_ends_s[_NUM_SKIPPED:] for report in reports)
     if transfer.gap_s:
         return statistics.median(after - before for before, after in zip(sent_s, arrived_s, strict=True)) * 1e3
     return transfer.size_bytes / MIB * (len(arrived_s) - 1) / (arrived_s[-1] - arrived_s[0])
 
 
-def _row(channel: str, transfer: Transfer, value: float) -> Row:
+def _row(channel: str, transfer: Transfer, values: Sequence[float]) -> Row:
     size = next(name for name, size_bytes in SIZES.items() if size_bytes == transfer.size_bytes)
     metric, unit = ("one-way latency", "ms") if transfer.gap_s else ("bandwidth", "MiB/s")
-    return Row(f"{channel} {size}", metric, value, unit, "measured", hardware())
+    return Row.median(f"{channel} {size}", metric, values, unit)

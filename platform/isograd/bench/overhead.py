@@ -7,7 +7,6 @@ layout that isograd has chosen, so that the platform alone differs, and once in 
 """
 
 import math
-import statistics
 import time
 from collections.abc import Sequence
 
@@ -15,47 +14,45 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from isograd.bench.bench import BENCHES
 from isograd.bench.rows import Row
 from isograd.config.load import load
 from isograd.data.memory import MemorySource
 from isograd.data.synthetic import source
+from isograd.display.measures import SPEED
 from isograd.engine.blueprint import Blueprint
 from isograd.engine.program import Program
 from isograd.executors.sequential import SequentialExecutor, resolve_device
-from isograd.system.provenance import hardware
 
 _LEAST_S = 0.5  # of what is timed at once; on a fast device an epoch takes less
 
 
+@BENCHES.register("overhead")
 def bench(quick: bool, overrides: Sequence[str]) -> list[Row]:
-    """Measures the overhead of ``method=e2e executor=sequential``.
-
-    Args:
-        quick: Fewer steps and rounds.
-        overrides: Of the configuration.
-    """
+    """Measures the overhead of ``method=e2e executor=sequential``."""
     num_steps, num_rounds = (6, 3) if quick else (15, 7)
     common = ("model=resnet32", "data=parquet", "method=e2e", "executor=sequential", "data.padding=4", "data.flip=true")
     blueprint = Blueprint(load([*common, *overrides]))
-    batches = source(num_steps, blueprint.config.data.batch_size)
-    ours = _Ours(blueprint, batches)
+    config = blueprint.config
+    batches = source(num_steps, config.data.batch_size)
+    channels_last = bool(config.precision.on(resolve_device(config.executor.device)).channels_last)
     loops = {
-        "loop, same layout": _HandWritten(blueprint, batches, _has_channels_last(blueprint)),
+        "loop, same layout": _HandWritten(blueprint, batches, channels_last),
         "loop, plain": _HandWritten(blueprint, batches, False),
     }
-    sides = [ours, *loops.values()]
-    for side in sides:
-        side.epoch_s()  # warm up
-    num_epochs = max(1, math.ceil(_LEAST_S / min(side.epoch_s() for side in sides)))
-    rounds = [[_mean_s(side, num_epochs) for side in sides] for _ in range(num_rounds)]
-    ours.close()
-    images = num_steps * blueprint.config.data.batch_size
-    case = _case(blueprint)
-    rows = [Row(case, "isograd", images / _median(rounds, 0), "images/s", "measured", hardware())]
+    with SequentialExecutor(blueprint) as executor:
+        sides = [_Ours(executor, batches), *loops.values()]
+        for side in sides:
+            side.epoch_s()  # warm up
+        num_epochs = max(1, math.ceil(_LEAST_S / min(side.epoch_s() for side in sides)))
+        rounds = [[_mean_s(side, num_epochs) for side in sides] for _ in range(num_rounds)]
+    case, num_images = _name_case(blueprint), num_steps * config.data.batch_size
+    speeds = [[num_images / times[side] for times in rounds] for side in range(len(sides))]
+    rows = [Row.median(case, "isograd", speeds[0], SPEED.unit)]
     for number, name in enumerate(loops, start=1):
-        ratio = statistics.median(times[0] / times[number] for times in rounds)
-        rows.append(Row(case, f"time over hand-written {name}", ratio, "ratio", "measured", hardware()))
-        rows.append(Row(case, name, images / _median(rounds, number), "images/s", "measured", hardware()))
+        ratios = (times[0] / times[number] for times in rounds)
+        rows.append(Row.median(case, f"time over hand-written {name}", ratios, "ratio"))
+        rows.append(Row.median(case, name, speeds[number], SPEED.unit))
     return rows
 
 
@@ -63,31 +60,18 @@ def _mean_s(side: "_Ours | _HandWritten", num_epochs: int) -> float:
     return sum(side.epoch_s() for _ in range(num_epochs)) / num_epochs
 
 
-def _case(blueprint: Blueprint) -> str:
+def _name_case(blueprint: Blueprint) -> str:
     config = blueprint.config
     words = ["e2e", blueprint.backbone.name, f"batch {config.data.batch_size}", "sequential"]
-    if config.precision.dtype != "float32":
-        words.append(config.precision.dtype)
-    if config.precision.compile:
-        words.append("compiled")
-    return " ".join(words)
-
-
-def _median(rounds: list[list[float]], side: int) -> float:
-    return statistics.median(times[side] for times in rounds)
-
-
-def _has_channels_last(blueprint: Blueprint) -> bool:
-    device = resolve_device(blueprint.config.executor.device)
-    return bool(blueprint.config.precision.on(device).channels_last)
+    words += [config.precision.dtype] if config.precision.dtype != "float32" else []
+    return " ".join([*words, *(["compiled"] if config.precision.compile else [])])
 
 
 class _Ours:
     """An epoch by the platform: events, metrics and guards included."""
 
-    def __init__(self, blueprint: Blueprint, batches: MemorySource) -> None:
-        self._executor = SequentialExecutor(blueprint)
-        self._executor.__enter__()
+    def __init__(self, executor: SequentialExecutor, batches: MemorySource) -> None:
+        self._executor = executor
         self._program = Program(batches, num_epochs=1, evaluates=False)
 
     def epoch_s(self) -> float:
@@ -96,9 +80,6 @@ class _Ours:
             pass
         _synchronize()
         return time.perf_counter() - started_s
-
-    def close(self) -> None:
-        self._executor.__exit__(None, None, None)
 
 
 class _HandWritten:

@@ -45,7 +45,7 @@ def key(settings: Mapping[str, Any]) -> Key:
     return tuple(str(cells.get(column, "")) for column in _COLUMNS)
 
 
-def recorded(path: Path = TABLE) -> dict[Key, float]:
+def read_errors(path: Path = TABLE) -> dict[Key, float]:
     """Returns the test error of every configuration, the mean over its seeds."""
     return {found: fmean(wrong) / NUM_IMAGES for found, wrong in _rows(path).items()}
 

@@ -12,9 +12,8 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
+from isograd.bench.bench import BENCHES
 from isograd.bench.rows import Row
-from isograd.cluster.loopback import prefer_loopback
-from isograd.system.provenance import hardware
 from isograd.tune.request import parse
 from isograd.tune.results import outcome_of
 from isograd.tune.sweep import Sweep, begin
@@ -24,30 +23,25 @@ _SHORT = ("model.width=8", "train.epochs=4", "schedule.warmup_epochs=1", "execut
 _CASES = {"reused actors": "tune.reuse_actors=true", "new actors": "tune.reuse_actors=false"}
 
 
+@BENCHES.register("sweep")
 def bench(quick: bool, overrides: Sequence[str]) -> list[Row]:
-    """Measures a sweep of short trials, with actors that are reused and with new ones.
-
-    Args:
-        quick: Fewer trials, reused actors only.
-        overrides: Of `isograd tune`.
-    """
-    prefer_loopback()
-    cases = dict(list(_CASES.items())[: 1 if quick else None])
-    num_trials = _QUICK_TRIALS if quick else _NUM_TRIALS
-    return [row for name, option in cases.items() for row in _swept(name, num_trials, [option, *overrides])]
+    """Measures a sweep of short trials, with actors that are reused and, unless quick, with new ones; the overrides are
+    of `isograd tune`."""
+    num_trials, cases = (_QUICK_TRIALS, [*_CASES][:1]) if quick else (_NUM_TRIALS, [*_CASES])
+    return [row for name in cases for row in _sweep(name, num_trials, [_CASES[name], *overrides])]
 
 
-def _swept(name: str, num_trials: int, items: Sequence[str]) -> list[Row]:
+def _sweep(name: str, num_trials: int, items: Sequence[str]) -> list[Row]:
     with tempfile.TemporaryDirectory(prefix="isograd-sweep-") as folder:
-        asked = [f"tune.folder={folder}", f"tune.num_trials={num_trials}", "tune.scheduler=none", *_SHORT, *items]
-        request = parse("dgl", asked)
+        options = [f"tune.folder={folder}", f"tune.num_trials={num_trials}", "tune.scheduler=none", *_SHORT, *items]
+        request = parse("dgl", options)
         started_s, started_work_s = time.perf_counter(), time.process_time()
         sweep = begin(request, Console(quiet=True))
         wall_s, work_s = time.perf_counter() - started_s, time.process_time() - started_work_s
-        return _rows(f"{num_trials} trials of 4 epochs, {name}", sweep, wall_s, work_s)
+        return _list_rows(f"{num_trials} trials of 4 epochs, {name}", sweep, wall_s, work_s)
 
 
-def _rows(case: str, sweep: Sweep, wall_s: float, work_s: float) -> list[Row]:
+def _list_rows(case: str, sweep: Sweep, wall_s: float, work_s: float) -> list[Row]:
     num_slots = len(os.sched_getaffinity(0))
     outcomes = [outcome for trial in sweep.study.trials if (outcome := outcome_of(trial)) is not None]
     train_s = sum(outcome.metrics["train_s"] for outcome in outcomes)
@@ -60,4 +54,4 @@ def _rows(case: str, sweep: Sweep, wall_s: float, work_s: float) -> list[Row]:
         ("controller: processor time of Tune's loop", 100 * sweep.controller_s / sweep.wall_s, "% of the sweep"),
         ("driver's processor time, start, checks and all of Ray's threads", 100 * work_s / wall_s, "% of the sweep"),
     ]
-    return [Row(case, metric, value, unit, "measured", hardware()) for metric, value, unit in figures]
+    return [Row(case, metric, value, unit) for metric, value, unit in figures]

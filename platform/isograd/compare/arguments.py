@@ -12,8 +12,8 @@ from typing import Literal
 from isograd.errors import ConfigError, RunFolderError
 from isograd.options import check_not_set
 from isograd.registry import suggestion
-from isograd.studies import load
-from isograd.studies.study_records import is_trial
+from isograd.studies.records import is_finished
+from isograd.studies.trials import is_trial
 from isograd.system.paths import user_path
 
 Rule = Literal["epochs", "device-seconds"]
@@ -47,11 +47,9 @@ class Request:
     """A comparison as it is asked for: entries to train, or finished runs.
 
     Attributes:
-        output: Folder for its files.
         asked: Entries to train.
         overrides: Of all entries.
         runs: Folders of finished runs, and trials of studies, ``STUDY/TRIAL``.
-        seeds: Of every entry.
         rule: What all entries get the same amount of.
         device_s: Budget of each run under ``device-seconds``; None: what the baseline takes.
         baseline: Label of the entry that others are measured against; None: the first.
@@ -87,33 +85,39 @@ def parse(
         seeds: With commas between them.
         rule: ``epochs`` where none is given.
         device_s: Budget of a run.
-        baseline: A label.
+        baseline: A label; None: that of the first entry.
 
     Raises:
         ConfigError: An item or a flag is malformed, or contradicts another.
         RunFolderError: A folder holds no finished run.
     """
-    runs = tuple(user_path(item) for item in items if _is_finished(item))
-    rest = [item for item in items if not _is_finished(item)]
-    overrides = tuple(item for item in rest if _is_override(item))
-    asked = tuple(_asked(item) for item in rest if not _is_override(item))
+    runs = [item for item in items if is_finished(user_path(item)) or is_trial(item)]
+    rest = [item for item in items if item not in runs]
+    # For all entries; a colon in the value, as in ``ray://host``, does not make it a label.
+    overrides = tuple(item for item in rest if "=" in item.partition(":")[0])
+    asked = tuple(_parse_entry(item) for item in rest if item not in overrides)
     _check_kinds(runs, asked, overrides, given=any(flag is not None for flag in (seeds, rule, device_s)))
     _check_labels(asked)
     for override in (*overrides, *(override for entry in asked for override in entry.overrides)):
         check_not_set(override, "a comparison", _SET_HERE)
     _check_budget(rule, device_s)
     flags = {"seeds": seeds, "rule": rule, "device-seconds": device_s, "baseline": baseline, "output": output}
+    given = [text for name, value in flags.items() if value is not None for text in (f"--{name}", _write(value))]
     return Request(
         output=user_path(output).absolute(),
         asked=asked,
         overrides=overrides,
-        runs=runs,
+        runs=tuple(map(user_path, runs)),
         seeds=() if runs else parse_seeds(seeds if seeds is not None else DEFAULT_SEEDS),
         rule=rule or "epochs",
         device_s=device_s,
-        baseline=baseline if runs else chosen_baseline([entry.label for entry in asked], baseline),
-        command=_command(items, flags),
+        baseline=baseline if runs else choose_baseline([entry.label for entry in asked], baseline),
+        command=shlex.join(["isograd", "compare", *items, *given]),
     )
+
+
+def _write(value: object) -> str:
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:
@@ -129,7 +133,7 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     return seeds
 
 
-def chosen_baseline(labels: Sequence[str], baseline: str | None) -> str:
+def choose_baseline(labels: Sequence[str], baseline: str | None) -> str:
     """Returns the label of the baseline, by default the first. Raises ConfigError where there is no such entry."""
     if baseline is not None and baseline not in labels:
         raise ConfigError(
@@ -140,42 +144,21 @@ def chosen_baseline(labels: Sequence[str], baseline: str | None) -> str:
     return labels[0] if baseline is None else baseline
 
 
-def _is_finished(item: str) -> bool:
-    return load.is_finished(user_path(item)) or is_trial(item)
-
-
-def _is_override(item: str) -> bool:
-    """Whether ``item`` holds for all entries; a colon in its value, as in ``ray://host``, does not make it a label."""
-    return "=" in item.partition(":")[0]
-
-
-def _asked(item: str) -> Asked:
-    label, colon, text = item.partition(":")
-    if colon and label.strip() and text.strip():
-        return Asked(label.strip(), _overrides(item, text))
-    if colon:
+def _parse_entry(item: str) -> Asked:
+    label, colon, text = (part.strip() for part in item.partition(":"))
+    if not colon:
+        path = user_path(item)
+        if os.path.isdir(path) or "/" in item:
+            raise _explain_unfinished(item, path)
+        return Asked(item, (f"method={item}",))
+    if not (label and text):
         raise ConfigError(
-            f"the entry '{item}' has no {'overrides' if label.strip() else 'label'}",
+            f"the entry '{item}' has no {'overrides' if label else 'label'}",
             "An entry is a method's name, or a label with what sets it apart",
-            f"Use '{label.strip() or 'LABEL'}: {text.strip() or 'method=NAME'}'.",
+            f"Use '{label or 'LABEL'}: {text or 'method=NAME'}'.",
         )
-    path = user_path(item)
-    if os.path.isdir(path) or "/" in item:
-        lost = [name for name in ("config.yaml", "result.json") if not os.path.isfile(path / name)]
-        missing = f"it has no {' and no '.join(lost)}" if os.path.isdir(path) else "there is no such folder"
-        raise RunFolderError(
-            f"{item} is not the folder of a finished run: {missing}",
-            "A comparison takes its numbers from there",
-            "Use the path that `isograd train` printed at its end"
-            + (f", or finish the run with `isograd resume {path}`." if lost == ["result.json"] else "."),
-        )
-    return Asked(item, (f"method={item}",))
-
-
-def _overrides(item: str, text: str) -> tuple[str, ...]:
-    """Takes the overrides of an entry apart as a shell would: a text with a space in it stands between quotes."""
     try:
-        return tuple(shlex.split(text))
+        return Asked(label, tuple(shlex.split(text)))
     except ValueError as error:
         raise ConfigError(
             f"the entry '{item}' has quotes without an end ({error})",
@@ -184,7 +167,18 @@ def _overrides(item: str, text: str) -> tuple[str, ...]:
         ) from error
 
 
-def _check_kinds(runs: Sequence[Path], asked: Sequence[Asked], overrides: Sequence[str], *, given: bool) -> None:
+def _explain_unfinished(item: str, path: Path) -> RunFolderError:
+    lost = [name for name in ("config.yaml", "result.json") if not os.path.isfile(path / name)]
+    missing = f"it has no {' and no '.join(lost)}" if os.path.isdir(path) else "there is no such folder"
+    return RunFolderError(
+        f"{item} is not the folder of a finished run: {missing}",
+        "A comparison takes its numbers from there",
+        "Use the path that `isograd train` printed at its end"
+        + (f", or finish the run with `isograd resume {path}`." if lost == ["result.json"] else "."),
+    )
+
+
+def _check_kinds(runs: Sequence[str], asked: Sequence[Asked], overrides: Sequence[str], *, given: bool) -> None:
     if not runs and not asked:
         raise ConfigError(
             f"there is nothing to compare: {len(overrides)} overrides and no entries",
@@ -229,12 +223,3 @@ def _check_budget(rule: Rule | None, device_s: float | None) -> None:
             "No epoch fits into it",
             "Use a number of seconds greater than 0, or leave it out for what the baseline takes.",
         )
-
-
-def _command(items: Sequence[str], flags: dict[str, object]) -> str:
-    given = [text for name, value in flags.items() if value is not None for text in (f"--{name}", _number(value))]
-    return shlex.join(["isograd", "compare", *items, *given])
-
-
-def _number(value: object) -> str:
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)

@@ -8,25 +8,23 @@ from pathlib import Path
 from rich.console import Console
 
 from isograd.compare import planning, plots, tables
-from isograd.compare.arguments import Request, chosen_baseline
-from isograd.compare.budget import Budget, budgeted
+from isograd.compare.arguments import Request, choose_baseline
+from isograd.compare.budget import Budget, assign_epochs
 from isograd.compare.comparison import Comparison, Entry, Failure
-from isograd.compare.finished import Group, finished
-from isograd.compare.isolated import apart
+from isograd.compare.finished import Group, read_groups
+from isograd.compare.isolated import run_apart
 from isograd.compare.notes import notes
 from isograd.compare.planning import Planned
-from isograd.display.summary import heading
+from isograd.display.run import describe
 from isograd.engine.blueprint import Blueprint
 from isograd.engine.config import RunConfig
 from isograd.errors import IsogradError
 from isograd.planning.contender import saved_bytes_per_image
 from isograd.run.experiment import execute, prepare
-from isograd.studies import load
+from isograd.studies.records import check_one_data_set, is_finished, read_record
 from isograd.system.console import say, wide_console
 from isograd.system.files import write_atomically
 from isograd.system.lock import held
-
-_AS_MADE = "Finished runs, as they were trained."
 
 
 def compare(request: Request, console: Console) -> Comparison:
@@ -36,31 +34,22 @@ def compare(request: Request, console: Console) -> Comparison:
         IsogradError: What is asked for cannot be compared; nothing has been trained. A run that fails later is in the
             comparison as a failure.
     """
-    comparison = _of_runs(request) if request.runs else _trained(request, console)
-    said, content = notes(comparison), tables.table(comparison)
+    if request.runs:
+        planning.check_output(request.output)
+        comparison = compare_finished(request.runs, request.baseline, request.command)
+    else:
+        comparison = _train_all(request, console)
+    remarks, content = notes(comparison), tables.table(comparison)
     request.output.mkdir(parents=True, exist_ok=True)
     for name, text in (
-        ("comparison.json", json.dumps(comparison.to_json(said), indent=2) + "\n"),
-        ("table.md", tables.markdown(content, said, comparison.command)),
-        ("table.tex", tables.latex(content, said, comparison.command, comparison.hardware)),
+        ("comparison.json", json.dumps(comparison.to_json(remarks), indent=2) + "\n"),
+        ("table.md", tables.markdown(content, remarks, comparison.command)),
+        ("table.tex", tables.latex(content, remarks, comparison.command, comparison.hardware)),
     ):
         write_atomically(request.output / name, text)
     plots.draw(plots.picture(comparison), request.output / "learning_curves.png")
-    say(console, tables.shown(content, said))
+    say(console, tables.render(content, remarks))
     return comparison
-
-
-def train(config: RunConfig) -> None:
-    """Makes one run, with its progress on the terminal. Raises IsogradError."""
-    console = wide_console()
-    prepared = prepare(config)
-    say(console, heading(prepared))
-    execute(prepared, console)
-
-
-def _of_runs(request: Request) -> Comparison:
-    planning.check_output(request.output)
-    return compare_finished(request.runs, request.baseline, request.command)
 
 
 def compare_finished(paths: Sequence[Path], baseline: str | None = None, command: str = "") -> Comparison:
@@ -74,28 +63,27 @@ def compare_finished(paths: Sequence[Path], baseline: str | None = None, command
     Raises:
         IsogradError: One of them cannot be read, or cannot be compared.
     """
-    groups = finished(paths)
-    chosen = chosen_baseline([group.label for group in groups], baseline)
-    entries = tuple(_of_group(group) for group in groups)
-    return Comparison(command, _AS_MADE, "Each run was timed when it was made", chosen, entries)
+    groups = read_groups(paths)
+    label = choose_baseline([group.label for group in groups], baseline)
+    timing = "Each run was timed when it was made"
+    return Comparison(command, "Finished runs, as they were trained.", timing, label, tuple(map(_make_entry, groups)))
 
 
-def _of_group(group: Group) -> Entry:
+def _make_entry(group: Group) -> Entry:
     config = group.records[0].config
     with planning.naming(group.label):
         modules = Blueprint(config).check()
-    ordered = tuple(sorted(group.records, key=lambda record: record.seed))
-    auxiliary = planning.auxiliary_parameters(modules)
-    saved_bytes = saved_bytes_per_image(config)
-    return Entry(group.label, config, len(modules), auxiliary, saved_bytes, ordered, remarks=group.remarks)
+    records = tuple(sorted(group.records, key=lambda record: record.seed))
+    auxiliary, saved_bytes = planning.count_auxiliary(modules), saved_bytes_per_image(config)
+    return Entry(group.label, config, len(modules), auxiliary, saved_bytes, records, remarks=group.remarks)
 
 
-def _trained(request: Request, console: Console) -> Comparison:
+def _train_all(request: Request, console: Console) -> Comparison:
     entries = planning.plan(request)
     budget = Budget(entries, f"Equal epochs: {entries[0].config.train.epochs} for every entry.", {})
     if request.rule == "device-seconds":
         say(console, f"timing {len(entries)} entries")
-        budget = budgeted(entries, request)
+        budget = assign_epochs(entries, request)
     planning.check_folders(budget.entries)
     failures = _run_all(request, budget, console)
     return Comparison(
@@ -103,7 +91,7 @@ def _trained(request: Request, console: Console) -> Comparison:
         budget.rule,
         "Runs were timed one after another on this machine, each in a process of its own",
         str(request.baseline),
-        tuple(_entry(entry, failures[entry.label]) for entry in budget.entries),
+        tuple(_read_entry(entry, failures[entry.label]) for entry in budget.entries),
     )
 
 
@@ -112,10 +100,10 @@ def _run_all(request: Request, budget: Budget, console: Console) -> dict[str, li
     runs = [(seed, entry) for seed in request.seeds for entry in budget.entries]
     failures: dict[str, list[Failure]] = {entry.label: [] for entry in budget.entries}
     for number, (seed, entry) in enumerate(runs, start=1):
-        finished = load.is_finished(planning.run_folder(entry.configs[seed]))
-        said = " (finished before)" if finished else ""
-        say(console, f"run {number} of {len(runs)}: {entry.label}, seed {seed}{said}")
-        if finished:
+        is_there = is_finished(planning.run_folder(entry.configs[seed]))
+        before = " (finished before)" if is_there else ""
+        say(console, f"run {number} of {len(runs)}: {entry.label}, seed {seed}{before}")
+        if is_there:
             continue
         reason = budget.failures.get(entry.label) or _run(entry.configs[seed])
         if reason is not None:
@@ -130,23 +118,24 @@ def _run(config: RunConfig) -> str | None:
     try:
         with held(folder):
             shutil.rmtree(folder, ignore_errors=True)  # what an interrupted comparison left
-        apart(train, config)  # which holds it again
+        run_apart(train, config)  # which holds it again
     except IsogradError as error:
         return error.what
     return None
 
 
-def _entry(entry: Planned, failures: Sequence[Failure]) -> Entry:
+def train(config: RunConfig) -> None:
+    """Makes one run, with its progress on the terminal. Raises IsogradError."""
+    console = wide_console()
+    prepared = prepare(config)
+    say(console, describe(prepared))
+    execute(prepared, console)
+
+
+def _read_entry(entry: Planned, failures: Sequence[Failure]) -> Entry:
     folders = [planning.run_folder(config) for config in entry.configs.values()]
-    records = tuple(load.read(folder) for folder in folders if load.is_finished(folder))
-    load.check_one_data_set(records)
-    return Entry(
-        entry.label,
-        entry.config,
-        entry.num_modules,
-        entry.auxiliary,
-        saved_bytes_per_image(entry.config),
-        records,
-        tuple(failures),
-        entry.remarks,
-    )
+    records = tuple(read_record(folder) for folder in folders if is_finished(folder))
+    check_one_data_set(records)
+    saved_bytes, config = saved_bytes_per_image(entry.config), entry.config
+    modules, auxiliary = entry.num_modules, entry.auxiliary
+    return Entry(entry.label, config, modules, auxiliary, saved_bytes, records, tuple(failures), entry.remarks)

@@ -5,8 +5,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from isograd.engine.config import RunConfig
-from isograd.studies.load import Record
+from isograd.studies.records import Record
 from isograd.studies.statistics import Spread, differences, ratios, spread
+
+_OF_A_RUN = (
+    *("seed", "fingerprint", "num_epochs", "test_error", "best_test_error"),
+    *("images_per_s", "peak_bytes", "device_s", "devices", "hardware"),
+)
 
 
 @dataclass(frozen=True)
@@ -30,10 +35,8 @@ class Entry:
     """A row: runs that differ in their seeds only.
 
     Attributes:
-        label: Its name.
         config: Of its first seed.
         num_modules: K.
-        auxiliary: Size of its auxiliary networks.
         saved_bytes: Most bytes that autograd keeps for backward in a step, per image.
         records: Finished runs.
         failures: The others.
@@ -54,10 +57,19 @@ class Entry:
         """Of all its runs, failed ones included."""
         return sorted({item.seed for item in (*self.records, *self.failures)})
 
-    def by_seed(self, value: Callable[[Record], float | None]) -> dict[int, float]:
-        """Returns seed -> value, for the finished runs that have it."""
-        found = ((record.seed, value(record)) for record in self.records)
-        return {seed: figure for seed, figure in found if figure is not None}
+    @property
+    def scores(self) -> dict[int, float]:
+        """Seed -> what a finished run is judged by, after the last epoch."""
+        return self._by_seed(lambda record: record.test_error)
+
+    @property
+    def speeds(self) -> dict[int, float]:
+        """Seed -> training images a second; a run without a training step has none."""
+        return self._by_seed(lambda record: record.images_per_s or None)
+
+    def _by_seed(self, value: Callable[[Record], float | None]) -> dict[int, float]:
+        figures = {record.seed: value(record) for record in self.records}
+        return {seed: figure for seed, figure in figures.items() if figure is not None}
 
 
 @dataclass(frozen=True)
@@ -68,11 +80,9 @@ class Summary:
         test_error: After the last epoch.
         best_test_error: Of each run's best epoch.
         difference: Test error minus the baseline's, by seed; None for the baseline itself.
-        images_per_s: Training images a second.
         speed_ratio: Mean over seeds of images a second over the baseline's; None for the baseline itself.
         peak_bytes: Largest over stages and seeds.
         device_s: Device seconds of a run.
-        num_epochs: Of each run.
     """
 
     test_error: Spread | None
@@ -90,11 +100,9 @@ class Comparison:
     """Entries, what they are measured against, and under which conditions.
 
     Attributes:
-        command: The command line.
         rule: In a sentence, what all entries got the same amount of.
         timing: In a sentence, how and where they were timed.
         baseline: Label of the baseline.
-        entries: The rows.
     """
 
     command: str
@@ -114,14 +122,18 @@ class Comparison:
         return sorted({seed for entry in self.entries for seed in entry.seeds})
 
     @property
+    def records(self) -> list[Record]:
+        """All finished runs."""
+        return [record for entry in self.entries for record in entry.records]
+
+    @property
     def hardware(self) -> list[str]:
         """The machines that the runs were made on."""
-        return sorted({record.hardware for entry in self.entries for record in entry.records})
+        return sorted({record.hardware for record in self.records})
 
     def summary(self, entry: Entry) -> Summary:
         """Returns the figures of an entry."""
-        baseline = next(other for other in self.entries if other.label == self.baseline)
-        return summarise(entry, baseline)
+        return summarise(entry, next(other for other in self.entries if other.label == self.baseline))
 
     def to_json(self, notes: Sequence[str]) -> dict[str, Any]:
         """Returns everything as JSON, with the table's notes."""
@@ -140,28 +152,18 @@ class Comparison:
 
 def summarise(entry: Entry, baseline: Entry) -> Summary:
     """Returns an entry's figures, paired with the baseline's by seed."""
-    errors, speeds = entry.by_seed(_test_error), entry.by_seed(_speed)
-    is_baseline = entry is baseline
-    known_peaks = [record.peak_bytes for record in entry.records if record.peak_bytes is not None]
-    ratio = None if is_baseline else spread(ratios(speeds, baseline.by_seed(_speed)))
+    has_pairs = entry is not baseline
+    ratio = spread(ratios(entry.speeds, baseline.speeds)) if has_pairs else None
     return Summary(
-        test_error=spread(errors.values()),
-        best_test_error=spread(entry.by_seed(lambda record: record.best_test_error).values()),
-        difference=None if is_baseline else spread(differences(errors, baseline.by_seed(_test_error))),
-        images_per_s=spread(speeds.values()),
+        test_error=spread(entry.scores.values()),
+        best_test_error=spread(record.best_test_error for record in entry.records),
+        difference=spread(differences(entry.scores, baseline.scores)) if has_pairs else None,
+        images_per_s=spread(entry.speeds.values()),
         speed_ratio=None if ratio is None else ratio.mean,
-        peak_bytes=max(known_peaks, default=None),
-        device_s=spread(record.device_s for record in entry.records if record.device_s is not None),
+        peak_bytes=max((record.peak_bytes for record in entry.records if record.peak_bytes is not None), default=None),
+        device_s=spread(record.device_s for record in entry.records),
         num_epochs=max((record.num_epochs for record in entry.records), default=entry.config.train.epochs),
     )
-
-
-def _test_error(record: Record) -> float | None:
-    return record.test_error
-
-
-def _speed(record: Record) -> float | None:
-    return record.images_per_s or None  # a run without a training step has none
 
 
 def _entry_json(entry: Entry, summary: Summary) -> dict[str, Any]:
@@ -179,17 +181,5 @@ def _entry_json(entry: Entry, summary: Summary) -> dict[str, Any]:
 
 
 def _run_json(record: Record) -> dict[str, Any]:
-    return {
-        "seed": record.seed,
-        "folder": str(record.folder),
-        "fingerprint": record.fingerprint,
-        "num_epochs": record.num_epochs,
-        "test_error": record.test_error,
-        "best_test_error": record.best_test_error,
-        "images_per_s": record.images_per_s,
-        "peak_bytes": record.peak_bytes,
-        "device_s": record.device_s,
-        "devices": list(record.devices),
-        "hardware": record.hardware,
-        "curve": [{"epoch": epoch, "test_error": error} for epoch, error in record.test_errors.items()],
-    }
+    curve = [{"epoch": epoch, "test_error": error} for epoch, error in record.test_errors.items()]
+    return {"folder": str(record.folder), **{name: getattr(record, name) for name in _OF_A_RUN}, "curve": curve}

@@ -1,14 +1,13 @@
 """What a comparison of finished runs consists of: run folders, grouped by configuration, and trials of studies."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from isograd.errors import ConfigError
-from isograd.studies import load
-from isograd.studies.load import Record
-from isograd.studies.study_records import StudyTrial, find_trial
+from isograd.studies.records import Record, group_by_config, is_finished, read_record
+from isograd.studies.trials import StudyTrial, find_trial
 
 
 @dataclass(frozen=True)
@@ -26,7 +25,7 @@ class Group:
     remarks: tuple[str, ...] = ()
 
 
-def finished(paths: Sequence[Path]) -> list[Group]:
+def read_groups(paths: Sequence[Path]) -> list[Group]:
     """Reads finished runs and trials, in the order in which they come.
 
     A trial is called by its method; where that would not tell it from others, by its study and number as well.
@@ -34,18 +33,17 @@ def finished(paths: Sequence[Path]) -> list[Group]:
     Raises:
         IsogradError: One of them cannot be read, a trial is not complete, or comes twice.
     """
-    runs = [path for path in paths if load.is_finished(path)]
-    groups = load.grouped([load.read(path) for path in runs])
+    runs = [path for path in paths if is_finished(path)]
+    groups = group_by_config(map(read_record, runs))
     trials = {path: find_trial(str(path)) for path in paths if path not in runs}
     _check_once(trials)
-    labels = _labels(list(trials.values()), list(groups))
-    found = [(paths.index(records[0].folder), Group(label, tuple(records))) for label, records in groups.items()]
-    for (path, trial), label in zip(trials.items(), labels, strict=True):
-        found.append((paths.index(path), Group(label, tuple(trial.records), (_remark(trial),))))
-    return [group for _, group in sorted(found, key=lambda pair: pair[0])]
+    by_path = {records[0].folder: Group(label, tuple(records)) for label, records in groups.items()}
+    for (path, trial), label in zip(trials.items(), _label_trials(list(trials.values()), list(groups)), strict=True):
+        by_path[path] = Group(label, tuple(trial.records), (_remark(trial),))
+    return [by_path[path] for path in paths if path in by_path]
 
 
-def _labels(trials: Sequence[StudyTrial], taken: Sequence[str]) -> list[str]:
+def _label_trials(trials: Sequence[StudyTrial], taken: Sequence[str]) -> list[str]:
     """Returns for each trial the shortest name that nothing else has."""
     methods = [str(trial.trial.config["method"]["name"]) for trial in trials]
     named = [f"{method} {trial.name}" for method, trial in zip(methods, trials, strict=True)]
@@ -57,17 +55,17 @@ def _labels(trials: Sequence[StudyTrial], taken: Sequence[str]) -> list[str]:
     ]
 
 
-def _remark(found: StudyTrial) -> str:
-    study, number = found.study, found.trial.number
-    how = "the best" if study.best is found.trial else "one"
+def _remark(trial: StudyTrial) -> str:
+    study = trial.study
+    how = "the best" if study.best is trial.trial else "one"
     return (
-        f"trial {number} of study {study.name}, {how} of {len(study.complete)} complete ones among "
+        f"trial {trial.trial.number} of study {study.name}, {how} of {len(study.complete)} complete ones among "
         f"{len(study.trials)}; a trial that was chosen by its test error is flattered by it; trials that ran side by "
         "side slowed each other down"
     )
 
 
-def _check_once(trials: dict[Path, StudyTrial]) -> None:
+def _check_once(trials: Mapping[Path, StudyTrial]) -> None:
     first: dict[Path, Path] = {}
     for path, trial in trials.items():
         other = first.setdefault(trial.path, path)

@@ -26,7 +26,7 @@ _NUM_FRAMES = 3
 _PATIENCE_S = 30.0  # for a run that was told to stop: it has actors to release
 
 
-def apart(work: Callable[..., T], *arguments: object) -> T:
+def run_apart(work: Callable[..., T], *arguments: object) -> T:
     """Returns ``work(*arguments)``, done in a fresh process. All of it must be picklable.
 
     Raises:
@@ -43,7 +43,7 @@ def apart(work: Callable[..., T], *arguments: object) -> T:
             answer = receiver.recv()
         except EOFError:
             process.join()
-            answer = _died(process.exitcode, fault.read().decode(errors="replace"))
+            answer = _explain_death(process.exitcode, fault.read().decode(errors="replace"))
         except KeyboardInterrupt:
             process.terminate()
             raise
@@ -69,28 +69,26 @@ def _answer(sender: Connection, fault: str, work: Callable[..., object], *argume
         sender.send(error)
     except Exception as error:  # one run's end, whatever it is, is not the comparison's
         traceback.print_exc()
-        sender.send(_unforeseen(error))
+        failure = StageFailedError(
+            f"the run ended with {type(error).__name__}: {str(error).partition(chr(10))[0]}",
+            "Its trace is above",
+            "Use `isograd train` with the same options to see it alone.",
+        )
+        sender.send(failure)
 
 
-def _died(status: int | None, fault: str) -> ProcessDiedError:
+def _explain_death(status: int | None, fault: str) -> ProcessDiedError:
     how = f"with status {status}" if status is None or status >= 0 else f"by signal {signal.Signals(-status).name}"
+    if status == -signal.SIGKILL:
+        return ProcessDiedError(
+            f"the process of the run ended {how}",
+            "The system stops a process that asks for more memory than there is; nothing of the run is left",
+            "Use a smaller data.batch_size or model, or look at its log.",
+        )
     frames = [line.strip() for line in fault.splitlines() if line.startswith("  File ")]
     where = f", in native code: {' | '.join(frames[:_NUM_FRAMES])}" if frames else ""
-    if status == -signal.SIGKILL:
-        why = "The system stops a process that asks for more memory than there is; nothing of the run is left"
-        return ProcessDiedError(
-            f"the process of the run ended {how}", why, "Use a smaller data.batch_size or model, or look at its log."
-        )
     return ProcessDiedError(
         f"the process of the run ended {how}{where}",
         "Whoever ended it, or the code that it ran, is to blame; nothing of the run is left",
-        "Use `isograd train` with the same options to see it alone.",
-    )
-
-
-def _unforeseen(error: Exception) -> StageFailedError:
-    return StageFailedError(
-        f"the run ended with {type(error).__name__}: {str(error).partition(chr(10))[0]}",
-        "Its trace is above",
         "Use `isograd train` with the same options to see it alone.",
     )

@@ -3,86 +3,92 @@
 from collections.abc import Iterator
 
 from isograd.compare.comparison import Comparison
-from isograd.studies.load import differing
+from isograd.display.measures import MEASURES, SCORE, SPEED
+from isograd.studies.records import list_differences
 
 # The table has a column for them, or the note on stages names them.
 _SHOWN = ("method.", "partition.", "train.epochs", "executor.num_stages")
+_SCORE = MEASURES[SCORE].label
 
 
 def notes(comparison: Comparison) -> list[str]:
     """Returns the footnotes of a comparison, each a sentence or two."""
     return [
         comparison.rule,
-        _spread(comparison),
-        f"Difference: test error minus that of {comparison.baseline}, between runs of the same seed, in percentage "
+        _explain_spread(comparison),
+        f"Difference: {_SCORE} minus that of {comparison.baseline}, between runs of the same seed, in percentage "
         "points; n is the number of pairs.",
-        f"images/s: training images a second, all stages together; in brackets over that of {comparison.baseline}, "
+        f"{SPEED.unit}: training images a second, all stages together; in brackets over that of {comparison.baseline}, "
         "mean over seeds.",
-        _timing(comparison),
-        *_peak(comparison),
-        *_unknown(comparison),
+        _explain_timing(comparison),
+        *_explain_memory(comparison),
         "Saved: the most bytes that autograd keeps for backward at once when the modules of one process train in turn, "
         "counted on one small batch.",
-        *_stages(comparison),
-        *_conditions(comparison),
-        *_data(comparison),
+        *_explain_stages(comparison),
+        *_explain_training(comparison),
+        *_explain_data(comparison),
         *(f"{entry.label}: {remark}." for entry in comparison.entries for remark in entry.remarks),
-        *failures(comparison),
+        *(
+            f"{entry.label}, seed {failure.seed}, failed: {failure.reason}."
+            for entry in comparison.entries
+            for failure in entry.failures
+        ),
     ]
 
 
-def failures(comparison: Comparison) -> Iterator[str]:
-    """Yields a line for each run that did not come to its end."""
-    for entry in comparison.entries:
-        for failure in entry.failures:
-            yield f"{entry.label}, seed {failure.seed}, failed: {failure.reason}."
-
-
-def _spread(comparison: Comparison) -> str:
+def _explain_spread(comparison: Comparison) -> str:
     seeds = comparison.seeds
+    score = f"{_SCORE.capitalize()} after the last epoch, and of"
     if len(seeds) == 1:
-        return (
-            f"Test error after the last epoch, and of the best epoch. One seed ({seeds[0]}): no spread can be stated."
-        )
+        return f"{score} the best epoch. One seed ({seeds[0]}): no spread can be stated."
     return (
-        "Test error after the last epoch, and of each run's best epoch: mean ± sample standard deviation over "
+        f"{score} each run's best epoch: mean ± sample standard deviation over "
         f"{len(seeds)} seeds ({', '.join(map(str, seeds))})."
     )
 
 
-def _timing(comparison: Comparison) -> str:
+def _explain_timing(comparison: Comparison) -> str:
     machines = comparison.hardware
     warning = " Figures of different machines do not compare." if len(machines) > 1 else ""
     return f"{comparison.timing}: {'; '.join(machines) or 'no run came to its end'}.{warning}"
 
 
-def _peak(comparison: Comparison) -> Iterator[str]:
-    devices = {device for entry in comparison.entries for record in entry.records for device in record.devices}
+def _explain_memory(comparison: Comparison) -> Iterator[str]:
+    devices = {device for record in comparison.records for device in record.devices}
     on_cpu = any(device.startswith("cpu") for device in devices)
     counted = ["resident memory of the process, libraries included, on the CPU"] if on_cpu else []
     counted += ["memory allocated by torch on a GPU"] if devices and devices != {"cpu"} else []
     if counted:
         yield f"Peak memory: largest over stages and seeds; {', '.join(counted)}."
-
-
-def _unknown(comparison: Comparison) -> Iterator[str]:
-    """Yields which runs were resumed from a checkpoint that did not say what had been spent before."""
-    runs = [str(record.folder) for entry in comparison.entries for record in entry.records if record.device_s is None]
-    if runs:
+    # Those that were resumed from a checkpoint that did not say what had been spent before.
+    unknown = [str(record.folder) for record in comparison.records if record.device_s is None]
+    if unknown:
         yield (
             "Speed, memory and device seconds are without those of runs that earlier versions of isograd began, and "
-            f"that were resumed: what they took until then is not known ({', '.join(runs)})."
+            f"that were resumed: what they took until then is not known ({', '.join(unknown)})."
         )
 
 
-def _stages(comparison: Comparison) -> Iterator[str]:
+def _explain_stages(comparison: Comparison) -> Iterator[str]:
     """Yields the number of devices that each entry held, where one held several."""
     held = {entry.label: len(entry.records[0].devices) for entry in comparison.entries if entry.records}
     if max(held.values(), default=1) > 1:
         yield f"Stages, each holding a device: {', '.join(f'{label} {num}' for label, num in held.items())}."
 
 
-def _data(comparison: Comparison) -> Iterator[str]:
+def _explain_training(comparison: Comparison) -> Iterator[str]:
+    """Yields what a reader would not expect of the training."""
+    cut_short = {entry.label: entry.config.train.max_steps for entry in comparison.entries}
+    if any(cut_short.values()):
+        labels = ", ".join(f"{label} after {steps} steps" for label, steps in cut_short.items() if steps)
+        yield f"Training was cut short (train.max_steps): {labels}."
+    names = list_differences([entry.config for entry in comparison.entries])
+    others = [name for name in names if not name.startswith(_SHOWN)]
+    if others:
+        yield f"Beyond method and partition, the entries differ in: {', '.join(others)}."
+
+
+def _explain_data(comparison: Comparison) -> Iterator[str]:
     """Yields what each entry was trained on, where that is not the same: its options alone do not tell."""
     first = {entry.label: entry.records[0].data for entry in comparison.entries if entry.records}
     known = {label: str(data) for label, data in first.items() if data is not None}
@@ -90,17 +96,5 @@ def _data(comparison: Comparison) -> Iterator[str]:
     if known and unknown:
         yield f"What data {', '.join(unknown)} was trained on is not known: the provenance does not say."
     if len(set(known.values())) > 1:
-        said = "; ".join(f"{label} {data}" for label, data in known.items())
-        yield f"The entries were trained on different data, so their errors do not compare: {said}."
-
-
-def _conditions(comparison: Comparison) -> Iterator[str]:
-    """Yields what a reader would not expect of the training."""
-    configs = [entry.config for entry in comparison.entries]
-    cut_short = {entry.label: entry.config.train.max_steps for entry in comparison.entries}
-    if any(cut_short.values()):
-        said = ", ".join(f"{label} after {steps} steps" for label, steps in cut_short.items() if steps)
-        yield f"Training was cut short (train.max_steps): {said}."
-    names = [name for name in differing(configs) if not name.startswith(_SHOWN)]
-    if names:
-        yield f"Beyond method and partition, the entries differ in: {', '.join(names)}."
+        texts = "; ".join(f"{label} {data}" for label, data in known.items())
+        yield f"The entries were trained on different data, so their errors do not compare: {texts}."

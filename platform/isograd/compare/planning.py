@@ -1,26 +1,25 @@
 """From what is asked for to the runs of every entry and seed, all of them checked before the first one starts."""
 
-import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from isograd.compare.arguments import Asked, Request
 from isograd.compare.comparison import AuxiliaryParameters
-from isograd.config.load import load as composed
+from isograd.config.load import load as compose
 from isograd.config.stored import read_config
 from isograd.data.datasets import identify
 from isograd.engine.blueprint import Blueprint
 from isograd.engine.config import RunConfig, fingerprint
 from isograd.errors import ConfigError, IsogradError, RunFolderError
-from isograd.executors.executor import check, make_executor
+from isograd.executors.executor import make_executor
 from isograd.local.module import LocalModule
 from isograd.partition.partition import RULES
 from isograd.planning.choose import with_cuts
 from isograd.run.experiment import prepare
 from isograd.run.folder import RunFolder, check_writable
-from isograd.studies import load
+from isograd.studies.records import Record, is_finished, list_differences, read_record
 from isograd.system.lock import held
 
 # A comparison starts an interrupted run again, so checkpoints would only cost time; the user's overrides come after.
@@ -32,10 +31,8 @@ class Planned:
     """An entry that has been checked.
 
     Attributes:
-        label: Its name.
         configs: Seed -> configuration of its run, folder included.
         num_modules: K.
-        auxiliary: Size of its auxiliary networks.
         remarks: What was changed about it.
     """
 
@@ -53,10 +50,10 @@ class Planned:
     def with_epochs(self, num_epochs: int) -> "Planned":
         """Returns the entry with runs of ``num_epochs`` epochs, which the learning-rate schedule spans."""
         configs = {
-            seed: dataclasses.replace(config, train=dataclasses.replace(config.train, epochs=num_epochs))
+            seed: replace(config, train=replace(config.train, epochs=num_epochs))
             for seed, config in self.configs.items()
         }
-        return dataclasses.replace(self, configs=configs)
+        return replace(self, configs=configs)
 
 
 def plan(request: Request) -> list[Planned]:
@@ -66,7 +63,7 @@ def plan(request: Request) -> list[Planned]:
         IsogradError: What is wrong with which entry; nothing has been written.
     """
     check_output(request.output)
-    entries = [_planned(request, asked) for asked in request.asked]
+    entries = [_plan_entry(request, asked) for asked in request.asked]
     if request.rule == "epochs":
         _check_equal_epochs(entries)
     return entries
@@ -94,17 +91,17 @@ def check_folders(entries: Sequence[Planned]) -> None:
     """
     for config in (config for entry in entries for config in entry.configs.values()):
         folder = run_folder(config)
-        if load.is_finished(folder):
-            record = load.read(folder)
+        if is_finished(folder):
+            record = read_record(folder)
             _check_same(folder, record.config, record.fingerprint, config)
             _check_data(record, config)
         elif folder.exists():
             with held(folder):
-                found = read_config(RunFolder(folder).config)
-                _check_same(folder, found, fingerprint(found), config)
+                stored = read_config(RunFolder(folder).config)
+                _check_same(folder, stored, fingerprint(stored), config)
 
 
-def auxiliary_parameters(modules: Sequence[LocalModule]) -> AuxiliaryParameters:
+def count_auxiliary(modules: Sequence[LocalModule]) -> AuxiliaryParameters:
     """Counts what local modules hold beside the backbone's units; a tensor that two share counts once."""
     named = [item for module in modules for item in module.named_weights().items()]
     weights = {weight for name, weight in named if not name.startswith("backbone.")}
@@ -121,81 +118,77 @@ def naming(label: str) -> Iterator[None]:
         raise type(error)(f"entry '{label}': {error.what}", error.why, error.mend) from error
 
 
-def _planned(request: Request, asked: Asked) -> Planned:
+def _plan_entry(request: Request, asked: Asked) -> Planned:
     with naming(asked.label):
-        config, remarks = _composed(request, asked)
-        configs = {seed: _of_seed(config, request, asked, seed) for seed in request.seeds}
-        modules = _checked(list(configs.values()))
-    return Planned(asked.label, configs, len(modules), auxiliary_parameters(modules), remarks)
+        config, remarks = _compose(request, asked)
+        config = replace(config, folder=str(request.output / "runs"))
+        configs = {seed: replace(config, seed=seed, run_name=f"{asked.slug}-seed{seed}") for seed in request.seeds}
+        modules = _check_runs(list(configs.values()))
+    return Planned(asked.label, configs, len(modules), count_auxiliary(modules), remarks)
 
 
-def _composed(request: Request, asked: Asked) -> tuple[RunConfig, tuple[str, ...]]:
-    config = composed([*_DEFAULTS, *request.overrides, *asked.overrides])
+def _compose(request: Request, asked: Asked) -> tuple[RunConfig, tuple[str, ...]]:
+    config = compose([*_DEFAULTS, *request.overrides, *asked.overrides])
     if request.rule == "device-seconds" and config.train.max_steps:
         raise ConfigError(
             f"train.max_steps={config.train.max_steps} does not go with --rule device-seconds",
             "The budget is spent in whole epochs; runs cut short would not spend it",
             "Use train.max_steps=0, or --rule epochs.",
         )
-    config, remarks = _uncut(config, asked)
+    config, remarks = _drop_cuts(config, asked)
     return with_cuts(config), remarks
 
 
-def _uncut(config: RunConfig, asked: Asked) -> tuple[RunConfig, tuple[str, ...]]:
+def _drop_cuts(config: RunConfig, asked: Asked) -> tuple[RunConfig, tuple[str, ...]]:
     """Takes cuts and stages that are meant for the other entries from a method that cannot have them."""
     if Blueprint(config).method.max_num_modules != 1:
         return config, ()
     own = [override.partition("=")[0] for override in asked.overrides]
     dropped, even = [], RULES.get("even")()
     if not any(key.partition(".")[0] == "partition" for key in own) and config.partition != even:
-        config = dataclasses.replace(config, partition=even)
+        config = replace(config, partition=even)
         dropped.append("partition options")
     if "executor.num_stages" not in own and (single := config.executor.in_one_stage()) != config.executor:
-        config = dataclasses.replace(config, executor=single)
+        config = replace(config, executor=single)
         dropped.append("executor.num_stages")
     return config, (f"one module, {' and '.join(dropped)} not used",) if dropped else ()
 
 
 def _check_equal_epochs(entries: Sequence[Planned]) -> None:
     first = entries[0]
+    epochs = first.config.train.epochs
     for entry in entries:
-        epochs, others = entry.config.train.epochs, first.config.train.epochs
-        if epochs != others:
+        if entry.config.train.epochs != epochs:
             raise ConfigError(
-                f"entry '{entry.label}' trains for {epochs} epochs, entry '{first.label}' for {others}",
+                f"entry '{entry.label}' trains for {entry.config.train.epochs} epochs, entry '{first.label}' for "
+                f"{epochs}",
                 "The rule is equal epochs",
                 "Use one train.epochs for all entries, or --rule device-seconds.",
             )
 
 
-def _of_seed(config: RunConfig, request: Request, asked: Asked, seed: int) -> RunConfig:
-    folder = str(request.output / "runs")
-    return dataclasses.replace(config, seed=seed, folder=folder, run_name=f"{asked.slug}-seed{seed}")
-
-
-def _checked(configs: Sequence[RunConfig]) -> list[LocalModule]:
+def _check_runs(configs: Sequence[RunConfig]) -> list[LocalModule]:
     """Checks the runs of an entry; data and executor, which no seed changes, once. Returns modules without memory."""
     first, *others = configs
     for config in others:
         check(Blueprint(config))
-    blueprint = prepare(dataclasses.replace(first, run_name=None)).blueprint
+    blueprint = prepare(replace(first, run_name=None)).blueprint
     make_executor(blueprint)
     return blueprint.check()
 
 
-def _check_same(folder: Path, found: RunConfig, found_fingerprint: str, config: RunConfig) -> None:
-    names = load.differing([found, config])
-    if found_fingerprint == fingerprint(config) and not names:
-        return
-    raise RunFolderError(
-        f"{folder} holds a run of another configuration: it differs in "
-        f"{', '.join(names) or f'its fingerprint, {found_fingerprint}'}",
-        "The two would be mixed in one table",
-        "Use another --output, or delete that folder to train it again.",
-    )
+def _check_same(folder: Path, stored: RunConfig, stored_fingerprint: str, config: RunConfig) -> None:
+    names = list_differences([stored, config])
+    if names or stored_fingerprint != fingerprint(config):
+        raise RunFolderError(
+            f"{folder} holds a run of another configuration: it differs in "
+            f"{', '.join(names) or f'its fingerprint, {stored_fingerprint}'}",
+            "The two would be mixed in one table",
+            "Use another --output, or delete that folder to train it again.",
+        )
 
 
-def _check_data(record: load.Record, config: RunConfig) -> None:
+def _check_data(record: Record, config: RunConfig) -> None:
     now = identify(config.data)
     if record.data not in (None, now):
         raise RunFolderError(

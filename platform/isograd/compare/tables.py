@@ -4,46 +4,25 @@ import re
 from dataclasses import dataclass
 
 from rich.console import Group, RenderableType
-from rich.table import Table as Grid
 from rich.text import Text
 
-from isograd.compare.comparison import AuxiliaryParameters, Comparison, Entry, Summary
+from isograd.compare.comparison import Comparison, Entry, Summary
+from isograd.display.measures import ABSENT, MEASURES, SCORE, SPEED
+from isograd.display.tables import make_table
 from isograd.studies.statistics import Spread
 
+_SCORE = MEASURES[SCORE]
 _MINUS, _TIMES = "\N{MINUS SIGN}", "\N{MULTIPLICATION SIGN}"
 _HEADER = (
-    "method",
-    "K",
-    "epochs",
-    "test error, %",
-    "best epoch, %",
-    "difference, points",
-    "images/s",
-    "peak memory, MiB",
-    "saved, KiB/image",
-    "auxiliary parameters",
-    "device seconds",
+    *("method", "K", "epochs", _SCORE.axis, f"best epoch, {_SCORE.unit}", "difference, points", SPEED.unit),
+    *("peak memory, MiB", "saved, KiB/image", "auxiliary parameters", "device seconds"),
 )
-_ABSENT = "-"
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#|~])")
-_LATEX = {
-    "\\": r"\textbackslash{}",
-    "{": r"\{",
-    "}": r"\}",
-    "&": r"\&",
-    "%": r"\%",
-    "$": r"\$",
-    "#": r"\#",
-    "_": r"\_",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    "±": r"$\pm$",
-    _MINUS: r"$-$",
-    _TIMES: r"$\times$",
-}
+_LATEX = str.maketrans(
+    {character: f"\\{character}" for character in "{}&%$#_"}
+    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "|": r"\textbar{}"}
+    | {"<": r"\textless{}", ">": r"\textgreater{}", "±": r"$\pm$", _MINUS: r"$-$", _TIMES: r"$\times$"}
+)
 
 
 @dataclass(frozen=True)
@@ -56,48 +35,32 @@ class Table:
 
 def table(comparison: Comparison) -> Table:
     """Returns the rows of a comparison, one an entry."""
-    num_seeds = len(comparison.seeds)
-    rows = (_row(entry, comparison.summary(entry), num_seeds, comparison.baseline) for entry in comparison.entries)
+    rows = (_make_row(entry, comparison.summary(entry), comparison) for entry in comparison.entries)
     return Table(_HEADER, tuple(rows))
 
 
 def markdown(content: Table, notes: list[str], command: str) -> str:
     """Returns the table in Markdown, with its notes and the command that made it."""
     rule = ["---", *["---:"] * (len(content.header) - 1)]
-    lines = [content.header, *content.rows]
-    head, *body = [f"| {' | '.join(map(escape_markdown, cells))} |" for cells in lines]
-    listed = [f"* {escape_markdown(note)}" for note in notes]
-    return "\n".join([head, f"| {' | '.join(rule)} |", *body, "", *listed, "", "```sh", command, "```", ""])
+    head, *body = [list(map(escape_markdown, cells)) for cells in (content.header, *content.rows)]
+    lines = [f"| {' | '.join(cells)} |" for cells in (head, rule, *body)]
+    items = [f"* {escape_markdown(note)}" for note in notes]
+    return "\n".join([*lines, "", *items, "", "```sh", command, "```", ""])
 
 
 def latex(content: Table, notes: list[str], command: str, hardware: list[str]) -> str:
     """Returns the table in LaTeX, for the package booktabs; what its caption should say stands above, as comments."""
     comments = ["Needs \\usepackage{booktabs}.", command, *(f"hardware: {machine}" for machine in hardware), *notes]
     head, *body = [f"{' & '.join(map(escape_latex, cells))} \\\\" for cells in (content.header, *content.rows)]
-    columns = "l" + "r" * (len(content.header) - 1)
-    return "\n".join(
-        [
-            *(f"% {' '.join(comment.split())}" for comment in comments),
-            f"\\begin{{tabular}}{{{columns}}}",
-            "\\toprule",
-            head,
-            "\\midrule",
-            *body,
-            "\\bottomrule",
-            "\\end{tabular}",
-            "",
-        ]
-    )
+    begin = f"\\begin{{tabular}}{{l{'r' * (len(content.header) - 1)}}}"
+    lines = [begin, "\\toprule", head, "\\midrule", *body, "\\bottomrule", "\\end{tabular}", ""]
+    return "\n".join([*(f"% {' '.join(comment.split())}" for comment in comments), *lines])
 
 
-def shown(content: Table, notes: list[str]) -> RenderableType:
+def render(content: Table, notes: list[str]) -> RenderableType:
     """Returns the table for the terminal."""
-    grid = Grid(box=None, pad_edge=False)
-    for position, name in enumerate(content.header):
-        grid.add_column("\n".join(name.rsplit(" ", 1)), justify="right" if position else "left", overflow="fold")
-    for cells in content.rows:
-        grid.add_row(*(Text(cell) for cell in cells))
-    return Group("", grid, "", *(Text(note) for note in notes))
+    heads = ["\n".join(name.rsplit(" ", 1)) for name in content.header]
+    return Group("", make_table(heads, content.rows, left=heads[:1], overflow="fold"), "", *map(Text, notes))
 
 
 def escape_markdown(text: str) -> str:
@@ -107,59 +70,51 @@ def escape_markdown(text: str) -> str:
 
 def escape_latex(text: str) -> str:
     """Returns ``text`` such that LaTeX sets it as it is, also after a line break, which takes ``[`` and ``*``."""
-    guard = "{}" if text.startswith(("[", "*")) else ""
-    return guard + "".join(_LATEX.get(character, character) for character in text)
+    return ("{}" if text.startswith(("[", "*")) else "") + text.translate(_LATEX)
 
 
-def _row(entry: Entry, summary: Summary, num_seeds: int, baseline: str) -> tuple[str, ...]:
+def _make_row(entry: Entry, summary: Summary, comparison: Comparison) -> tuple[str, ...]:
+    auxiliary = entry.auxiliary
+    frozen = f" + {auxiliary.num_frozen:,} frozen" if auxiliary.num_frozen else ""
     return (
         entry.label,
         str(entry.num_modules),
         str(summary.num_epochs),
-        _test_error(entry, summary, num_seeds),
-        _percent(summary.best_test_error),
-        "baseline" if entry.label == baseline else _difference(summary.difference),
-        _speed(summary),
-        _ABSENT if summary.peak_bytes is None else f"{summary.peak_bytes / 2**20:,.0f}",
+        _write_score(entry, summary, len(comparison.seeds)),
+        _write_spread(summary.best_test_error),
+        "baseline" if entry.label == comparison.baseline else _write_difference(summary.difference),
+        _write_speed(summary),
+        MEASURES["peak_bytes"].number(summary.peak_bytes),
         f"{entry.saved_bytes / 2**10:,.0f}",
-        _parameters(entry.auxiliary),
-        _ABSENT if summary.device_s is None else f"{summary.device_s.mean:,.1f}",
+        f"{auxiliary.num_trainable:,}{frozen}",
+        ABSENT if summary.device_s is None else f"{summary.device_s.mean:,.1f}",
     )
 
 
-def _test_error(entry: Entry, summary: Summary, num_seeds: int) -> str:
+def _write_score(entry: Entry, summary: Summary, num_seeds: int) -> str:
     """A failed run is said where the eye goes first."""
-    if entry.failures and not entry.records:
-        return "failed"
     num_runs = len(entry.records)
-    return _percent(summary.test_error) + (f" ({num_runs} of {num_seeds} seeds)" if num_runs < num_seeds else "")
+    if entry.failures and not num_runs:
+        return "failed"
+    return _write_spread(summary.test_error) + (f" ({num_runs} of {num_seeds} seeds)" if num_runs < num_seeds else "")
 
 
-def _percent(errors: Spread | None) -> str:
-    if errors is None:
-        return _ABSENT
-    return f"{100 * errors.mean:.2f}{_deviation(errors)}"
+def _write_spread(scores: Spread | None) -> str:
+    if scores is None:
+        return ABSENT
+    return _SCORE.number(scores.mean) + ("" if scores.deviation is None else f" ± {_SCORE.number(scores.deviation)}")
 
 
-def _difference(points: Spread | None) -> str:
+def _write_difference(points: Spread | None) -> str:
     if points is None:
-        return _ABSENT
-    sign = _MINUS if points.mean < 0 else "+"
-    return f"{sign}{abs(100 * points.mean):.2f}{_deviation(points)} (n = {points.num_values})"
+        return ABSENT
+    size = Spread(abs(points.mean), points.deviation, points.num_values)
+    return f"{_MINUS if points.mean < 0 else '+'}{_write_spread(size)} (n = {points.num_values})"
 
 
-def _deviation(shares: Spread) -> str:
-    return "" if shares.deviation is None else f" ± {100 * shares.deviation:.2f}"
-
-
-def _speed(summary: Summary) -> str:
+def _write_speed(summary: Summary) -> str:
     if summary.images_per_s is None:
-        return _ABSENT
+        return ABSENT
     mean = summary.images_per_s.mean
     ratio = "" if summary.speed_ratio is None else f" ({summary.speed_ratio:.2f}{_TIMES})"
     return f"{mean:,.0f}{ratio}" if mean >= 100 else f"{mean:.3g}{ratio}"
-
-
-def _parameters(auxiliary: AuxiliaryParameters) -> str:
-    frozen = f" + {auxiliary.num_frozen:,} frozen" if auxiliary.num_frozen else ""
-    return f"{auxiliary.num_trainable:,}{frozen}"

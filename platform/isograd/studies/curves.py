@@ -1,21 +1,104 @@
-"""Learning curves with a band: what is drawn of several runs of one configuration."""
+"""Learning curves with a band, of several runs of one configuration: what is drawn, and drawing those of a study."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
+from isograd.display.measures import MEASURES, SCORE
+from isograd.studies.figures import COLOURS, GREY, finish_axes, finish_figure, make_panels, mark_whole_numbers
 from isograd.studies.statistics import Spread
+from isograd.studies.study import StudyTable, Trial
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_MOST_NAMED = 3  # curves that stand out; the spreads of more would hide each other
+_COMPLETE: dict[str, Any] = {"color": "#555555", "linewidth": 1.1, "label": "complete"}
+_STOPPED: dict[str, Any] = {"color": GREY, "linewidth": 0.8, "label": "stopped early, at x"}
+_STOPPED |= {"marker": "x", "markevery": [-1], "markersize": 6}
 
 
 @dataclass(frozen=True)
 class Curve:
-    """Test error by epoch over the seeds of an entry, in percent."""
+    """Score by epoch over the seeds of an entry, in its unit."""
 
     label: str
     epochs: tuple[int, ...]
     errors: tuple[Spread, ...]
 
 
-def band(curve: Curve) -> tuple[list[float], list[float]]:
+@dataclass(frozen=True)
+class TrialCurve:
+    """Score by epoch over the seeds of a trial, in its unit, up to where it ended.
+
+    Attributes:
+        trial: Its number.
+        is_complete: Else it was stopped early.
+        rank: From 0, of those that stand out; None: of the others.
+        epochs: Those that all seeds have.
+        errors: At each.
+    """
+
+    trial: int
+    is_complete: bool
+    rank: int | None
+    epochs: tuple[int, ...]
+    errors: tuple[Spread, ...]
+
+
+@dataclass(frozen=True)
+class LearningCurves:
+    """Of all trials that have an epoch. ``num_seeds`` of each."""
+
+    curves: tuple[TrialCurve, ...]
+    num_seeds: int
+
+
+def band(curve: Curve | TrialCurve) -> tuple[list[float], list[float]]:
     """Returns the lower and the upper edge of a curve's band, one standard deviation from the mean; none below 0."""
-    deviations = [error.deviation or 0.0 for error in curve.errors]
-    low = [max(0.0, error.mean - deviation) for error, deviation in zip(curve.errors, deviations, strict=True)]
-    return low, [error.mean + deviation for error, deviation in zip(curve.errors, deviations, strict=True)]
+    edges = [(error.mean, error.deviation or 0.0) for error in curve.errors]
+    return [max(0.0, mean - deviation) for mean, deviation in edges], [mean + deviation for mean, deviation in edges]
+
+
+def learning_curves(study: StudyTable) -> LearningCurves:
+    """Returns the curves of all trials. The best complete ones stand out, or, of several objectives, the front."""
+    outstanding = study.front() if len(study.objectives) > 1 else study.complete
+    best = sorted(outstanding, key=lambda trial: MEASURES[SCORE].cost(trial.metrics[SCORE]))[:_MOST_NAMED]
+    ranks = {trial.number: rank for rank, trial in enumerate(best)}
+    curves = (_make_curve(trial, ranks.get(trial.number)) for trial in study.trials)
+    return LearningCurves(tuple(curve for curve in curves if curve.epochs), len(study.seeds))
+
+
+def _make_curve(trial: Trial, rank: int | None) -> TrialCurve:
+    errors = {epoch: error.scale(MEASURES[SCORE].factor) for epoch, error in trial.test_errors.items()}
+    return TrialCurve(trial.number, trial.is_complete, rank, tuple(errors), tuple(errors.values()))
+
+
+def draw_learning_curves(content: LearningCurves) -> "Figure":
+    """Draws all curves; those that stand out in colour, with the spread over seeds."""
+    (axes,) = panels = make_panels()
+    for curve in sorted(content.curves, key=_depth):
+        _draw_curve(axes, curve)
+    axes.set_xlim(left=0.8)
+    axes.set_ylim(bottom=0)
+    mark_whole_numbers(axes)
+    finish_axes(axes, "epoch", MEASURES[SCORE].axis)
+    num_seeds = content.num_seeds
+    axes.set_title(f"mean ± standard deviation over {num_seeds} seeds" if num_seeds > 1 else "one seed", fontsize=10)
+    return finish_figure(panels)
+
+
+def _depth(curve: TrialCurve) -> float:
+    """What is drawn later lies on top: the best last."""
+    return curve.is_complete - 2.0 if curve.rank is None else 1.0 / (1 + curve.rank)
+
+
+def _draw_curve(axes: "Axes", curve: TrialCurve) -> None:
+    means = [error.mean for error in curve.errors]
+    if curve.rank is None:
+        axes.plot(curve.epochs, means, **(_COMPLETE if curve.is_complete else _STOPPED))
+        return
+    colour = COLOURS[curve.rank % len(COLOURS)]
+    label = f"trial {curve.trial}: {means[-1]:.2f} {MEASURES[SCORE].unit}"
+    axes.plot(curve.epochs, means, color=colour, linewidth=2, marker="o", markersize=4, label=label)
+    axes.fill_between(curve.epochs, *band(curve), color=colour, alpha=0.15, linewidth=0)

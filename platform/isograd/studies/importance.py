@@ -1,29 +1,31 @@
-"""Which options the outcome of a study's trials depends on."""
+"""Which options the outcome of a study's trials depends on: what is drawn, and drawing it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from isograd.display.measures import MEASURES, SCORE
 from isograd.errors import StudyError
-from isograd.studies.study_table import StudyTable, Trial
+from isograd.studies.figures import COLOURS, DARK, escape_text, finish_axes, finish_figure, make_panels
+from isograd.studies.study import StudyTable, Trial
 from isograd.tune.space import Categorical, Cuts, Parameter
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 LEAST_TRIALS = 8  # complete ones; with fewer, what a forest says is chance
 _NUM_TREES, _NUM_SHUFFLES = 300, 10
+_BAR_HEIGHT = 0.3  # inches
 
 
 @dataclass(frozen=True)
 class Importance:
-    """Of one parameter.
+    """Of one parameter: by how much R^2 falls when its values are shuffled among trials, over shuffles.
 
-    Attributes:
-        name: The parameter.
-        mean: By how much R^2 falls when its values are shuffled among trials, mean over shuffles; about 0: it says
-            nothing about the outcome.
-        deviation: Sample standard deviation over shuffles.
+    A mean of about 0: it says nothing about the outcome.
     """
 
     name: str
@@ -49,7 +51,7 @@ class Importances:
     values: tuple[Importance, ...]
 
 
-def importances(study: StudyTable, outcome: str = "test_error") -> Importances:
+def importances(study: StudyTable, outcome: str = SCORE) -> Importances:
     """Measures importances by shuffling: a random forest learns the outcome of the complete trials from their values,
     and foretells it again with one parameter's values shuffled among trials. Each tree is asked about trials that it
     has not seen only. The same study gives the same numbers.
@@ -64,24 +66,22 @@ def importances(study: StudyTable, outcome: str = "test_error") -> Importances:
     trials = study.complete
     values = np.array([trial.metrics[outcome] for trial in trials])
     _check(study, outcome, values)
-    blocks = [_columns(parameter, trials) for parameter in study.parameters]
-    model = _Forest(np.concatenate(blocks, axis=1), values)
-    base = model.scores(model.inputs)[0]
-    ends = np.cumsum([block.shape[1] for block in blocks])
-    found = [
-        _importance(parameter.name, base - model.shuffled(slice(end - block.shape[1], end)))
-        for parameter, block, end in zip(study.parameters, blocks, ends, strict=True)
-    ]
-    ordered = sorted(found, key=lambda each: -each.mean)
-    return Importances(outcome, len(trials), float(base), tuple(ordered))
+    blocks = [_encode(parameter, trials) for parameter in study.parameters]
+    forest = _Forest(np.concatenate(blocks, axis=1), values)
+    r2 = forest.score(forest.inputs)[0]
+    measured, start = [], 0
+    for parameter, block in zip(study.parameters, blocks, strict=True):
+        falls = r2 - forest.score_shuffled(slice(start, start + block.shape[1]))
+        measured.append(Importance(parameter.name, float(falls.mean()), float(falls.std(ddof=1))))
+        start += block.shape[1]
+    return Importances(outcome, len(trials), float(r2), tuple(sorted(measured, key=lambda each: -each.mean)))
 
 
 class _Forest:
-    """A random forest that is asked about what it has not seen.
+    """A random forest that is asked about what it has not seen; ``inputs`` and ``values`` have a row a trial.
 
-    Args:
-        inputs: A row a trial.
-        values: The outcome of each.
+    Note:
+        Neither scikit-learn's permutation importance nor Optuna's asks out of bag, and so few trials leave none over.
     """
 
     def __init__(self, inputs: NDArray[Any], values: NDArray[Any]) -> None:
@@ -94,36 +94,30 @@ class _Forest:
         for unseen, seen in zip(self._unseen, forest.estimators_samples_, strict=True):
             unseen[seen] = False
 
-    def scores(self, inputs: NDArray[Any]) -> NDArray[Any]:
+    def score(self, inputs: NDArray[Any]) -> NDArray[Any]:
         """Returns the out-of-bag R^2 of each copy of the trials that is among ``inputs``, one after the other."""
-        num_copies = len(inputs) // len(self._values)
-        sums = np.zeros((num_copies, len(self._values)))
+        sums = np.zeros((len(inputs) // len(self._values), len(self._values)))
         for tree, unseen in zip(self._trees, self._unseen, strict=True):
             sums += tree.predict(inputs, check_input=False).reshape(sums.shape) * unseen
         errors = sums / self._unseen.sum(axis=0) - self._values
         return 1 - (errors**2).mean(axis=1) / self._values.var()
 
-    def shuffled(self, columns: slice) -> NDArray[Any]:
+    def score_shuffled(self, columns: slice) -> NDArray[Any]:
         """Returns the scores with some columns shuffled together, one a shuffle."""
         generator = np.random.default_rng(0)
         inputs = np.tile(self.inputs, (_NUM_SHUFFLES, 1))
-        num_trials = len(self._values)
-        orders = [generator.permutation(num_trials) for _ in range(_NUM_SHUFFLES)]
+        orders = [generator.permutation(len(self._values)) for _ in range(_NUM_SHUFFLES)]
         inputs[:, columns] = np.concatenate([self.inputs[order, columns] for order in orders])
-        return self.scores(inputs)
+        return self.score(inputs)
 
 
-def _importance(name: str, falls: NDArray[Any]) -> Importance:
-    return Importance(name, float(falls.mean()), float(falls.std(ddof=1)))
-
-
-def _columns(parameter: Parameter, trials: Sequence[Trial]) -> NDArray[Any]:
+def _encode(parameter: Parameter, trials: Sequence[Trial]) -> NDArray[Any]:
     """Returns what the forest sees of a parameter: a row a trial."""
     name, distribution = parameter.name, parameter.distribution
     if isinstance(distribution, Cuts):
         positions = [trial.positions(name) for trial in trials]
         num_cuts = max(1, *map(len, positions))
-        return np.array([[*found, *[0] * (num_cuts - len(found))] for found in positions])  # 0: no such cut
+        return np.array([[*cuts, *[0] * (num_cuts - len(cuts))] for cuts in positions])  # 0: no such cut
     values = [trial.values.get(name) for trial in trials]
     if isinstance(distribution, Categorical):
         return np.array([[value == level for level in (*distribution.values, None)] for value in values])
@@ -145,3 +139,18 @@ def _check(study: StudyTable, outcome: str, values: NDArray[Any]) -> None:
             "No option can have made a difference",
             "Use a longer training or a wider space.",
         )
+
+
+def draw_importances(content: Importances) -> "Figure":
+    """Draws a bar a parameter, the most important on top."""
+    (axes,) = panels = make_panels(height=max(2.5, 1.2 + _BAR_HEIGHT * len(content.values)))
+    names = [escape_text(each.name) for each in content.values]
+    deviations = [each.deviation for each in content.values]
+    axes.barh(names, [each.mean for each in content.values], xerr=deviations, color=COLOURS[0], ecolor=DARK)
+    axes.axvline(0, color=DARK, linewidth=0.8)
+    axes.invert_yaxis()
+    finish_axes(axes, "fall of the forest's R² when the parameter's values are shuffled among trials", "")
+    axes.grid(visible=False, axis="y")
+    outcome = MEASURES[content.outcome].label
+    axes.set_title(f"{outcome}, {content.num_trials} complete trials, out-of-bag R² {content.r2:.2f}", fontsize=10)
+    return finish_figure(panels)

@@ -37,18 +37,13 @@ _POLICY = (
 
 @dataclass(frozen=True)
 class Cell:
-    """Of a table.
-
-    Attributes:
-        text: What is shown.
-        number: What it is sorted by, where that is a number; such cells stand on the right.
-    """
+    """A number in a table: what is shown, and what it is sorted by."""
 
     text: str
-    number: float | None = None
+    number: float
 
 
-def page(title: str, parts: Iterable[str]) -> str:
+def make_page(title: str, parts: Iterable[str]) -> str:
     """Returns a page of parts that are HTML already."""
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -60,47 +55,38 @@ def page(title: str, parts: Iterable[str]) -> str:
     )
 
 
-def heading(text: str) -> str:
+def make_heading(text: str) -> str:
     """Returns the heading of a section."""
     return f"<h2>{escape(text)}</h2>"
 
 
-def paragraph(text: str, *, missing: bool = False) -> str:
+def make_paragraph(text: str, *, missing: bool = False) -> str:
     """Returns a paragraph; ``missing``: it stands where something else should."""
     kind = ' class="missing"' if missing else ""
     return f"<p{kind}>{escape(text)}</p>"
 
 
-def code(text: str) -> str:
-    """Returns lines as a terminal has them."""
-    return f"<pre>{escape(text)}</pre>"
-
-
-def listing(lines: Iterable[str]) -> str:
+def make_list(lines: Iterable[str]) -> str:
     """Returns a list."""
     return f"<ul>{''.join(f'<li>{escape(line)}</li>' for line in lines)}</ul>"
 
 
-def picture(content: bytes, caption: str) -> str:
+def make_picture(content: bytes, caption: str) -> str:
     """Returns a PNG file as a part of the page, with a sentence below it."""
-    data = base64.b64encode(content).decode()
-    return f'<figure><img alt="{escape(caption)}" src="data:image/png;base64,{data}">{_caption(caption)}</figure>'
+    data, text = base64.b64encode(content).decode(), escape(caption)
+    return f'<figure><img alt="{text}" src="data:image/png;base64,{data}"><figcaption>{text}</figcaption></figure>'
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[Cell]], *, sortable: bool = False) -> str:
+def make_table(header: Sequence[str], rows: Iterable[Sequence[Cell | str]], *, sortable: bool = False) -> str:
     """Returns a table, without a head where ``header`` is empty; a click on a head sorts a sortable one by it."""
     head = "".join(f"<th>{escape(name)}</th>" for name in header)
     top = f"<thead><tr>{head}</tr></thead>" if head else ""
-    body = "\n".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in rows)
+    body = "\n".join(f"<tr>{''.join(map(_make_cell, row))}</tr>" for row in rows)
     kind = ' class="sortable"' if sortable else ""
     return f'<div class="wide"><table{kind}>{top}<tbody>\n{body}\n</tbody></table></div>'
 
 
-def _caption(text: str) -> str:
-    return f"<figcaption>{escape(text)}</figcaption>"
-
-
-def _cell(cell: Cell) -> str:
-    key = cell.text if cell.number is None else repr(cell.number)
-    kind = "" if cell.number is None else ' class="number"'
-    return f'<td{kind} data-key="{escape(key)}">{escape(cell.text)}</td>'
+def _make_cell(cell: Cell | str) -> str:
+    if isinstance(cell, str):
+        return f'<td data-key="{escape(cell)}">{escape(cell)}</td>'
+    return f'<td class="number" data-key="{cell.number!r}">{escape(cell.text)}</td>'

@@ -19,13 +19,18 @@ class Spread:
     deviation: float | None
     num_values: int
 
+    def scale(self, factor: float) -> "Spread":
+        """Returns the spread in another unit."""
+        deviation = None if self.deviation is None else factor * self.deviation
+        return Spread(factor * self.mean, deviation, self.num_values)
 
-def spread(values: Iterable[float]) -> Spread | None:
-    """Returns mean and spread of the values, or None where there are none."""
-    found = list(values)
-    if not found:
+
+def spread(values: Iterable[float | None]) -> Spread | None:
+    """Returns mean and spread of the values that are there, or None where none is."""
+    present = [value for value in values if value is not None]
+    if not present:
         return None
-    return Spread(statistics.fmean(found), statistics.stdev(found) if len(found) > 1 else None, len(found))
+    return Spread(statistics.fmean(present), statistics.stdev(present) if len(present) > 1 else None, len(present))
 
 
 def differences(values: Mapping[int, float], baseline: Mapping[int, float]) -> list[float]:

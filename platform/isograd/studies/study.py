@@ -1,162 +1,215 @@
-"""A study from its table: everything is in the one Parquet file, so that it can be read on any machine."""
+"""A study as its table has it: trials with all that was measured, and what is asked of them."""
 
-import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from isograd.data.identity import data_in
+from isograd.data.identity import Identity
+from isograd.display.measures import MEASURES
 from isograd.errors import StudyError
-from isograd.studies.study_table import Epoch, StudyTable, Trial
-from isograd.system.paths import user_path
-from isograd.system.trouble import trouble_of
-from isograd.tune.judge import METRICS
-from isograd.tune.request import is_study
-from isograd.tune.results import METADATA, TABLE, SeedRun
-from isograd.tune.space import Categorical, Cuts, Number, Parameter
+from isograd.registry import suggestion
+from isograd.studies.statistics import Spread, spread
+from isograd.tune.results import METRICS, TABLE, SeedRun
+from isograd.tune.space import Parameter
 
-_FORMAT = 1
-_DISTRIBUTIONS = {made.__name__.lower(): made for made in (Number, Categorical, Cuts)}
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+KINDS = ("complete", "pruned", "failed", "lost", "running")
 
 
-def load_study(path: Path | str) -> StudyTable:
-    """Reads a study.
+@dataclass(frozen=True)
+class Epoch:
+    """What a run had come to after an epoch, from 1. Errors are shares in [0, 1].
 
-    Args:
-        path: Its folder, or its table alone, which needs none of the study's other files.
-
-    Raises:
-        StudyError: There is no table, or it is damaged, foreign, or of another version.
+    Attributes:
+        test_error: Of the final local module.
+        module_test_errors: Of each local module's own prediction; None where it makes none.
+        module_train_losses: Of each local module, mean over the epoch.
     """
-    file = table_of(Path(path))
-    if file is None:
-        raise _missing(Path(path))
-    with _reading(file):
-        rows, metadata = _read(file)
-        parameters = tuple(_parameter(name, spec) for name, spec in metadata["parameters"].items())
-        trials = tuple(_trial(row, parameters) for row in rows)
-        return _study(file.absolute(), metadata, parameters, trials)
+
+    seed: int
+    epoch: int
+    test_error: float
+    module_test_errors: tuple[float | None, ...]
+    module_train_losses: tuple[float | None, ...]
 
 
-def table_of(path: Path) -> Path | None:
-    """Returns the table of a study's folder, or ``path`` itself where that is a Parquet file; None: neither."""
-    path = user_path(path)
-    candidates = (path / TABLE, path) if path.suffix == Path(TABLE).suffix else (path / TABLE,)
-    return next((candidate for candidate in candidates if candidate.is_file()), None)
+@dataclass(frozen=True)
+class Trial:
+    """A configuration that was tried, with all its seeds.
+
+    Attributes:
+        kind: ``complete``; ``pruned`` (stopped early, behind others); ``failed``; ``lost`` (its process or node);
+            ``running`` (nothing came of it yet).
+        reason: Why it failed or was lost.
+        epoch: The last one that all its seeds trained.
+        metrics: At its end, by name: errors are shares in [0, 1], times seconds, memory bytes. Of a trial that failed
+            or was lost, none.
+        values: Of the parameters that it had: a number, the label of a categorical value, or the names of the units
+            that end all local modules but the last.
+        runs: One a seed.
+        epochs: One a seed and epoch.
+        config: Of its runs, apart from seed and folder, as plain values.
+        units: The backbone's, in order.
+    """
+
+    number: int
+    kind: str
+    reason: str
+    epoch: int
+    seeds: tuple[int, ...]
+    metrics: Mapping[str, float]
+    values: Mapping[str, Any]
+    runs: tuple[SeedRun, ...]
+    epochs: tuple[Epoch, ...]
+    config: Mapping[str, Any]
+    units: tuple[str, ...]
+    host: str
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether it trained all epochs, so that its metrics stand beside those of others."""
+        return self.kind == "complete"
+
+    @property
+    def test_errors(self) -> dict[int, Spread]:
+        """Epoch -> test error over seeds, a share in [0, 1], for the epochs that all seeds have."""
+        by_epoch: dict[int, list[float]] = {}
+        for record in self.epochs:
+            by_epoch.setdefault(record.epoch, []).append(record.test_error)
+        spreads = {epoch: spread(errors) for epoch, errors in sorted(by_epoch.items())}
+        return {epoch: each for epoch, each in spreads.items() if each and each.num_values == len(self.seeds)}
+
+    def positions(self, name: str) -> tuple[int, ...]:
+        """Returns for each cut of the parameter ``name`` how many units lie before it; none where it is absent."""
+        return tuple(self.units.index(unit) + 1 for unit in self.values.get(name, ()))
 
 
-def _missing(path: Path) -> StudyError:
-    if is_study(user_path(path)):
-        return StudyError(
-            f"the study {path} has no {TABLE} yet",
-            "It is written when a sweep ends, and has all that a report needs",
-            f"Use `isograd resume {path}` to go on with it, or wait until its sweep ends.",
-        )
-    return StudyError(
-        f"{path} is no study: there is no {TABLE} in it",
-        "That file has all that was measured",
-        f"Use the folder that `isograd tune` printed, or the path of its {TABLE}.",
-    )
+@dataclass(frozen=True)
+class StudyTable:
+    """A study, from its table alone.
+
+    Attributes:
+        parameters: What is searched, in the space's order.
+        items: What the command line asked for beyond the space.
+        objectives: What is minimised.
+        num_epochs: Of a complete trial.
+        num_trials: How many configurations the study is to try.
+        sampler: In words, with its seed; so is the scheduler.
+        reuses_processes: Whether a trial took over the processes of one before it.
+        trials: By number.
+        data: What all trials trained on; None where the table is an earlier version's.
+    """
+
+    file: Path
+    name: str
+    space: str
+    parameters: tuple[Parameter, ...]
+    items: tuple[str, ...]
+    objectives: tuple[str, ...]
+    seeds: tuple[int, ...]
+    num_epochs: int
+    num_trials: int
+    sampler: str
+    scheduler: str
+    reuses_processes: bool
+    trials: tuple[Trial, ...]
+    provenance: Mapping[str, Any]
+    data: Identity | None = None
+
+    @property
+    def folder(self) -> Path:
+        """Where the table is: the study's folder, unless the table has been taken elsewhere."""
+        return self.file.parent
+
+    @property
+    def path(self) -> Path:
+        """What the study is found by: its folder, or the table where that has a name of its own."""
+        return self.folder if self.file.name == TABLE else self.file
+
+    @property
+    def complete(self) -> tuple[Trial, ...]:
+        """Trials that trained all epochs."""
+        return tuple(trial for trial in self.trials if trial.is_complete)
+
+    @property
+    def best(self) -> Trial | None:
+        """The complete trial that no other beats: None where there is none, or a front of several."""
+        front = self.front()
+        return front[0] if len(front) == 1 else None
+
+    def front(self, objectives: Sequence[str] = ()) -> tuple[Trial, ...]:
+        """Returns the complete trials that no other complete one beats in all objectives; of one, the best alone.
+
+        Args:
+            objectives: Names of metrics, all to be small; the study's own where none are given.
+
+        Raises:
+            StudyError: There is no such metric.
+        """
+        names = tuple(objectives) or self.objectives
+        for name in names:
+            _check_metric(name)
+        costs = [[MEASURES[name].cost(trial.metrics[name]) for name in names] for trial in self.complete]
+        pairs = zip(self.complete, costs, strict=True)
+        front = tuple(trial for trial, own in pairs if not any(_beats(other, own) for other in costs))
+        return front if len(names) > 1 else front[:1]
+
+    def trial(self, number: int) -> Trial:
+        """Returns a trial.
+
+        Raises:
+            StudyError: There is none of that number.
+        """
+        by_number = {trial.number: trial for trial in self.trials}
+        if number not in by_number:
+            numbers = list(map(str, by_number))
+            raise StudyError(
+                f"study {self.name} has no trial {number}",
+                f"Its {len(numbers)} trials are {', '.join(numbers[:12])}{' ...' * (len(numbers) > 12)}",
+                "Use one of these numbers.",
+            )
+        return by_number[number]
+
+    def frame(self) -> "DataFrame":
+        """Returns a row a trial: outcome, metrics (shares, seconds, bytes) and parameters, absent ones empty.
+
+        A parameter that is called as one of the other columns has ``parameter`` before its name.
+        """
+        from pandas import DataFrame
+
+        fixed = ["trial", "kind", "epoch", *METRICS, "reason"]
+        names = [parameter.name for parameter in self.parameters]
+        columns = {name: f"parameter {name}" if name in fixed else name for name in names}
+        rows = [
+            {"trial": trial.number, "kind": trial.kind, "epoch": trial.epoch, "reason": trial.reason, **trial.metrics}
+            | {column: trial.values.get(name) for name, column in columns.items()}
+            for trial in self.trials
+        ]
+        return DataFrame(rows, columns=[*fixed[:-1], *columns.values(), fixed[-1]]).set_index("trial")
+
+    def epochs(self) -> "DataFrame":
+        """Returns a row a trial, seed and epoch: the trial's outcome, and what was measured (errors are shares)."""
+        from pandas import DataFrame
+
+        rows = [
+            {"trial": trial.number, "kind": trial.kind, **asdict(record)}
+            for trial in self.trials
+            for record in trial.epochs
+        ]
+        return DataFrame(rows, columns=["trial", "kind", *Epoch.__dataclass_fields__])
 
 
-@contextmanager
-def _reading(file: Path) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, NotImplementedError) as error:
-        trouble = trouble_of(error, file)
-        if trouble is not None:  # such as a table that may not be read
-            raise trouble from error
+def _beats(first: Sequence[float], second: Sequence[float]) -> bool:
+    return first != second and all(a <= b for a, b in zip(first, second, strict=True))
+
+
+def _check_metric(name: str) -> None:
+    if name not in METRICS:
         raise StudyError(
-            f"{file} cannot be read as a study's table ({type(error).__name__}: {str(error).partition(chr(10))[0]})",
-            "It is damaged, or another version of isograd wrote it",
-            f"Use a copy of {TABLE} as `isograd tune` wrote it.",
-        ) from error
-
-
-def _read(file: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    from pyarrow import parquet
-
-    table = parquet.ParquetFile(file).read()
-    found = (table.schema.metadata or {}).get(METADATA)
-    metadata = json.loads(found) if found is not None else {}
-    if metadata.get("format") != _FORMAT:
-        raise StudyError(
-            f"{file} is no table of a study: its metadata says format {metadata.get('format')}, not {_FORMAT}",
-            "Space, objectives and provenance are kept there",
-            f"Use a {TABLE} that this version's `isograd tune` wrote.",
+            f"there is no metric '{name}'.{suggestion(name, list(METRICS))}",
+            f"A trial has {', '.join(METRICS)}",
+            "Use one of these.",
         )
-    return table.to_pylist(), metadata
-
-
-def _study(
-    file: Path, metadata: Mapping[str, Any], parameters: tuple[Parameter, ...], trials: tuple[Trial, ...]
-) -> StudyTable:
-    return StudyTable(
-        file=file,
-        name=metadata["study"],
-        space=metadata["space"],
-        parameters=parameters,
-        items=tuple(metadata["items"]),
-        objectives=tuple(metadata["objectives"]),
-        seeds=tuple(metadata["seeds"]),
-        num_epochs=metadata["num_epochs"],
-        num_trials=metadata["num_trials"],
-        sampler=f"{metadata['sampler']}, seed {metadata['sampler_seed']}",
-        scheduler=_scheduler(metadata),
-        reuses_processes=metadata["reuse_actors"],
-        trials=trials,
-        provenance=metadata["provenance"],
-        data=data_in(metadata["provenance"]),
-    )
-
-
-def _scheduler(metadata: Mapping[str, Any]) -> str:
-    if metadata["scheduler"] == "none":
-        return "none: every trial trains all epochs"
-    grace, reduction = metadata["grace_epochs"], metadata["reduction"]
-    return f"{metadata['scheduler']}, from epoch {grace} on, one in {reduction} goes on at each stop"
-
-
-def _parameter(name: str, spec: Mapping[str, Any]) -> Parameter:
-    given = dict(spec)
-    kind, when = given.pop("distribution"), given.pop("when")
-    conditions = {other: tuple(values) for other, values in when.items()}
-    return Parameter(name, _DISTRIBUTIONS[kind](**given), conditions)
-
-
-def _trial(row: Mapping[str, Any], parameters: tuple[Parameter, ...]) -> Trial:
-    coordinates = json.loads(row["coordinates"])
-    values = {parameter.name: _value(parameter, row, coordinates) for parameter in parameters}
-    return Trial(
-        number=row["trial"],
-        kind=row["kind"],
-        reason=row["reason"],
-        epoch=row["epoch"],
-        seeds=tuple(row["seeds"]),
-        metrics={name: row[name] for name in METRICS if row[name] is not None},
-        values={name: value for name, value in values.items() if value is not None},
-        runs=tuple(SeedRun(**{**run, "devices": tuple(run["devices"])}) for run in row["runs"]),
-        epochs=tuple(_epoch(record) for record in row["epochs"] if record["test_error"] is not None),
-        config=json.loads(row["config"]),
-        units=tuple(row["units"]),
-        host=row["host"],
-    )
-
-
-def _epoch(record: Mapping[str, Any]) -> Epoch:
-    losses = tuple(record["module_train_losses"] or ())
-    return Epoch(record["seed"], record["epoch"], record["test_error"], tuple(record["module_test_errors"]), losses)
-
-
-def _value(parameter: Parameter, row: Mapping[str, Any], coordinates: Mapping[str, Any]) -> Any:
-    """Returns what a trial had of a parameter; None: it was absent."""
-    name, distribution = parameter.name, parameter.distribution
-    if isinstance(distribution, Cuts):
-        ends = row.get(name)
-        return None if ends is None else tuple(json.loads(ends))
-    if isinstance(distribution, Number) and distribution.complement:
-        rest = coordinates.get(f"1 - {name}")
-        return None if rest is None else 1 - rest
-    return coordinates.get(name)

@@ -1,7 +1,7 @@
 """Flags and verbs of a command line, by argparse, with lists of what the registries have."""
 
 import argparse
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,10 @@ from isograd.registry import suggestion
 from isograd.system.paths import user_path
 
 Lists = Callable[[], Mapping[str, Iterable[str]]]
+
+_OPTIONS = (
+    "Options are OPTION=VALUE, of several for one option the last one counts; `isograd train --config` shows all."
+)
 
 
 class Parser(argparse.ArgumentParser):
@@ -27,6 +31,11 @@ class Parser(argparse.ArgumentParser):
     def lists(self, found: Lists) -> None:
         """Adds lists to the help: their titles, and the names of each. They are asked for only when it is printed."""
         self._lists = found
+
+    def add_overrides(self, nameable: Callable[[], Collection[str]] = tuple) -> None:
+        """Lets the verb take options of a run; ``nameable`` returns those that may be recommended, whichever it is."""
+        self.add_argument("overrides", nargs="*", default=[], metavar="OPTION=VALUE", help=_OPTIONS)
+        self.set_defaults(nameable=nameable)
 
     def format_help(self) -> str:
         """Returns the help, with the lists at its end."""

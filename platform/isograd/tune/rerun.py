@@ -146,7 +146,7 @@ def rerun(text: str, overrides: Sequence[str], console: Console) -> int:
     Raises:
         IsogradError: There is no such trial, or an override would change its numbers.
     """
-    from isograd.display.shown import train
+    from isograd.display.run import train
     from isograd.executors.hosts import Hosts
     from isograd.run.experiment import prepare
     from isograd.run.folder import check_writable

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from isograd.compare.arguments import parse
-from isograd.compare.finished import finished
+from isograd.compare.finished import read_groups
 from isograd.errors import ConfigError, IsogradError, StudyError
-from isograd.studies.study_records import find_trial, is_trial
+from isograd.studies.trials import find_trial, is_trial
 from isograd.tune.results import TABLE
 from tests.unit.studies.studies import trial, write
 
@@ -74,22 +74,22 @@ def test_only_complete_trials_are_compared(made: Path, name: str, said: str) -> 
 
 
 def test_a_trial_is_called_by_its_method_where_that_is_enough(made: Path) -> None:
-    (alone,) = finished([made])
+    (alone,) = read_groups([made])
     assert alone.label == "dgl" and len(alone.records) == 2
     assert "trial 3 of study made, the best of 2 complete ones among 4" in alone.remarks[0]
-    labels = [group.label for group in finished([made / "3", made / "0"])]
+    labels = [group.label for group in read_groups([made / "3", made / "0"])]
     assert labels == ["dgl made/3", "dgl made/0"]
     copied = made.parent / "copy"
     copied.mkdir()
     (made / TABLE).rename(copied / "other.parquet")
     write(made, trial(3))
-    labels = [group.label for group in finished([made / "3", copied / "other.parquet" / "3"])]
+    labels = [group.label for group in read_groups([made / "3", copied / "other.parquet" / "3"])]
     assert labels == [f"dgl {made}/3", f"dgl {copied}/other.parquet/3"]
 
 
 def test_a_trial_counts_once(made: Path) -> None:
     with pytest.raises(ConfigError, match="are the same trial, 3 of study made"):
-        finished([made / "3", made])
+        read_groups([made / "3", made])
 
 
 def test_items_are_trials_too(made: Path) -> None:

@@ -6,26 +6,26 @@ import signal
 
 import pytest
 
-from isograd.compare.isolated import apart
+from isograd.compare.isolated import run_apart
 from isograd.config.load import load
 from isograd.errors import StageFailedError, UnknownNameError
 
 
 def test_it_returns_the_value_from_another_process() -> None:
-    assert apart(os.getpid) != os.getpid()
+    assert run_apart(os.getpid) != os.getpid()
 
 
 def test_errors_come_back() -> None:
     with pytest.raises(UnknownNameError, match="Did you mean 'dgl'"):
-        apart(load, ["method=dlg"])
+        run_apart(load, ["method=dlg"])
     with pytest.raises(StageFailedError, match="the run ended with ValueError: invalid literal"):
-        apart(int, "x")
+        run_apart(int, "x")
 
 
 def test_a_death_is_explained() -> None:
     with pytest.raises(StageFailedError, match="the process of the run ended by signal SIGKILL"):
-        apart(signal.raise_signal, signal.SIGKILL)
+        run_apart(signal.raise_signal, signal.SIGKILL)
     with pytest.raises(StageFailedError, match=r"by signal SIGSEGV, in native code: File .*, line \d+ in "):
-        apart(ctypes.string_at, 0)
+        run_apart(ctypes.string_at, 0)
     with pytest.raises(StageFailedError, match="with status 3"):
-        apart(os._exit, 3)
+        run_apart(os._exit, 3)

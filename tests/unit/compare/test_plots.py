@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from isograd.compare.comparison import Failure
-from isograd.compare.plots import Curve, band, draw, picture
+from isograd.compare.plots import draw, picture
+from isograd.studies.curves import Curve, band
 from isograd.studies.statistics import Spread
 from tests.unit.studies.records import comparison, config, entry, record
 

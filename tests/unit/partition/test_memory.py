@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from isograd.bench.methods import Case, Contender, _speed, configured
+from isograd.bench.methods import Case, Contender, _speed, compose
 from isograd.partition.memory import SavedBytes
 
 SMALL = ("model=resnet20", "model.width=4", "data.batch_size=8")
@@ -25,7 +25,7 @@ def test_saved_tensors_count_until_they_are_freed() -> None:
 
 def test_local_learning_keeps_less_than_end_to_end_training() -> None:
     cuts = ("partition.num_modules=9",)
-    configs = configured(*SMALL, "method=e2e"), configured(*SMALL, "method=dgl", *cuts)
+    configs = compose(*SMALL, "method=e2e"), compose(*SMALL, "method=dgl", *cuts)
     with Contender(configs[0], 1) as e2e, Contender(configs[1], 1) as dgl:
         assert 0 < dgl.saved_bytes() < 0.4 * e2e.saved_bytes()
 

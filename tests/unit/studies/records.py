@@ -8,7 +8,7 @@ from typing import Any
 from isograd.compare.comparison import AuxiliaryParameters, Comparison, Entry, Failure
 from isograd.config.load import load
 from isograd.engine.config import RunConfig
-from isograd.studies.load import Record
+from isograd.studies.records import Record
 
 
 @cache

@@ -10,10 +10,9 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from isograd.engine.config import fingerprint, to_dict
-from isograd.studies.study import load_study
-from isograd.studies.study_table import StudyTable
-from isograd.tune.judge import METRICS
-from isograd.tune.results import _FIXED, METADATA, TABLE
+from isograd.studies.reading import load_study
+from isograd.studies.study import StudyTable
+from isograd.tune.results import _FIXED, METADATA, METRICS, TABLE
 from isograd.tune.space import Categorical, Cuts, Number
 from tests.unit.studies.records import composed
 

@@ -7,7 +7,7 @@ import pytest
 
 from isograd.errors import StudyError
 from isograd.studies.importance import importances
-from isograd.studies.study_table import StudyTable
+from isograd.studies.study import StudyTable
 from tests.unit.studies.studies import UNITS, study, trial
 
 

@@ -10,13 +10,13 @@ import pytest
 from isograd.compare.comparison import summarise
 from isograd.errors import ConfigError, RunFolderError
 from isograd.run.folder import RunFolder
-from isograd.studies.load import Record, differing, grouped, read
+from isograd.studies.records import Record, group_by_config, list_differences, read_record
 from tests.unit.studies.records import config, entry, record, result
 
 
 def test_runs_that_differ_in_seed_and_place_only_are_one_entry() -> None:
     first, second = config(seed=0), replace(config("checkpoint.keep=5", seed=1), folder="elsewhere", run_name="x")
-    groups = grouped([record(first), record(config("method=e2e")), record(second)])
+    groups = group_by_config([record(first), record(config("method=e2e")), record(second)])
     assert {label: [run.seed for run in runs] for label, runs in groups.items()} == {"dgl": [0, 1], "e2e": [0]}
 
 
@@ -26,17 +26,17 @@ def test_a_method_that_occurs_twice_is_called_by_what_differs() -> None:
         record(config("method=e2e", "optimizer.lr=0.3")),
         record(config("method.auxiliary=cnn")),
     ]
-    assert list(grouped(runs)) == [
+    assert list(group_by_config(runs)) == [
         "dgl method.auxiliary=auto partition.num_modules=2",
         "e2e",
         "dgl method.auxiliary=cnn partition.num_modules=null",
     ]
-    assert differing([run.config for run in (runs[0], runs[2])]) == ["method.auxiliary", "partition.num_modules"]
+    assert list_differences([run.config for run in (runs[0], runs[2])]) == ["method.auxiliary", "partition.num_modules"]
 
 
 def test_a_seed_counts_once() -> None:
     with pytest.raises(ConfigError, match="both seed 3"):
-        grouped([record(config(seed=3)), record(config(seed=3))])
+        group_by_config([record(config(seed=3)), record(config(seed=3))])
 
 
 @pytest.mark.parametrize("content", ["{}", "[1", "- a: b\n- c", "a: [", "method: {}"])
@@ -44,7 +44,7 @@ def test_a_damaged_folder_is_explained(tmp_path: Path, content: str) -> None:
     for name in ("config.yaml", "result.json"):
         (tmp_path / name).write_text(content)
     with pytest.raises(ConfigError, match="is no configuration: it"):
-        read(tmp_path)
+        read_record(tmp_path)
 
 
 def written(folder: Path, **changed: Any) -> Path:
@@ -56,11 +56,11 @@ def written(folder: Path, **changed: Any) -> Path:
 def read_without(folder: Path, *names: str) -> Record:
     tree = json.loads((folder / "result.json").read_text())
     (folder / "result.json").write_text(json.dumps({name: tree[name] for name in tree if name not in names}))
-    return read(folder)
+    return read_record(folder)
 
 
 def test_a_run_took_what_all_its_legs_took(tmp_path: Path) -> None:
-    found = read(written(tmp_path))
+    found = read_record(written(tmp_path))
     assert (found.images_per_s, found.device_s, found.peak_bytes) == (40.0, 8.0, 2**21)
 
 
@@ -89,10 +89,10 @@ DAMAGED = {
 def test_a_field_that_is_none_of_its_type_is_named(tmp_path: Path, name: str) -> None:
     value, said = DAMAGED[name]
     with pytest.raises(RunFolderError, match=rf"result\.json is no result of a run: {said}") as caught:
-        read(written(tmp_path, **{name: value}))
+        read_record(written(tmp_path, **{name: value}))
     assert caught.value.mend.startswith(f"Delete {tmp_path}"), "there is no checkpoint to write it again from"
 
 
 def test_a_run_without_a_test_has_no_test_error(tmp_path: Path) -> None:
-    found = read(written(tmp_path, test_error=None, best_test_error=None, history=[], module_test_errors=[]))
+    found = read_record(written(tmp_path, test_error=None, best_test_error=None, history=[], module_test_errors=[]))
     assert found.test_error is None and found.test_errors == {}

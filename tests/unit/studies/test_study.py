@@ -10,7 +10,7 @@ import pytest
 from pyarrow import parquet
 
 from isograd.errors import StudyError
-from isograd.studies.study import load_study
+from isograd.studies.reading import load_study
 from isograd.tune.request import parse
 from isograd.tune.results import TABLE, Assignment, Outcome, write_table
 from isograd.tune.study import Study, create_study

@@ -5,11 +5,13 @@ from pathlib import Path
 import pytest
 
 from isograd.errors import StudyError
-from isograd.studies.canvas import png
+from isograd.studies.curves import learning_curves
+from isograd.studies.figures import make_png
+from isograd.studies.fronts import fronts
+from isograd.studies.history import histories
 from isograd.studies.parallel import _columns, parallel_coordinates, ticks
-from isograd.studies.study_pictures import PICTURES
-from isograd.studies.study_plots import fronts, histories, learning_curves
-from isograd.studies.study_table import StudyTable
+from isograd.studies.pictures import PICTURES
+from isograd.studies.study import StudyTable
 from isograd.system.files import write_atomically
 from isograd.tune.space import Categorical, Number, Parameter
 from tests.unit.studies.studies import study, trial
@@ -128,7 +130,7 @@ def test_any_study_can_be_drawn_without_touching_settings(searched: StudyTable, 
 
 def drawable(picture: object, found: StudyTable) -> bool:
     try:
-        content = png(picture.draw(found), 40)  # pyright: ignore[reportAttributeAccessIssue]
+        content = make_png(picture.draw(found), 40)  # pyright: ignore[reportAttributeAccessIssue]
     except StudyError:
         return False
     return content.startswith(b"\x89PNG")

@@ -11,10 +11,10 @@ import pytest
 from isograd.cli import tune as command
 from isograd.cli.main import main
 from isograd.errors import RunFolderError, StudyError
-from isograd.studies import study_report
-from isograd.studies.study_pictures import PICTURES, StudyPicture
-from isograd.studies.study_report import write_report
-from isograd.studies.study_table import StudyTable
+from isograd.studies import report
+from isograd.studies.pictures import PICTURES, StudyPicture
+from isograd.studies.report import write_report
+from isograd.studies.study import StudyTable
 from isograd.system.console import wide_console
 from tests.unit.studies.studies import trial, write
 
@@ -117,7 +117,7 @@ def test_a_picture_that_fails_is_said_and_costs_no_other(tmp_path: Path, monkeyp
         raise ValueError("no such colour")
 
     broken = StudyPicture("history", "Course", lambda study: "", fail)  # pyright: ignore[reportArgumentType]
-    monkeypatch.setattr(study_report, "PICTURES", (broken, *PICTURES[1:3]))
+    monkeypatch.setattr(report, "PICTURES", (broken, *PICTURES[1:3]))
     write(tmp_path, trial(0))
     said: list[str] = []
     found, text = reported(tmp_path, said)
@@ -130,7 +130,7 @@ def test_a_folder_that_cannot_be_written_to_is_explained(tmp_path: Path, monkeyp
         raise PermissionError(13, "Permission denied")
 
     write(tmp_path, trial(0))
-    monkeypatch.setattr(study_report, "write_atomically", refuse)
+    monkeypatch.setattr(report, "write_atomically", refuse)
     with pytest.raises(RunFolderError, match=r"cannot write to .* \(Permission denied\)"):
         write_report(tmp_path)
     with pytest.raises(StudyError, match="is no study"):
@@ -143,7 +143,7 @@ def test_a_report_that_fails_hides_no_sweep(
     def fail(folder: Path, say: object) -> Path:
         raise ValueError("no room")
 
-    monkeypatch.setattr(study_report, "write_report", fail)
+    monkeypatch.setattr(report, "write_report", fail)
     study = SimpleNamespace(request=SimpleNamespace(folder=Path("studies/a")))
     command._report(study, wide_console())  # pyright: ignore[reportArgumentType]
     said = "report             could not be written (no room); `isograd report studies/a` tries again\n"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from isograd.errors import ConfigError, IsogradError, MachineError, MemoryShortError, RunFolderError
-from isograd.studies.load import is_finished
+from isograd.studies.records import is_finished
 from isograd.system.exit_status import status_of
 from isograd.system.trouble import check_readable, explained, trouble_of
 from isograd.tune.request import is_study

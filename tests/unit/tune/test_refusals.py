@@ -13,7 +13,7 @@ from sqlalchemy.exc import OperationalError
 from isograd.cluster import connection as cluster
 from isograd.errors import ConfigError, MachineError, StudyError
 from isograd.executors.executor import EXECUTORS
-from isograd.studies.study_records import is_trial
+from isograd.studies.trials import is_trial
 from isograd.system.console import wide_console
 from isograd.tune import storage, study, sweep
 from isograd.tune.parameters import find_owners

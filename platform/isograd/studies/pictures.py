@@ -4,13 +4,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from isograd.display.measures import MEASURES, SCORE
 from isograd.errors import StudyError
-from isograd.studies.importance import importances
-from isograd.studies.parallel import parallel_coordinates
-from isograd.studies.parallel_drawing import draw_parallel_coordinates
-from isograd.studies.study_drawing import draw_fronts, draw_histories, draw_importances, draw_learning_curves
-from isograd.studies.study_plots import fronts, histories, learning_curves
-from isograd.studies.study_table import StudyTable
+from isograd.studies.curves import draw_learning_curves, learning_curves
+from isograd.studies.fronts import draw_fronts, fronts
+from isograd.studies.history import draw_histories, histories
+from isograd.studies.importance import draw_importances, importances
+from isograd.studies.parallel import draw_parallel_coordinates, parallel_coordinates
+from isograd.studies.study import StudyTable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -33,12 +34,12 @@ class StudyPicture:
     draw: Callable[[StudyTable], "Figure"]
 
 
-def _draw_histories(study: StudyTable) -> "Figure":
+def _draw_history(study: StudyTable) -> "Figure":
     _check(any(trial.metrics for trial in study.trials), "no trial has a result yet")
     return draw_histories(histories(study))
 
 
-def _draw_learning_curves(study: StudyTable) -> "Figure":
+def _draw_curves(study: StudyTable) -> "Figure":
     content = learning_curves(study)
     _check(bool(content.curves), "no trial has trained an epoch with all its seeds")
     return draw_learning_curves(content)
@@ -49,11 +50,7 @@ def _draw_fronts(study: StudyTable) -> "Figure":
     return draw_fronts(fronts(study))
 
 
-def _draw_importances(study: StudyTable) -> "Figure":
-    return draw_importances(importances(study, study.objectives[0]))
-
-
-def _draw_parallel_coordinates(study: StudyTable) -> "Figure":
+def _draw_parallel(study: StudyTable) -> "Figure":
     _check(any(trial.metrics for trial in study.trials), "no trial has a result yet")
     return draw_parallel_coordinates(parallel_coordinates(study))
 
@@ -63,26 +60,16 @@ def _check(is_there: bool, reason: str) -> None:
         raise StudyError(reason, "There is nothing to draw", "Use `isograd resume` to go on with the study.")
 
 
-def _history_caption(study: StudyTable) -> str:
-    return (
-        "Each point is a trial, in the order in which they were drawn; the line is the best complete one so far: where "
-        "it has been level for long, more trials of the same kind promise little."
-    )
-
-
-def _curves_caption(study: StudyTable) -> str:
-    return (
-        f"Test error after each epoch, {_over(study)}; trials that were stopped early end at the x, and a curve that "
-        "crosses others late shows what stopping early may cost."
-    )
-
-
-def _over(study: StudyTable) -> str:
+def _explain_curves(study: StudyTable) -> str:
     num_seeds = len(study.seeds)
-    return f"mean over {num_seeds} seeds (shaded: one standard deviation)" if num_seeds > 1 else "of one seed"
+    over = f"mean over {num_seeds} seeds (shaded: one standard deviation)" if num_seeds > 1 else "of one seed"
+    return (
+        f"{MEASURES[SCORE].label.capitalize()} after each epoch, {over}; trials that were stopped early end at the x, "
+        "and a curve that crosses others late shows what stopping early may cost."
+    )
 
 
-def _fronts_caption(study: StudyTable) -> str:
+def _explain_fronts(study: StudyTable) -> str:
     shared = (
         " Trials took over the processes of others, so on a CPU, where the peak is the process's so far, memory is no "
         "property of the trial alone: make peak_bytes an objective, or use tune.reuse_actors=false, to measure it."
@@ -94,7 +81,7 @@ def _fronts_caption(study: StudyTable) -> str:
     )
 
 
-def _importances_caption(study: StudyTable) -> str:
+def _explain_importances(study: StudyTable) -> str:
     return (
         f"How much worse a random forest foretells {study.objectives[0]} of complete trials when one parameter's "
         "values are shuffled (lines: standard deviation over shuffles). The out-of-bag R² says what the forest is "
@@ -103,17 +90,23 @@ def _importances_caption(study: StudyTable) -> str:
     )
 
 
-def _parallel_caption(study: StudyTable) -> str:
-    return (
-        "A line is a trial, coloured by test error; it passes each axis at its value, and has a gap where it does not "
-        "have the parameter. Where dark lines meet, good trials agree; cuts are counted in units before them."
-    )
-
-
+_HISTORY = (
+    "Each point is a trial, in the order in which they were drawn; the line is the best complete one so far: where "
+    "it has been level for long, more trials of the same kind promise little."
+)
+_PARALLEL = (
+    f"A line is a trial, coloured by {MEASURES[SCORE].label}; it passes each axis at its value, and has a gap where it "
+    "does not have the parameter. Where dark lines meet, good trials agree; cuts are counted in units before them."
+)
 PICTURES = (
-    StudyPicture("history", "Course of the search", _history_caption, _draw_histories),
-    StudyPicture("learning_curves", "Learning curves", _curves_caption, _draw_learning_curves),
-    StudyPicture("front", "Error against time and memory", _fronts_caption, _draw_fronts),
-    StudyPicture("importances", "What the outcome depends on", _importances_caption, _draw_importances),
-    StudyPicture("parallel_coordinates", "All parameters", _parallel_caption, _draw_parallel_coordinates),
+    StudyPicture("history", "Course of the search", lambda study: _HISTORY, _draw_history),
+    StudyPicture("learning_curves", "Learning curves", _explain_curves, _draw_curves),
+    StudyPicture("front", "Error against time and memory", _explain_fronts, _draw_fronts),
+    StudyPicture(
+        "importances",
+        "What the outcome depends on",
+        _explain_importances,
+        lambda study: draw_importances(importances(study, study.objectives[0])),
+    ),
+    StudyPicture("parallel_coordinates", "All parameters", lambda study: _PARALLEL, _draw_parallel),
 )

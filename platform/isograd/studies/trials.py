@@ -5,11 +5,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from isograd.config.load import from_dict
+from isograd.display.measures import MEASURES, SCORE
 from isograd.engine.config import fingerprint
 from isograd.errors import StudyError
-from isograd.studies.load import Record
-from isograd.studies.study import load_study, table_of
-from isograd.studies.study_table import StudyTable, Trial
+from isograd.studies.reading import find_table, load_study
+from isograd.studies.records import Record
+from isograd.studies.study import StudyTable, Trial
 from isograd.system.paths import user_path
 from isograd.tune.request import is_study
 from isograd.tune.rerun import BEST, study_folders
@@ -36,7 +37,27 @@ class StudyTrial:
     @property
     def records(self) -> list[Record]:
         """One a seed."""
-        return [_record(self, run) for run in self.trial.runs]
+        return [self._record(run) for run in self.trial.runs]
+
+    def _record(self, run: SeedRun) -> Record:
+        config = replace(from_dict(dict(self.trial.config)), seed=run.seed)
+        errors = {record.epoch: record.test_error for record in self.trial.epochs if record.seed == run.seed}
+        last = max(errors, default=0)
+        return Record(
+            folder=self.path,
+            config=config,
+            fingerprint=fingerprint(config),
+            num_epochs=last,
+            test_error=errors.get(last),
+            best_test_error=min(errors.values(), key=MEASURES[SCORE].cost, default=None),
+            test_errors=errors,
+            images_per_s=run.images_per_s,
+            peak_bytes=run.peak_bytes,
+            device_s=run.device_s,
+            devices=run.devices,
+            hardware=run.hardware,
+            data=self.study.data,
+        )
 
 
 def is_trial(item: str) -> bool:
@@ -59,15 +80,16 @@ def find_trial(item: str) -> StudyTrial:
     Raises:
         StudyError: There is no such study or trial, or it is not complete.
     """
-    found = _split(item)
-    if found is None:
+    place = _split(item)
+    if place is None:
         raise StudyError(
             f"'{item}' names no trial: there is no such study",
             "A trial is a study's folder, a slash, and the trial's number",
             f"Use studies/NAME/12, or studies/NAME/{BEST}.",
         )
-    study = load_study(found[0])
-    trial = _best(study) if found[1] == BEST else study.trial(int(found[1]))
+    path, name = place
+    study = load_study(path)
+    trial = _find_best(study) if name == BEST else study.trial(int(name))
     if not trial.is_complete:
         raise StudyError(
             f"trial {trial.number} of study {study.name} is not complete: {trial.kind} after {trial.epoch} of "
@@ -90,12 +112,12 @@ def _split(item: str) -> tuple[Path, str] | None:
 
 
 def _has_study(path: Path) -> bool:
-    return table_of(path) is not None or is_study(user_path(path))
+    return find_table(path) is not None or is_study(user_path(path))
 
 
-def _best(study: StudyTable) -> Trial:
-    front = [trial.number for trial in study.front()]
+def _find_best(study: StudyTable) -> Trial:
     if study.best is None:
+        front = [trial.number for trial in study.front()]
         kinds = f"its front has {len(front)}: {front}" if front else f"none of its {len(study.trials)} is complete"
         raise StudyError(
             f"study {study.name} has no best trial: {kinds}",
@@ -103,24 +125,3 @@ def _best(study: StudyTable) -> Trial:
             f"Use {study.path}/{front[0]}, for example." if front else "Use `isograd resume` to go on with the study.",
         )
     return study.best
-
-
-def _record(found: StudyTrial, run: SeedRun) -> Record:
-    config = replace(from_dict(dict(found.trial.config)), seed=run.seed)
-    errors = {record.epoch: record.test_error for record in found.trial.epochs if record.seed == run.seed}
-    last = max(errors, default=0)
-    return Record(
-        folder=found.path,
-        config=config,
-        fingerprint=fingerprint(config),
-        num_epochs=last,
-        test_error=errors.get(last),
-        best_test_error=min(errors.values(), default=None),
-        test_errors=errors,
-        images_per_s=run.images_per_s,
-        peak_bytes=run.peak_bytes,
-        device_s=run.device_s,
-        devices=run.devices,
-        hardware=run.hardware,
-        data=found.study.data,
-    )

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,6 @@ class Record:
     """What a comparison needs of one run. Errors are shares in [0, 1], times seconds, memory bytes.
 
     Attributes:
-        folder: The run folder.
-        config: The run's configuration.
         fingerprint: Of all that changes the run's numbers.
         num_epochs: Epochs that ended in a test.
         test_error: Of the final module after the last epoch.
@@ -35,7 +33,6 @@ class Record:
         peak_bytes: Largest over stages.
         device_s: Sum over stages of the time that each held its device.
         devices: Where each stage computed.
-        hardware: The machine.
         data: What it trained on; None where that is not known, as of runs and studies of earlier versions.
     """
 
@@ -71,7 +68,7 @@ def is_finished(path: Path) -> bool:
     return os.path.isfile(folder.result) and os.path.isfile(folder.config)
 
 
-def read(path: Path) -> Record:
+def read_record(path: Path) -> Record:
     """Reads a finished run.
 
     Raises:
@@ -96,11 +93,11 @@ def read(path: Path) -> Record:
         device_s=result.device_s,
         devices=tuple(stage["device"] for stage in result.stages),
         hardware=result.hardware,
-        data=_data_of(folder),
+        data=_read_data(folder),
     )
 
 
-def _data_of(folder: RunFolder) -> Identity | None:
+def _read_data(folder: RunFolder) -> Identity | None:
     """Returns what a run trained on, the same all the way; None where that cannot be read."""
     try:
         return data_in(json.loads(folder.provenance.read_text()))
@@ -108,27 +105,27 @@ def _data_of(folder: RunFolder) -> Identity | None:
         return None
 
 
-def options(config: RunConfig) -> dict[str, Any]:
+def list_options(config: RunConfig) -> dict[str, Any]:
     """Returns what defines a run apart from its seed, by dotted names such as ``partition.num_modules``."""
-    return dict(_flat("", {key: value for key, value in to_dict(config).items() if key not in _PASSED_OVER}))
+    return dict(_flatten("", {key: value for key, value in to_dict(config).items() if key not in _PASSED_OVER}))
 
 
-def _flat(prefix: str, tree: dict[str, Any]) -> Iterable[tuple[str, Any]]:
+def _flatten(prefix: str, tree: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     for key, value in tree.items():
         if isinstance(value, dict):
-            yield from _flat(f"{prefix}{key}.", value)
+            yield from _flatten(f"{prefix}{key}.", value)
         else:
             yield f"{prefix}{key}", value
 
 
-def differing(configs: Sequence[RunConfig]) -> list[str]:
+def list_differences(configs: Sequence[RunConfig]) -> list[str]:
     """Returns the names of the options in which configurations differ."""
-    found = [options(config) for config in configs]
-    names = dict.fromkeys(name for each in found for name in each)
-    return [name for name in names if any(each.get(name) != found[0].get(name) for each in found)]
+    options = [list_options(config) for config in configs]
+    names = dict.fromkeys(name for each in options for name in each)
+    return [name for name in names if any(each.get(name) != options[0].get(name) for each in options)]
 
 
-def grouped(records: Iterable[Record]) -> dict[str, list[Record]]:
+def group_by_config(records: Iterable[Record]) -> dict[str, list[Record]]:
     """Returns label -> the runs that differ in their seeds only, in the order in which they come.
 
     The label is the method's name; where one method occurs in several configurations, what they differ in follows.
@@ -138,12 +135,22 @@ def grouped(records: Iterable[Record]) -> dict[str, list[Record]]:
     """
     groups: dict[str, list[Record]] = {}
     for record in records:
-        groups.setdefault(json.dumps(options(record.config), sort_keys=True), []).append(record)
+        groups.setdefault(json.dumps(list_options(record.config), sort_keys=True), []).append(record)
     for group in groups.values():
         _check_seeds(group)
         check_one_data_set(group)
     configs = [group[0].config for group in groups.values()]
     return {_label(group[0].config, configs): group for group in groups.values()}
+
+
+def _label(config: RunConfig, configs: Sequence[RunConfig]) -> str:
+    kin = [other for other in configs if other.method.name == config.method.name]
+    values = {name: list_options(config).get(name) for name in list_differences(kin)}
+    texts = {
+        name: value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+        for name, value in values.items()
+    }
+    return " ".join([config.method.name, *(f"{name}={text}" for name, text in texts.items())])
 
 
 def check_one_data_set(records: Sequence[Record]) -> None:
@@ -157,16 +164,6 @@ def check_one_data_set(records: Sequence[Record]) -> None:
                 "The data changed between them, and their mean would be of neither",
                 "Use runs on the same data only: leave one of the two out, or train it again.",
             )
-
-
-def _label(config: RunConfig, configs: Sequence[RunConfig]) -> str:
-    kin = [other for other in configs if other.method.name == config.method.name]
-    values = options(config)
-    return " ".join([config.method.name, *(f"{name}={_plain(values.get(name))}" for name in differing(kin))])
-
-
-def _plain(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
 
 
 def _check_seeds(records: Sequence[Record]) -> None:
