@@ -1,12 +1,12 @@
 """Where a backbone is cut: K contiguous slices of its units, and the rules that choose them."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from isograd.errors import PartitionError
-from isograd.models.backbone import Backbone, Unit
+from isograd.models.backbone import Backbone, Feature, Unit
 from isograd.partition import published
 from isograd.registry import Registry
 
@@ -47,18 +47,27 @@ class Partition:
         return self.num_modules if self.name_k is None else self.name_k
 
     def block_after(self, module: int) -> Unit | None:
-        """Returns the unit after module ``module``, which is not the last; None where that is the head."""
-        end = self.ends[module]
-        return self.backbone.units[end] if end < len(self.backbone.units) - 1 else None
+        """Returns the unit after module ``module``, which is not the last; None where that is no block."""
+        unit = self.backbone.units[self.ends[module]]
+        return unit if unit.role == "block" else None
 
     def blocks_after(self, unit: Unit) -> tuple[Unit, ...]:
-        """Returns the blocks after ``unit``, the head not among them."""
-        return self.backbone.units[self.backbone.index(unit.name) + 1 : -1]
+        """Returns the blocks after ``unit``."""
+        later = self.backbone.units[self.backbone.index(unit.name) + 1 :]
+        return tuple(unit for unit in later if unit.role == "block")
 
     def units(self, module: int) -> tuple[Unit, ...]:
         """Returns the units of local module ``module`` (from 0)."""
         start = self.ends[module - 1] if module else 0
         return self.backbone.units[start : self.ends[module]]
+
+    def entering(self, module: int) -> Mapping[str, Feature]:
+        """Returns the values that are alive before local module ``module``; the inputs for the first."""
+        return self.backbone.live(self.ends[module - 1] if module else 0)
+
+    def live(self, module: int) -> Mapping[str, Feature]:
+        """Returns the values that are alive after local module ``module``, the main one first: what crosses the cut."""
+        return self.backbone.live(self.ends[module])
 
     def is_last(self, module: int) -> bool:
         """Whether ``module`` ends in the network's own output."""
