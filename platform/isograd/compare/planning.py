@@ -13,7 +13,7 @@ from isograd.data.datasets import identify
 from isograd.engine.blueprint import Blueprint
 from isograd.engine.config import RunConfig, fingerprint
 from isograd.errors import ConfigError, IsogradError, RunFolderError
-from isograd.executors.executor import make_executor
+from isograd.executors.executor import check, make_executor
 from isograd.local.module import LocalModule
 from isograd.partition.partition import RULES
 from isograd.planning.choose import with_cuts

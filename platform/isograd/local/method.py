@@ -115,7 +115,7 @@ class Method(ABC):
             index,
             units,
             objective,
-            entering=list(partition.live(index - 1)),
+            entering=list(partition.entering(index)),
             leaving=list(partition.live(index)),
             entry=entry,
             cascade=cascade,

@@ -47,22 +47,27 @@ class Partition:
         return self.num_modules if self.name_k is None else self.name_k
 
     def block_after(self, module: int) -> Unit | None:
-        """Returns the unit after module ``module``, which is not the last; None where that is the head."""
-        end = self.ends[module]
-        return self.backbone.units[end] if end < len(self.backbone.units) - 1 else None
+        """Returns the unit after module ``module``, which is not the last; None where that is no block."""
+        unit = self.backbone.units[self.ends[module]]
+        return unit if unit.role == "block" else None
 
     def blocks_after(self, unit: Unit) -> tuple[Unit, ...]:
-        """Returns the blocks after ``unit``, the head not among them."""
-        return self.backbone.units[self.backbone.index(unit.name) + 1 : -1]
+        """Returns the blocks after ``unit``."""
+        later = self.backbone.units[self.backbone.index(unit.name) + 1 :]
+        return tuple(unit for unit in later if unit.role == "block")
 
     def units(self, module: int) -> tuple[Unit, ...]:
         """Returns the units of local module ``module`` (from 0)."""
         start = self.ends[module - 1] if module else 0
         return self.backbone.units[start : self.ends[module]]
 
+    def entering(self, module: int) -> Mapping[str, Feature]:
+        """Returns the values that are alive before local module ``module``; the inputs for the first."""
+        return self.backbone.live(self.ends[module - 1] if module else 0)
+
     def live(self, module: int) -> Mapping[str, Feature]:
-        """Returns what is alive after local module ``module``: before the first, -1, the network's inputs."""
-        return self.backbone.live(0 if module < 0 else self.ends[module])
+        """Returns the values that are alive after local module ``module``, the main one first: what crosses the cut."""
+        return self.backbone.live(self.ends[module])
 
     def is_last(self, module: int) -> bool:
         """Whether ``module`` ends in the network's own output."""
