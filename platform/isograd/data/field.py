@@ -20,8 +20,8 @@ class Field:
     Attributes:
         shape: Without the sample axis; None where samples differ.
         dtype: Of the stored values.
-        kind: What they mean: an image (C, H, W), a class label (), several labels (Y,) of 0 and 1, tokens (N,), a map of
-            class labels (H, W), boxes (N, 4), a vector (D,), a scalar ().
+        kind: What they mean: an image (C, H, W), a class label (), several labels (Y,) of 0 and 1, tokens (N,), a map
+            of class labels (H, W), boxes (N, 4), a vector (D,), a scalar ().
         num_values: How many values a label or a token may have, Y; None for others.
     """
 
