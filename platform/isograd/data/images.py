@@ -9,7 +9,8 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from isograd.data import labels, parquet, windows
+from isograd.data import labels, parquet, stored_images, windows
+from isograd.data.access import read_footer
 from isograd.data.batch import Source
 from isograd.data.dataset import DATASETS, DatasetEntry
 from isograd.data.identity import Identity
@@ -250,7 +251,7 @@ def _written(split: ParquetSplit) -> tuple[tuple[int, int], ...]:
 @lru_cache(maxsize=8)
 def _labels(split: ParquetSplit, num_classes: int, written: tuple[tuple[int, int], ...]) -> np.ndarray:
     """Reads the labels of a split, once for all the runs that a process makes on it."""
-    return parquet.check_labels(split, num_classes)
+    return labels.check_labels(split, num_classes)
 
 
 @lru_cache(maxsize=3)
@@ -258,7 +259,7 @@ def _decoded(
     split: ParquetSplit, shape: tuple[int, int, int], num_classes: int, written: tuple[tuple[int, int], ...]
 ) -> Samples:
     """Decodes a split, once for all the runs that a process makes on it: those of a sweep, say."""
-    images, targets = parquet.load_images(split, shape, num_classes)
+    images, targets = stored_images.load_images(split, shape, num_classes)
     return Samples({"image": images.numpy()}, {"label": targets.numpy()})
 
 
@@ -268,7 +269,7 @@ def _identified(splits: Splits, written: tuple[tuple[tuple[int, int], ...], ...]
     digest, num_bytes = hashlib.sha256(), {}
     for split in (split for split in splits if split.num_rows):
         for file in split.files:
-            num_bytes[file], footer = parquet.read_footer(file)
+            num_bytes[file], footer = read_footer(file)
             digest.update(f"{num_bytes[file]} {len(footer)} ".encode() + footer)
         numbers = split.read_labels()
         digest.update(f"{split.num_rows} {numbers.null_count} {split.names!r}".encode() + split.kept)

@@ -23,11 +23,10 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import Progress
 
-from isograd.data.access import not_allowed
+from isograd.data.access import not_allowed, open_parquet, reading
 from isograd.data.decoding import GREY_MODES, open_image, to_pixels, undecodable
-from isograd.data.image_folder import folders_beside
-from isograd.data.originals import SOURCES, ArrayImages, FileImages, open_original, source_name
-from isograd.data.parquet import unreadable
+from isograd.data.image_folder import FileImages, folders_beside
+from isograd.data.originals import SOURCES, ArrayImages, open_original, source_name
 from isograd.errors import ConfigError, DataError
 from isograd.seeding import derive
 from isograd.system.console import say
@@ -338,20 +337,16 @@ def _complete(output: Path) -> dict[str, Any]:
 
 def _images_in(path: Path) -> Iterator[bytes]:
     """Yields the encoded images of a shard of ours. Raises DataError where it is damaged."""
-    try:
-        with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(ROWS_PER_GROUP, columns=["image.bytes"]):
-                yield from (image.as_py()["bytes"] for image in batch.column("image"))
-    except (pa.ArrowException, OSError) as error:
-        raise unreadable(path, error) from error
+    with open_parquet(path) as file:
+        for batch in file.iter_batches(ROWS_PER_GROUP, columns=["image.bytes"]):
+            yield from (image.as_py()["bytes"] for image in batch.column("image"))
 
 
 def _footer(path: Path) -> dict[str, Any] | None:
     """Returns what a shard of ours says about itself; of other Parquet files nothing, of what is none None."""
     try:
-        return json.loads((pq.read_metadata(path).metadata or {}).get(FOOTER, "{}"))
-    except PermissionError as error:
-        raise not_allowed(path, error) from error
+        with reading(path):
+            return json.loads((pq.read_metadata(path).metadata or {}).get(FOOTER, "{}"))
     except (pa.ArrowException, OSError):
         return None
     except ValueError:

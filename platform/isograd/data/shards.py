@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from isograd.data.access import not_allowed
+from isograd.data.access import reading
 from isograd.errors import DataError
 from isograd.system.paths import user_path
 
@@ -69,10 +69,8 @@ def find_shards(folder: Path, split: str) -> Shards:
             "Use data.test_split=test.",
         )
     folder = user_path(folder).resolve()  # a Ray worker has another working directory
-    try:
-        return _found(folder, split)
-    except PermissionError as error:
-        raise not_allowed(folder, error) from error
+    with reading(folder):
+        return _find(folder, split)
 
 
 def find_validation(place: Path, tested: Sequence[Path]) -> tuple[str, Shards] | None:
@@ -88,15 +86,16 @@ def find_validation(place: Path, tested: Sequence[Path]) -> tuple[str, Shards] |
     Raises:
         DataError: Its files are no complete set.
     """
+    places = dict.fromkeys([place, (place / "data").resolve()])
     for name in PREFIXES["validation"]:
-        if sets := _sets_at(place, name):
+        if sets := [files for there in places for files in _sets_at(there, name)]:
             files = _complete(sets, name)
             if not any(file.samefile(other) for file in files for other in tested):
                 return name, Shards(place, files)
     return None
 
 
-def _found(folder: Path, split: str) -> Shards:
+def _find(folder: Path, split: str) -> Shards:
     if not folder.is_dir():
         raise _no_folder(folder, split)
     prefixes = PREFIXES.get(split, (split,))
@@ -168,88 +167,87 @@ def _is_called_parquet(path: Path) -> bool:
     return bool(suffix) and not (rest and path.with_name(path.name[: len(stem + suffix)]).exists())
 
 
-def _complete(found: list[list[Path]], prefix: str) -> tuple[Path, ...]:
+def _complete(sets: list[list[Path]], prefix: str) -> tuple[Path, ...]:
     """Returns the files where they are one set, each part of it once. Raises DataError where not, or where unclear."""
-    if len(found) > 1:
-        places = [files[0].parent for files in found]
+    if len(sets) > 1:
+        places = [files[0].parent for files in sets]
         raise DataError(
-            f"the {prefix} split is there {len(found)} times: "
-            + ", and ".join(f"{_names(files)} in {place}" for files, place in zip(found, places, strict=True)),
+            f"the {prefix} split is there {len(sets)} times: "
+            + ", and ".join(f"{_names(files)} in {place}" for files, place in zip(sets, places, strict=True)),
             "One of them would be read, and the others passed over",
             "Move what is not meant into another folder"
             + (f", or use data.path={places[-1]}." if places[-1].name == "data" else "."),
         )
-    files = found[0]
+    files = sets[0]
     for file in files:
         _refuse_odd(file, files[0].parent, prefix)
-    numbered = [match for file in files if (match := _NUMBERED.fullmatch(file.name))]
-    if not numbered:
-        return _complete_without_total(files, prefix)
-    if len(numbered) < len(files):
-        odd = [file for file in files if not _NUMBERED.fullmatch(file.name)]
-        raise _refused(
-            files,
-            f"{len(numbered)} are numbered -of-, {len(odd)} are not ({_names(odd)})",
-            "Move what does not belong to the set into another folder.",
+    is_numbered = any(_NUMBERED.fullmatch(file.name) for file in files)
+    if flaw := _flaw_of_numbered(files) if is_numbered else _flaw_of_counted(files, prefix):
+        them, are = (f"the {len(files)} files", "are") if len(files) > 1 else ("the file", "is")
+        reason, mend = flaw
+        raise DataError(
+            f"{them} {_names(files)} in {files[0].parent} {are} not one complete set: {reason}",
+            "Rows would be missing, or occur twice",
+            mend,
         )
+    return tuple(files)
+
+
+def _flaw_of_numbered(files: list[Path]) -> tuple[str, str] | None:
+    """Returns why files are not one set, and what mends it, of names that say how many there are; None: they are."""
+    matches = [(file, match) for file in files if (match := _NUMBERED.fullmatch(file.name))]
+    if odd := [file for file in files if not _NUMBERED.fullmatch(file.name)]:
+        reason = f"{len(matches)} are numbered -of-, {len(odd)} are not ({_names(odd)})"
+        return reason, "Move what does not belong to the set into another folder."
     for what, values in (
-        ("begin with", {match["stem"] for match in numbered}),
-        ("promise", {f"{int(match['total'])}" for match in numbered}),
-        ("end with", {_ending(match["ending"]) for match in numbered}),
+        ("begin with", {match["stem"] for _, match in matches}),
+        ("promise", {f"{int(match['total'])}" for _, match in matches}),
+        ("end with", {_ending(match["ending"]) for _, match in matches}),
     ):
         if len(values) > 1:
             shown = sorted(values, key=lambda value: (len(value), value))
-            raise _refused(files, f"they {what} {' and '.join(shown)}", "Keep the files of one set, all of them.")
-    numbers, total = [int(match["number"]) for match in numbered], int(numbered[0]["total"])
+            return f"they {what} {' and '.join(shown)}", "Keep the files of one set, all of them."
+    numbers, total = [int(match["number"]) for _, match in matches], int(matches[0][1]["total"])
     if twice := sorted({number for number in numbers if numbers.count(number) > 1}):
-        both = [file for file, number in zip(files, numbers, strict=True) if number == twice[0]]
-        raise _refused(files, f"number {twice[0]} is there {len(both)} times ({_names(both)})", "Keep one set of them.")
+        both = [file for file, match in matches if int(match["number"]) == twice[0]]
+        return f"number {twice[0]} is there {len(both)} times ({_names(both)})", "Keep one set of them."
     first = 1 if set(numbers) == set(range(1, total + 1)) else 0
     if missing := sorted(set(range(first, total + first)) - set(numbers)):
         shown = ", ".join(map(str, missing[:_SHOWN])) + (" ..." if len(missing) > _SHOWN else "")
-        raise _refused(
-            files,
-            f"their names promise {total} shards, numbered from 0; {len(missing)} are missing: {shown}",
-            "Complete the download.",
-        )
-    if len(numbers) > total:
-        raise _refused(files, f"their names promise {total} shards", "Keep one set of them.")
-    return tuple(files)
+        reason = f"their names promise {total} shards, numbered from 0; {len(missing)} are missing: {shown}"
+        return reason, "Complete the download."
+    return (f"their names promise {total} shards", "Keep one set of them.") if len(numbers) > total else None
 
 
 def _ending(text: str) -> str:
     return "a hash" if _HASH.fullmatch(text) else f"'{text}'" if text else "the number"
 
 
-def _complete_without_total(files: list[Path], prefix: str) -> tuple[Path, ...]:
-    """As :func:`_complete`, of names that do not say how many there are: numbers without a gap, or a single file."""
+def _flaw_of_counted(files: list[Path], prefix: str) -> tuple[str, str] | None:
+    """As above, of names that do not say how many there are: numbers without a gap, or a single file."""
     counted = [match for file in files if (match := _COUNTED.fullmatch(file.name))]
     numbers = sorted(int(match["number"]) for match in counted)
     if len(files) == 1:
-        stems = [match["stem"] for match in counted]
-        if not stems or numbers == [0] or not (stems[0] == prefix or _BEFORE_A_NUMBER.fullmatch(stems[0])):
-            return tuple(files)
-        raise _refused(
-            files,
-            f"it is number {numbers[0]}, and there is no other",
-            f"Complete the download; if it is all, call it {prefix}-00000-of-00001.parquet.",
-        )
+        stem = counted[0]["stem"] if counted else None
+        if stem is None or numbers == [0] or not (stem == prefix or _BEFORE_A_NUMBER.fullmatch(stem)):
+            return None
+        reason = f"it is number {numbers[0]}, and there is no other"
+        return reason, f"Complete the download; if it is all, call it {prefix}-00000-of-00001.parquet."
     is_one_set = len(counted) == len(files) and len({(match["stem"], match["ending"]) for match in counted}) == 1
     if is_one_set and numbers[0] in (0, 1) and numbers == list(range(numbers[0], numbers[0] + len(numbers))):
-        return tuple(files)
-    raise _refused(
-        files,
-        f"numbers {', '.join(map(str, numbers[:_SHOWN]))} do not run from 0 or 1 without a gap"
-        if is_one_set
-        else "their names do not say that they belong together",
-        f"Complete the download, or move what does not belong elsewhere; if they are all, name them "
-        f"{prefix}-00000-of-{len(files):05d}.parquet and so on.",
+        return None
+    reason = "their names do not say that they belong together"
+    if is_one_set:
+        reason = f"numbers {', '.join(map(str, numbers[:_SHOWN]))} do not run from 0 or 1 without a gap"
+    return reason, (
+        "Complete the download, or move what does not belong elsewhere; if they are all, name them "
+        f"{prefix}-00000-of-{len(files):05d}.parquet and so on."
     )
 
 
 def _refuse_odd(path: Path, place: Path, prefix: str) -> None:
     """Raises DataError for what is called a file of the split, but is not read as one."""
-    what, mend = None, f"Let it be a file {prefix}-NUMBER{_SUFFIX} beside the others, or move it elsewhere."
+    what, mend = "", f"Let it be a file {prefix}-NUMBER{_SUFFIX} beside the others, or move it elsewhere."
     if path.is_symlink() and not path.exists():
         what = f"a link to {path.readlink()}, where nothing is"
     elif path.is_dir():
@@ -264,21 +262,12 @@ def _refuse_odd(path: Path, place: Path, prefix: str) -> None:
         what = f"called {path.name[: len(prefix)]}, not {prefix}"
         if prefix != "train":
             mend = f"Use data.test_split={path.name[: len(prefix)]}, or call it {prefix}."
-    if what is not None:
+    if what:
         raise DataError(
             f"{path} is named as a part of the {prefix} split, but is {what}",
             "It would be passed over, and its rows be missing",
             mend,
         )
-
-
-def _refused(files: Sequence[Path], reason: str, mend: str) -> DataError:
-    them, are = (f"the {len(files)} files", "are") if len(files) > 1 else ("the file", "is")
-    return DataError(
-        f"{them} {_names(files)} in {files[0].parent} {are} not one complete set: {reason}",
-        "Rows would be missing, or occur twice",
-        mend,
-    )
 
 
 def _names(paths: Sequence[Path]) -> str:

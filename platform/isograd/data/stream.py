@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
+from numpy.random import default_rng
 
-from isograd.data import parquet
 from isograd.data.crops import ImageTransform
-from isograd.data.decoding import open_image
 from isograd.data.parquet import ParquetSplit
 from isograd.data.rows import WHOLE, Part
+from isograd.data.stored_images import decode_row
 from isograd.data.windows import Window, cut_windows, skip_rows
 from isograd.errors import ContractError, DataError, IsogradError
 
@@ -135,7 +135,7 @@ class StreamSource:
         from isograd.seeding import derive
 
         groups = self._train.groups
-        order = np.random.default_rng(derive(self.seed, "row groups", epoch)).permutation(len(groups))
+        order = default_rng(derive(self.seed, "row groups", epoch)).permutation(len(groups))
         windows = cut_windows([groups[place] for place in order], self.window)
         return [replace(window, seed=derive(self.seed, "window", epoch, n)) for n, window in enumerate(windows)]
 
@@ -201,29 +201,11 @@ class WindowDecoder:
         index = np.concatenate([np.arange(group.first, group.first + group.num_rows) for group in window.groups])
         for start in range(0, len(order), CHUNK):
             places = order[start : start + CHUNK]
-            images = [self._image(encoded[int(place)].as_py(), int(index[place])) for place in places]
+            images = [
+                decode_row(self.split, row, encoded[place].as_py(), self.transform, default_rng([self.seed, row]))
+                for place, row in zip(places.tolist(), index[places].tolist(), strict=True)
+            ]
             yield {"image": _stack(images, self.transform), "label": labels[places], "index": index[places]}
-
-    def _image(self, data: bytes | None, index: int) -> np.ndarray:
-        if data is None:
-            raise parquet.no_bytes(self.split, index)
-        try:
-            image = open_image(data)
-        except DataError as error:
-            raise parquet.at_row(self.split, index, error) from error
-        except Exception as error:
-            raise parquet.corrupt(self.split, index, error) from error
-        draws = np.random.default_rng([self.seed, index])
-        try:
-            return self.transform(image, draws)
-        except DataError as error:
-            raise parquet.at_row(self.split, index, error) from error
-        except Exception as error:
-            raise ContractError(
-                f"{self.transform} failed on {self.split.where(index)} ({error!r})",
-                "A transform has to accept every image of the data set",
-                "See the traceback of the task above this one.",
-            ) from error
 
 
 class TaskError(Exception):

@@ -19,7 +19,8 @@ from PIL import Image
 
 from isograd.data.batch import Batch, Source
 from isograd.data.crops import Exact, RandomResizedCrop, ResizeCenterCrop
-from isograd.data.parquet import find_split, find_splits, load_images
+from isograd.data.parquet import find_split, find_splits
+from isograd.data.stored_images import load_images
 from isograd.data.stream import StreamSource
 from isograd.data.transforms import Augmentation
 from isograd.errors import ContractError, DataError
