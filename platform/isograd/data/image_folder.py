@@ -94,7 +94,7 @@ def list_images(root: Path, names: Sequence[str]) -> FileImages:
     _refuse_one_name(places)
     if astray := [path.name for path in beside if _is_image(path)]:
         raise DataError(
-            f"{len(astray)} images lie in {folder} itself, in no class folder: {_some(astray)}",
+            f"{len(astray)} images lie in {folder} itself, in no class folder: {_join(astray)}",
             "An image's class is the folder that it lies in",
             "Move them into the folders of their classes, or elsewhere.",
         )
@@ -169,7 +169,7 @@ def _no_folder(root: Path, names: Sequence[str]) -> DataError:
     elif (root.parent / names[0]).is_dir():
         mend = f"Use --root {root.parent}."
     return DataError(
-        f"there is no folder {' or '.join(names)} in {root}; found: {_some(there) or 'nothing'}",
+        f"there is no folder {' or '.join(names)} in {root}; found: {_join(there) or 'nothing'}",
         "A folder of images has a folder for each split, train and test (or val, validation), with one a class in each",
         mend,
     )
@@ -251,7 +251,7 @@ def _walk(folder: Path, seen: dict[Path, Path]) -> Iterator[tuple[str, list[Path
 def _is_image(path: Path) -> bool:
     """Whether a file is an image, by its suffix or else its content. Raises DataError for one that cannot be opened."""
     suffix = path.suffix.lower()
-    if suffix in _openable():
+    if suffix in _list_suffixes():
         return True
     if path.name.lower().endswith(_COPIES):
         return False
@@ -274,10 +274,10 @@ def _is_image(path: Path) -> bool:
 
 
 @lru_cache(maxsize=1)
-def _openable() -> frozenset[str]:
+def _list_suffixes() -> frozenset[str]:
     suffixes = Image.registered_extensions()
     return frozenset(suffix for suffix, kind in suffixes.items() if kind in Image.OPEN and has_pixels(kind))
 
 
-def _some(names: Sequence[str]) -> str:
+def _join(names: Sequence[str]) -> str:
     return ", ".join(names[:_SHOWN]) + (" ..." if len(names) > _SHOWN else "")

@@ -29,18 +29,18 @@ _LARGEST = np.iinfo(np.int64).max
 
 def is_text(kind: pa.DataType) -> bool:
     """Whether a column holds names of classes."""
-    kind = _plain(kind)
+    kind = _plain_type(kind)
     return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
 
 
 def is_label(kind: pa.DataType) -> bool:
     """Whether a column can be read as classes."""
-    return is_text(kind) or pa.types.is_integer(_plain(kind)) or pa.types.is_boolean(_plain(kind))
+    return is_text(kind) or pa.types.is_integer(_plain_type(kind)) or pa.types.is_boolean(_plain_type(kind))
 
 
 def names_in(column: pa.ChunkedArray) -> tuple[str, ...]:
     """Returns the names that occur in a column of text, sorted."""
-    return tuple(sorted(name for name in _decoded(column).unique().to_pylist() if name is not None))
+    return tuple(sorted(name for name in _decode(column).unique().to_pylist() if name is not None))
 
 
 def declared_names(schema: pa.Schema, column: str) -> tuple[str, ...]:
@@ -61,7 +61,7 @@ def numbers_of(column: pa.ChunkedArray, names: Sequence[str]) -> pa.ChunkedArray
     Raises:
         DataError: A number is too large for int64.
     """
-    column = _decoded(column)
+    column = _decode(column)
     if not is_text(column.type):
         largest = pc.call_function("max", [column]).as_py() if pa.types.is_uint64(column.type) else None
         if largest is not None and largest > _LARGEST:
@@ -144,12 +144,12 @@ def _bad_label(split: "ParquetSplit", index: int, what: str, why: str, mend: str
     return DataError(f"{split.where(index)} {what}", why, mend)
 
 
-def _plain(kind: pa.DataType) -> pa.DataType:
+def _plain_type(kind: pa.DataType) -> pa.DataType:
     return kind.value_type if isinstance(kind, pa.DictionaryType) else kind
 
 
-def _decoded(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    plain = _plain(column.type)
+def _decode(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    plain = _plain_type(column.type)
     if pa.types.is_string_view(plain):
         plain = pa.string()
     column = column if plain == column.type else column.cast(plain)

@@ -179,7 +179,7 @@ def _imagenet(root: Path, split: str, download: bool) -> Any:
     return replace(list_images(root, [dataset.split]), classes=dataset.classes)
 
 
-def _row(name: str, kind: str, arguments: Callable[[str], dict[str, Any]], **options: Any) -> None:
+def _add_row(name: str, kind: str, arguments: Callable[[str], dict[str, Any]], **options: Any) -> None:
     """Adds a class of torchvision; ``arguments`` are what it wants to hear for a split."""
 
     def open_split(root: Path, split: str, download: bool) -> Any:
@@ -190,10 +190,10 @@ def _row(name: str, kind: str, arguments: Callable[[str], dict[str, Any]], **opt
     SOURCES.add(name, PreparedSource(open_split, **options))
 
 
-_row("cifar10", "CIFAR10", lambda split: {"train": split == "train"})
-_row("cifar100", "CIFAR100", lambda split: {"train": split == "train"})
-_row("svhn", "SVHN", lambda split: {"split": split}, classes=tuple("0123456789"))
-_row("stl10", "STL10", lambda split: {"split": split})
+_add_row("cifar10", "CIFAR10", lambda split: {"train": split == "train"})
+_add_row("cifar100", "CIFAR100", lambda split: {"train": split == "train"})
+_add_row("svhn", "SVHN", lambda split: {"split": split}, classes=tuple("0123456789"))
+_add_row("stl10", "STL10", lambda split: {"split": split})
 SOURCES.add("imagenet", PreparedSource(_imagenet, splits=("train", "validation"), downloads=False))
 _OWN = "Set --root to the folder that has train and test (or val, validation), with a folder a class in each."
 SOURCES.add("image_folder", PreparedSource(_image_folder, downloads=False, by_hand=_OWN))

@@ -110,11 +110,11 @@ class ParquetSplit:
         Raises:
             DataError: A file is damaged, or a label is too large.
         """
-        columns = [self._numbers_in(file) for file in self.files]
+        columns = [self._read_numbers(file) for file in self.files]
         return pa.chunked_array([chunk for column in columns for chunk in column.chunks], type=pa.int64())
 
-    def _numbers_in(self, file: str) -> pa.ChunkedArray:
-        column = _labels_of(file, self.label_column)
+    def _read_numbers(self, file: str) -> pa.ChunkedArray:
+        column = _read_column(file, self.label_column)
         try:
             return labels.numbers_of(column, self.names)
         except DataError as error:
@@ -217,17 +217,17 @@ def _split(
         )
     is_text = labels.is_text(schemas[files[0]].field(label_column).type)
     if train is not None:
-        schemas = {file: _schema(file) for file in train.files} | schemas
+        schemas = {file: _read_schema(file) for file in train.files} | schemas
     check_agree(schemas, label_column)
     made = ParquetSplit(split, files, tuple(counts), image_column, label_column)
     if is_text:
-        names = _names(made, train)
+        names = _read_names(made, train)
         return replace(made, names=names, num_named=len(names))
     return replace(made, num_named=max(len(labels.declared_names(schema, label_column)) for schema in schemas.values()))
 
 
-def _names(split: ParquetSplit, train: ParquetSplit | None) -> tuple[str, ...]:
-    columns = [_labels_of(file, split.label_column) for file in split.files]
+def _read_names(split: ParquetSplit, train: ParquetSplit | None) -> tuple[str, ...]:
+    columns = [_read_column(file, split.label_column) for file in split.files]
     if train is None:
         return tuple(sorted({name for column in columns for name in labels.names_in(column)}))
     for column in columns:
@@ -235,11 +235,11 @@ def _names(split: ParquetSplit, train: ParquetSplit | None) -> tuple[str, ...]:
     return train.names
 
 
-def _schema(file: str) -> pa.Schema:
+def _read_schema(file: str) -> pa.Schema:
     with open_parquet(file) as parquet:
         return parquet.schema_arrow
 
 
-def _labels_of(file: str, column: str) -> pa.ChunkedArray:
+def _read_column(file: str, column: str) -> pa.ChunkedArray:
     with open_parquet(file) as parquet:
         return parquet.read(columns=[column]).column(column)
