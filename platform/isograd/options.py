@@ -70,7 +70,7 @@ def check_number(option: str, value: float, allowed: Range) -> None:
 def check_numbers(
     option: str, values: Sequence[float], count: int, meaning: str, allowed: Range, example: str = "1"
 ) -> None:
-    """Raises ConfigError for a list of numbers that is not as long as ``meaning`` asks for, or out of range."""
+    """Raises ConfigError where an option is not a list of ``count`` numbers in range; ``meaning`` is for the user."""
     if len(values) != count or not all(allowed.holds(value) for value in values):
         raise ConfigError(
             f"{option}={list(values)} does not fit",

@@ -23,7 +23,7 @@ from isograd.engine.blueprint import Blueprint
 from isograd.executors.pipeline.pipeline import pipelined
 from isograd.executors.executor import make_executor
 from isograd.engine.program import Program
-from isograd.data.synthetic import source
+from isograd.data.synthetic import tiny_source
 import ray, torch
 
 head = {"num_cpus": 1, "object_store_memory": 2**28}
@@ -32,7 +32,7 @@ cluster.add_node(num_cpus=1, object_store_memory=2**28)
 try:
     options = ["data=parquet", "model=resnet20", "model.width=4", "executor.num_stages=2"]
     blueprint = Blueprint(load([*options, f"cluster.address={cluster.address}"]))
-    program = Program(source(6, 8), num_epochs=1, evaluates=False)
+    program = Program(tiny_source(6, 8, (3, 32, 32)), num_epochs=1, evaluates=False)
     with pipelined(blueprint) as pipeline:
         for _ in pipeline.fit(program):
             pass

@@ -17,7 +17,7 @@ import torch
 from isograd.cli.main import main
 from isograd.cluster.config import ClusterConfig
 from isograd.cluster.notices import without_notices
-from isograd.data.synthetic import source
+from isograd.data.synthetic import tiny_source
 from isograd.engine.program import Program
 from isograd.engine.stage import Stage
 from isograd.errors import ProcessDiedError, StageFailedError
@@ -63,7 +63,7 @@ def died(second: Any, number: signal.Signals | None = None) -> str:
     process_ids: list[int] = []
     with pytest.raises(ProcessDiedError) as failure, pipeline:
         process_ids = pipeline.process_ids()
-        for event in pipeline.fit(Program(source(5000, 1, (1, 8, 8)), num_epochs=1000, evaluates=False)):
+        for event in pipeline.fit(Program(tiny_source(5000), num_epochs=1000, evaluates=False)):
             if number is not None and isinstance(event, Progress) and event.stage == 1 and event.step > 3:
                 os.kill(process_ids[1], number)
                 number = None
@@ -106,7 +106,7 @@ def test_an_exit_from_within_a_stage_is_a_failure_of_it(ray_session: None) -> No
     pipeline = Pipeline(builders, PipelinedExecutor.Config(device="cpu", event_interval_s=0.0), ClusterConfig())
     with pytest.raises(StageFailedError, match=r"stage 1 failed at .* \d+: RuntimeError: sys.exit\(4\) was called"):
         with pipeline:
-            for _ in pipeline.fit(Program(source(5000, 1, (1, 8, 8)), num_epochs=1000, evaluates=False)):
+            for _ in pipeline.fit(Program(tiny_source(5000), num_epochs=1000, evaluates=False)):
                 pass
 
 

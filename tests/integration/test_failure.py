@@ -7,7 +7,7 @@ import pytest
 
 from isograd.cluster import placement
 from isograd.cluster.config import ClusterConfig, Demand
-from isograd.data.synthetic import source
+from isograd.data.synthetic import tiny_source
 from isograd.engine.blueprint import Blueprint
 from isograd.engine.program import Program
 from isograd.errors import NonFiniteLossError, PlacementError, StageFailedError
@@ -26,7 +26,7 @@ def emulated(*step_s: float, queue_depth: int = 2, activation_bytes: int = 2**16
 
 
 def steps(count: int) -> Program:
-    return Program(source(count, 1, (1, 8, 8)), num_epochs=1, evaluates=False)
+    return Program(tiny_source(count), num_epochs=1, evaluates=False)
 
 
 @pytest.mark.parametrize(

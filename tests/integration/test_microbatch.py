@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from isograd.cluster.config import ClusterConfig
 from isograd.config.load import load
-from isograd.data.synthetic import source
+from isograd.data.synthetic import tiny_source
 from isograd.engine.blueprint import Blueprint
 from isograd.engine.program import Program
 from isograd.errors import ConfigError, ExchangeError, IsogradError, NonFiniteLossError, StageFailedError
@@ -173,7 +173,7 @@ def emulated(build: EmulatedPieces, schedule: str) -> MicrobatchPipeline:
 
 
 def steps(count: int) -> Program:
-    return Program(source(count, 8, (1, 8, 8)), num_epochs=1, evaluates=False)
+    return Program(tiny_source(count, 8), num_epochs=1, evaluates=False)
 
 
 def num_groups() -> int:

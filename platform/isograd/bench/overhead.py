@@ -34,7 +34,7 @@ def bench(quick: bool, overrides: Sequence[str]) -> list[Row]:
     common = ("model=resnet32", "data=parquet", "method=e2e", "executor=sequential", "data.padding=4", "data.flip=true")
     blueprint = Blueprint(load([*common, *overrides]))
     config = blueprint.config
-    batches = source(num_steps, config.data.batch_size)
+    batches = source(blueprint.task.synthetic, num_steps, config.data.batch_size, blueprint.dataset.augmentation)
     channels_last = bool(config.precision.on(resolve_device(config.executor.device)).channels_last)
     loops = {
         "loop, same layout": _HandWritten(blueprint, batches, channels_last),
@@ -97,9 +97,9 @@ class _HandWritten:
         self._optimizer = torch.optim.SGD(
             self._model.parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=1e-4
         )
-        images = batches._train
-        self._pixels = torch.from_numpy(images.pixels).to(self._device)
-        self._targets = torch.from_numpy(images.targets).to(self._device)
+        epoch = list(batches.train(1))
+        self._pixels = torch.cat([batch.inputs["image"] for batch in epoch]).to(self._device)
+        self._targets = torch.cat([batch.targets["label"] for batch in epoch]).to(self._device)
         self._batch_size = config.data.batch_size
         self._mean = torch.tensor(config.data.mean, device=self._device).view(3, 1, 1)
         self._std = torch.tensor(config.data.std, device=self._device).view(3, 1, 1)

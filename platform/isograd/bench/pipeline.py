@@ -20,9 +20,11 @@ from isograd.config.load import load
 from isograd.engine.blueprint import Blueprint
 from isograd.engine.config import ExecutorConfig, RunConfig
 from isograd.engine.program import Program
+from isograd.executors.microbatch.executor import MicrobatchExecutor
 from isograd.executors.microbatch.pipeline import MicrobatchPipeline, microbatch
 from isograd.executors.microbatch.plan import PiecePlan
 from isograd.executors.pipeline.pipeline import Pipeline, pipelined
+from isograd.executors.pipelined import PipelinedExecutor
 from isograd.local.action import Action, Work
 from isograd.partition.balance import Assignment, Limits, Piece, balanced
 from isograd.planning.choose import pieces_of_units, resolved
@@ -119,7 +121,9 @@ def _race_real(name: str, config: RunConfig, effort: Effort) -> list[Row]:
     many, few = (make_program(blueprint, num_batches) for num_batches in counts)
     held_bytes = many.source.held_bytes
     with ExitStack() as stack:
-        stack.enter_context(connected(_CLUSTER, queued_bytes=held_bytes + 4 * PipelinedExecutor.queued_bytes(blueprint)))
+        stack.enter_context(
+            connected(_CLUSTER, queued_bytes=held_bytes + 4 * PipelinedExecutor.queued_bytes(blueprint))
+        )
         one, whole, ours = (
             stack.enter_context(pipelined(each, held_bytes=held_bytes, records_steps=True))
             for each in (alone, end_to_end, blueprint)

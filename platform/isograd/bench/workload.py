@@ -1,13 +1,9 @@
 """What benchmarks run: steps of random images, and pipelines of emulated devices; and how a steady period is read."""
 
 from collections.abc import Iterable, Sequence
-from functools import partial
-
-import torch
 
 from isograd.cluster.config import ClusterConfig
-from isograd.data.field import Field
-from isograd.data.synthetic import draw_batch, source
+from isograd.data.synthetic import source, tiny_source
 from isograd.engine.blueprint import Blueprint
 from isograd.engine.program import Program
 from isograd.events.events import Event, StageReport
@@ -25,9 +21,7 @@ def make_program(blueprint: Blueprint, num_batches: int) -> Program:
 
 def make_tiny_program(num_batches: int, batch_size: int = 1) -> Program:
     """Returns an epoch of tiny images, for stages that do not compute."""
-    tiny = {"image": Field((1, 8, 8), torch.uint8, "image")}
-    batches = source(partial(draw_batch, tiny, {}), num_batches, batch_size)
-    return Program(batches, num_epochs=1, evaluates=False)
+    return Program(tiny_source(num_batches, batch_size), num_epochs=1, evaluates=False)
 
 
 def make_emulated(builders: Sequence[EmulatedBuilder]) -> Pipeline:

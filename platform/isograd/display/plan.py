@@ -9,8 +9,8 @@ from isograd.display.measures import SPEED
 from isograd.display.run import span_modules
 from isograd.display.tables import make_table
 from isograd.engine.blueprint import Blueprint
-from isograd.executors.executor import layout_of
 from isograd.errors import PartitionError
+from isograd.executors.executor import layout_of
 from isograd.partition.partition import Balanced, Published
 from isograd.planning.cost import Cost, costs
 from isograd.planning.forecast import Forecast

@@ -6,7 +6,7 @@ from functools import cached_property
 
 import torch
 
-from isograd.data.dataset import Dataset
+from isograd.data.dataset import Dataset, dataset_of
 from isograd.engine.check import check
 from isograd.engine.config import RunConfig
 from isograd.engine.upward import Routes
@@ -44,7 +44,7 @@ class Blueprint:
     @cached_property
     def dataset(self) -> Dataset:
         """What it is trained on."""
-        return Dataset(self.config.data)
+        return dataset_of(self.config.data)
 
     @cached_property
     def task(self) -> Task:
@@ -151,4 +151,5 @@ class Blueprint:
 
 def _network(config: RunConfig) -> tuple[object, ...]:
     """Returns all that a backbone depends on."""
-    return config.model, config.data.shape, config.data.num_classes, config.seed
+    dataset = dataset_of(config.data)
+    return config.model, config.task, dataset.inputs, dataset.targets, config.seed

@@ -10,7 +10,8 @@ from typing import Any
 from torch import nn
 
 from isograd.data.dataset import Dataset
-from isograd.errors import ConfigError
+from isograd.data.transforms import Normalize
+from isograd.errors import ConfigError, ContractError
 from isograd.local import decoders
 from isograd.local.blocks import stage_number
 from isograd.local.decoders import ImageShape
@@ -160,7 +161,14 @@ class InfoProBase(BaseLoss):
         self._config, self._task = config, task
         self._image, image = only_field(dataset.inputs, "image", of="inputs", task="infopro")
         self._image_shape: ImageShape = image.fixed_shape  # pyright: ignore[reportAttributeAccessIssue]
-        self._normalize = dataset.entry(self._image)
+        entry = dataset.entry(self._image)
+        if not isinstance(entry, Normalize):
+            raise ContractError(
+                f"the entry of the input '{self._image}' has no way back to the image: it is {type(entry).__name__}",
+                "InfoPro reconstructs the image that the network was given",
+                "Use Normalize for the entry of images.",
+            )
+        self._normalize = entry
         if config.loss == "contrast" and not task.knows_groups:
             raise ConfigError(
                 "method.loss=contrast has no groups to tell apart in this task",

@@ -64,6 +64,7 @@ class Contender:
 
     def _program(self) -> Program:
         config = self._blueprint.config
-        batches = source(self._num_steps, config.data.batch_size, config.data.shape, config.data.num_classes)
+        blueprint, batch_size = self._blueprint, config.data.batch_size
+        batches = source(blueprint.task.synthetic, self._num_steps, batch_size, blueprint.dataset.augmentation)
         carries_inputs = self._blueprint.method.exchange.inputs
         return Program(batches, num_epochs=1, carries_inputs=carries_inputs, evaluates=False)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from isograd.cluster.config import ClusterConfig
 from isograd.cluster.loopback import prefer_loopback
-from isograd.data.synthetic import source
+from isograd.data.synthetic import tiny_source
 from isograd.engine.config import ExecutorConfig
 from isograd.engine.program import Program
 from isograd.events.events import StageTimeline
@@ -60,7 +60,7 @@ def _builders(num_bytes: int) -> list[EmulatedBuilder]:
 
 def _timelines(pipeline: "Pipeline") -> list[Sequence[Span]]:
     """Runs both stages; returns what each did."""
-    program = Program(source(_NUM_STEPS, 1, (1, 8, 8)), num_epochs=1, evaluates=False)
+    program = Program(tiny_source(_NUM_STEPS), num_epochs=1, evaluates=False)
     timelines = [event for event in pipeline.fit(program) if isinstance(event, StageTimeline)]
     return [event.spans for event in sorted(timelines, key=lambda event: event.stage)]
 

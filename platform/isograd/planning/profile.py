@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from isograd.data.field import Field
 from isograd.data.synthetic import source
 from isograd.engine.blueprint import Blueprint
 from isograd.engine.config import to_dict
@@ -110,9 +111,13 @@ def what_costs(blueprint: Blueprint) -> dict[str, Any]:
     """Returns what the costs of a blueprint's local modules depend on, as JSON."""
     config = to_dict(blueprint.config)
     parts = {group: config[group] for group in ("model", "method", "task", "optimizer", "precision")}
-    parts |= {name: config["data"][name] for name in ("batch_size", "image_shape", "num_classes")}
+    parts |= {"batch_size": blueprint.config.data.batch_size, "fields": repr(_fields(blueprint))}
     parts |= {name: config["executor"][name] for name in ("device", "threads")}
     return parts | {"ends": blueprint.partition.ends, "named": blueprint.partition.named_num_modules}
+
+
+def _fields(blueprint: Blueprint) -> list[tuple[str, Field]]:
+    return [*blueprint.dataset.inputs.items(), *blueprint.dataset.targets.items()]
 
 
 def measured(blueprint: Blueprint) -> Profile:
@@ -140,7 +145,7 @@ def measured(blueprint: Blueprint) -> Profile:
 
 def _run(executor: SequentialExecutor, blueprint: Blueprint, num_steps: int) -> tuple[StageReport, tuple[Span, ...]]:
     data = blueprint.config.data
-    batches = source(num_steps, data.batch_size, data.shape, data.num_classes)
+    batches = source(blueprint.task.synthetic, num_steps, data.batch_size, blueprint.dataset.augmentation)
     program = Program(batches, num_epochs=1, carries_inputs=blueprint.method.exchange.inputs, evaluates=False)
     events = list(executor.fit(program))
     report = next(event for event in events if isinstance(event, StageReport))

@@ -11,10 +11,10 @@ from omegaconf.errors import OmegaConfBaseException, ValidationError
 from isograd.config.load import groups, split_model
 from isograd.config.override import option_names
 from isograd.config.typed import typed
-from isograd.engine.check import CHOICES, RANGES
+from isograd.engine.check import RANGES
 from isograd.engine.config import RunConfig
 from isograd.errors import ConfigError, SpaceError
-from isograd.options import check_choice, check_field, check_number
+from isograd.options import check_field, check_number
 from isograd.registry import suggestion
 from isograd.tune.space import Categorical, Cuts, Distribution, Number, Parameter, SearchSpace, to_label
 
@@ -335,8 +335,6 @@ def _refusal_by(owner: Any, option: str, value: Any) -> str | None:
         if had != value:  # 0.1 for the text "0.1"
             raise ValidationError(f"{value!r} is of another type than {had!r}")
         check_field(option, next(item for item in dataclasses.fields(owner) if item.name == name), value)
-        if option in CHOICES:
-            check_choice(option, value, CHOICES[option])
         if option in RANGES and value is not None:
             check_number(option, value, RANGES[option])
     except ConfigError as error:

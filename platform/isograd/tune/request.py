@@ -16,7 +16,7 @@ from isograd.config.load import changing, load, overridden
 from isograd.config.stored import check_sections, from_stored, naming_options, reason
 from isograd.config.typed import typed
 from isograd.config.written import from_command_line, hints_of, is_list
-from isograd.data.datasets import identify
+from isograd.data.dataset import dataset_of
 from isograd.engine.config import RunConfig, rounding, to_dict
 from isograd.errors import ConfigError, SpaceError, StudyError
 from isograd.options import Range, check_declared, check_folder_name, check_not_set, check_number, choice, number
@@ -169,7 +169,7 @@ class Request:
         shared = {
             "space": self.file.space.to_json(),
             "run": base,
-            "data": identify(self.base.data).to_json(),
+            "data": dataset_of(self.base.data).identify().to_json(),
             "seeds": self.sweep.seeds,
             "objectives": self.sweep.objectives,
         }

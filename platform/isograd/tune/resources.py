@@ -71,7 +71,7 @@ def check_room(config: RunConfig) -> TrialRoom:
     placement.check_capacity(num_processes, need, config.cluster)
     room = placement.room(need, config.cluster)
     num_slots = max(room.ever // num_processes, 1)
-    if config.data.loading != "stream":
+    if not config.data.streams:
         return TrialRoom(num_slots, num_slots + 1)
     spare = int((ray.cluster_resources().get("CPU", 1) - 1) // (need["CPU"] * num_processes))  # Ray Data reads on one
     return TrialRoom(num_slots, max(spare, 1))

@@ -152,7 +152,7 @@ class Study:
         assignment, base = assignment_of(trial), self.request.base
         config = replace(assignment.config, executor=base.executor, cluster=base.cluster, checkpoint=base.checkpoint)
         if config.data.name == base.data.name and "data.path" not in assignment.settings:
-            config = replace(config, data=replace(config.data, path=base.data.path))
+            config = replace(config, data=config.data.at(base.data.path))
         own = {name: value for name, value in assignment.settings.items() if name.partition(".")[0] == "executor"}
         return replace(assignment, config=change_config(config, own))
 

@@ -135,7 +135,7 @@ def _connect(stack: ExitStack, config: RunConfig) -> tuple["TrialRoom", Admit]:
     from isograd.cluster.connection import connected
     from isograd.tune.resources import admitting, check_room
 
-    streams = config.data.loading == "stream"
+    streams = config.data.streams
     stack.enter_context(connected(config.cluster, extra_cpus=1 if streams else 0))
     return check_room(config), admitting(config)
 
