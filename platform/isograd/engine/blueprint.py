@@ -139,6 +139,7 @@ class Blueprint:
             config.optimizer,
             config.schedule,
             num_epochs=config.train.epochs,
+            num_steps=config.train.max_steps,
             precision=config.precision,
             device=device,
             seed=config.seed,
