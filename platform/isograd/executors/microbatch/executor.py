@@ -11,7 +11,7 @@ from isograd.executors.microbatch.plan import PiecePlan, plan_pieces
 from isograd.executors.staged import StagedConfig, StagedExecutor
 from isograd.options import choice, number
 from isograd.partition.balance import Limits, balanced
-from isograd.partition.partition import even_split
+from isograd.partition.partition import Partition, even_split
 from isograd.schedules.microbatch import PIPELINE_SCHEDULES
 
 
