@@ -4,9 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from torch import Tensor
 
 from isograd.engine.program import Program
+from isograd.errors import PartitionError
 from isograd.events.events import EpochRecord, Event
 from isograd.executors.hosts import Hosts
 from tests.language import blueprint, write_text
@@ -50,6 +52,23 @@ def test_pipelined_equals_sequential(folder: Path, actors: Hosts, method: str) -
     pipelined, others = trained(folder, "executor.num_stages=2", *options, actors=actors)
     assert differences(sequential, pipelined) == []
     assert records(events) == records(others)
+
+
+def test_microbatches_equal_whole_batches_but_for_rounding(folder: Path, ray_session: None) -> None:
+    options = ("method=e2e", "model.drop_rate=0", "schedule.warmup_steps=0", "optimizer.eps=1e-4")
+    whole, _ = trained(folder, "executor=sequential", *options)
+    split, _ = trained(folder, "executor=microbatch", "executor.num_microbatches=2", *options)
+    weights = [name for name in whole if name.startswith("backbone.")]
+    assert len(weights) > 50 and set(weights) < set(split)
+    for name in weights:
+        torch.testing.assert_close(split[name], whole[name], rtol=1e-3, atol=1e-5)
+
+
+def test_tied_weights_stay_one_table(folder: Path) -> None:
+    state, _ = trained(folder, "executor=sequential", "method=e2e", "model.tied=true")
+    assert torch.equal(state["backbone.embed.token.weight"], state["backbone.head.unembed.weight"])
+    with pytest.raises(PartitionError, match="share a weight"):
+        blueprint("method=e2e", "model.tied=true", "executor=microbatch", "executor.num_microbatches=2").check()
 
 
 def records(events: list[Event]) -> dict[Any, Any]:
