@@ -13,40 +13,49 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from isograd.local.base import form_name
+from isograd.local.base import check_unread, form_name
 from isograd.local.blocks import Projection, fitted, repeatable
 from isograd.local.leaps import chosen
 from isograd.local.method import METHODS, Method
 from isograd.local.module import Behind, Objective, TaskObjective
 from isograd.models.backbone import MAIN, Feature, Unit
-from isograd.models.layers import AsMap
+from isograd.models.layers import AsMap, Narrowable, conv
 from isograd.options import choice, number
 from isograd.partition.partition import Partition
 from isograd.tasks.task import Form
 
 
 class Gated(nn.Module):
-    """g global + (1 - g) local, g learnt for each channel from 1/2."""
+    """g global + (1 - g) local, g learnt for each channel from 1/2.
 
-    def __init__(self, channels: int) -> None:
+    Args:
+        shape: Of the gate: (C, 1, 1) for maps, (D,) for sequences.
+    """
+
+    def __init__(self, *shape: int) -> None:
         super().__init__()
-        self.gate = nn.Parameter(torch.full((channels, 1, 1), 0.5))
+        self.gate = nn.Parameter(torch.full(shape, 0.5))
 
     def forward(self, local: Tensor, broad: Tensor) -> Tensor:
-        """Shapes: (B, C, H, W) twice -> (B, C, H, W)."""
+        """Shapes: (B, C, H, W) or (B, T, D) twice -> the same."""
         return self.gate * broad + (1 - self.gate) * local
 
 
 class Concatenated(nn.Module):
-    """Both side by side, through a 1x1 convolution with BatchNorm and ReLU."""
+    """Both side by side, through a layer that mixes channels.
 
-    def __init__(self, channels: int) -> None:
+    Args:
+        mix: From twice the channels.
+        axis: Of the channels.
+    """
+
+    def __init__(self, mix: nn.Module, axis: int) -> None:
         super().__init__()
-        self.mix = nn.Sequential(nn.Conv2d(2 * channels, channels, 1, bias=False), nn.BatchNorm2d(channels), nn.ReLU())
+        self.mix, self.axis = mix, axis
 
     def forward(self, local: Tensor, broad: Tensor) -> Tensor:
-        """Shapes: (B, C, H, W) twice -> (B, C, H, W)."""
-        return self.mix(torch.cat([local, broad], dim=1))
+        """Shapes: (B, C, H, W) or (B, T, D) twice -> the same."""
+        return self.mix(torch.cat([local, broad], dim=self.axis))
 
 
 class Collaboration(nn.Module):
@@ -79,6 +88,10 @@ class GLCAN(Method):
         transformer), they are evenly spaced later blocks. The local branch is pooled and projected to the global one's
         shape. ``branches`` leaves out one of the two, the ablation that the name asks for. The head is the task's
         own: for classification one of the auxiliary networks, by default a global pool and a linear layer.
+
+        On a sequence of tokens nothing is pooled or normalised over positions, which would tell of later tokens: the
+        local branch sees the last ``attention_window`` positions, the global one all before, and a linear layer (no
+        BatchNorm) or a gate fuses them.
     """
 
     @dataclass
@@ -87,7 +100,8 @@ class GLCAN(Method):
         branches: ``both``, ``local`` or ``global``.
         local_depth: Blocks of the local branch.
         global_depth: Blocks of the global branch, but for those that changes of shape need.
-        fusion: ``concat`` (1x1 convolution) or ``gated``.
+        fusion: ``concat`` (1x1 convolution; on a sequence a linear layer) or ``gated``.
+        attention_window: Positions that the local branch sees of a sequence, its own included.
         auxiliary: The head behind the fusion.
         """
 
@@ -96,6 +110,7 @@ class GLCAN(Method):
         local_depth: int = number(1, least=1)
         global_depth: int = number(2, least=1)
         fusion: str = choice("concat", "gated")
+        attention_window: int = number(16, least=1)
         auxiliary: str = "linear"
 
     def objective(self, partition: Partition, index: int) -> Objective:
@@ -119,14 +134,23 @@ class GLCAN(Method):
     def _local(self, partition: Partition, end: Unit) -> tuple[nn.Module, Feature]:
         """Builds fresh blocks at the resolution of ``end``: like it, or like a later block where it is the stem."""
         like = repeatable(partition.backbone, end)
-        return _chain(partition, [like] * self.config.local_depth if like else [], end.output)
+        network, feature = _chain(partition, [like] * self.config.local_depth if like else [], end.output)
+        if not feature.is_causal:
+            check_unread(self.config, ("attention_window",), "maps, whose local branch keeps the resolution")
+        for part in network.modules() if feature.is_causal else ():
+            if isinstance(part, Narrowable):
+                part.narrow(self.config.attention_window)
+        return network, feature
 
     def _joined(
         self, local: nn.Module, local_feature: Feature, broad: nn.Module, feature: Feature
     ) -> tuple[nn.Module, Feature]:
-        channels, size = feature.channels, feature.size
-        as_map = Feature((channels, *size), "NCHW")
-        fusion = Concatenated(channels) if self.config.fusion == "concat" else Gated(channels)
+        channels, is_gated = feature.channels, self.config.fusion == "gated"
+        if feature.is_causal:
+            fusion = Gated(channels) if is_gated else Concatenated(nn.Linear(2 * channels, channels), 2)
+            return Collaboration(local, broad, fusion), feature
+        as_map = Feature((channels, *feature.size), "NCHW")
+        fusion = Gated(channels, 1, 1) if is_gated else Concatenated(nn.Sequential(*conv(2 * channels, channels, 1)), 1)
         projected = nn.Sequential(local, Projection(local_feature, as_map))
         return Collaboration(projected, nn.Sequential(broad, AsMap(feature)), fusion), as_map
 

@@ -8,7 +8,7 @@ about the image, and make the activation useful for the task. L_y is cross-entro
 from dataclasses import dataclass, replace
 
 from isograd.errors import ConfigError
-from isograd.local.base import InfoProBase, InfoProConfig, Site, check_unread, depth_ratio
+from isograd.local.base import InfoProBase, InfoProConfig, Site, check_unread, depth_ratio, is_sequence
 from isograd.local.exchange import Exchange
 from isograd.local.method import METHODS, Method
 from isograd.local.module import Objective
@@ -71,7 +71,9 @@ class InfoPro(Method):
 
         ``decoder=imagenet`` and ``head=imagenet`` are the released ImageNet parts
         (:mod:`isograd.local.imagenet`). InfoPro was not published for transformers: there, patch
-        tokens are laid out as a map.
+        tokens are laid out as a map. For language models we take the reconstruction of LoPT (the same group): each
+        module's own input, detached, by a bottleneck of a quarter of the width; LoPT weighs it by 10
+        (``lambda1=[10,10]``). The first module reproduces its tokens, by cross-entropy.
     """
 
     @dataclass
@@ -88,8 +90,8 @@ class InfoPro(Method):
 
     @property
     def exchange(self) -> Exchange:
-        """The image goes down to the decoders."""
-        return Exchange(inputs=True)
+        """The image goes down to the decoders; of a sequence, they reproduce what enters their module."""
+        return Exchange(inputs=not is_sequence(self.dataset))
 
     def objective(self, partition: Partition, index: int) -> Objective:
         """Builds decoder and head for the module's last feature, with its interpolated coefficients."""

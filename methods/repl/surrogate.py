@@ -49,7 +49,8 @@ class ConvolutionSurrogate(nn.Module):
 class ParallelSurrogate(nn.Module):
     """y = x + Attn(LN(x)) + MLP(LN(x)), with a LayerNorm of its own.
 
-    Its parts have the names they have in the block, so that their tensors do, too.
+    Its parts have the names they have in the block, so that their tensors do, too. What the attention may see is its
+    own business (:class:`isograd.models.gpt.CausalAttention`): here as in the block, it is called without a mask.
 
     Args:
         block: A transformer block of timm.

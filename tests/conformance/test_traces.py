@@ -9,7 +9,7 @@ import json
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -21,6 +21,7 @@ from isograd.engine.blueprint import Blueprint
 from isograd.engine.program import Program
 from isograd.events.events import EpochRecord
 from isograd.executors.hosts import Hosts
+from isograd.local.optimizer import Place
 from isograd.partition.partition import Partition
 from tests.runs import config, opened
 
@@ -65,10 +66,12 @@ CASES = {
 class TraceSchedule:
     """0.01 (1 - 0.1 t), one step an epoch."""
 
+    by_step: ClassVar[bool] = False
+
     name: str = "trace"
 
-    def lr(self, peak: float, epoch: int, num_epochs: int) -> float:
-        return peak * (1 - 0.1 * (epoch - 1))
+    def lr(self, peak: float, place: Place) -> float:
+        return peak * (1 - 0.1 * (place.epoch - 1))
 
 
 class TraceSource:

@@ -60,7 +60,9 @@ class Blueprint:
     @cached_property
     def partition(self) -> Partition:
         """The cuts, and what is cut: a method may change both."""
-        return self.method.arrange(self.rule.cut(self.backbone, self.num_modules))
+        partition = self.method.arrange(self.rule.cut(self.backbone, self.num_modules))
+        partition.check_weights()
+        return partition
 
     @property
     def rule(self) -> PartitionRule:
@@ -139,6 +141,7 @@ class Blueprint:
             config.optimizer,
             config.schedule,
             num_epochs=config.train.epochs,
+            num_steps=config.train.max_steps,
             precision=config.precision,
             device=device,
             seed=config.seed,

@@ -8,6 +8,7 @@ from torch import nn
 from isograd.data.dataset import dataset_of
 from isograd.engine.config import RunConfig
 from isograd.errors import ConfigError
+from isograd.local.optimizer import each_lr
 from isograd.options import Range, check_declared, check_folder_name, check_number
 
 _COUNT, _POSITIVE, _NOT_NEGATIVE, _SHARE = Range(1), Range(0, open=True), Range(0), Range(0, 1)
@@ -48,8 +49,8 @@ def check(config: RunConfig) -> None:
         if value is not None:
             check_number(option, value, allowed)
     dataset_of(config.data).check()
-    check_declared("method", config.method)
-    check_declared("task", config.task)
+    for section in ("task", "method", "optimizer", "schedule"):
+        check_declared(section, getattr(config, section))
     check_folder_name("run_name", config.run_name, "folder")
     _check_optimizer(config)
     _check_rates(config)
@@ -74,8 +75,15 @@ def _check_optimizer(config: RunConfig) -> None:
 
 
 def _check_rates(config: RunConfig) -> None:
-    epochs, peak, schedule = config.train.epochs, config.optimizer.lr, config.schedule
-    if peak > 0 and not any(schedule.lr(peak, epoch, epochs) for epoch in range(1, epochs + 1)):
+    epochs, steps, peak, schedule = config.train.epochs, config.train.max_steps, config.optimizer.lr, config.schedule
+    if schedule.by_step and steps <= getattr(schedule, "warmup_steps", 0):
+        warmup = getattr(schedule, "warmup_steps", 0)
+        raise ConfigError(
+            f"train.max_steps={steps} leaves schedule={schedule.name} no step after schedule.warmup_steps={warmup}",
+            "The learning rate falls from its peak to 0 over the steps of the run, which have to be a number",
+            f"Use train.max_steps={max(20 * warmup, 1000)}, for example, or schedule=cosine, which goes by epochs.",
+        )
+    if peak > 0 and not any(each_lr(schedule, peak, epochs, steps)):
         raise ConfigError(
             f"with train.epochs={epochs} the learning rate is 0 in every epoch",
             f"schedule={schedule.name} does not come to its peak, optimizer.lr={peak:g}, and no weight would change",

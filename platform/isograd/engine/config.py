@@ -142,7 +142,8 @@ def fingerprint(config: RunConfig) -> str:
     """Returns a short hash of all that changes a run's numbers: neither executor nor folders are in it."""
     tree = {key: value for key, value in to_dict(config).items() if key in _NUMERIC}
     tree["data"] = {key: value for key, value in tree["data"].items() if key != "path"}
-    tree["train"] = {"epochs": tree["train"]["epochs"]}
+    lengths = ("epochs", "max_steps") if config.schedule.by_step else ("epochs",)  # those that the schedule spans
+    tree["train"] = {name: tree["train"][name] for name in lengths}
     return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()[:12]
 
 

@@ -15,7 +15,7 @@ from isograd.errors import ConfigError, ContractError
 from isograd.local import decoders
 from isograd.local.blocks import stage_number
 from isograd.local.decoders import ImageShape
-from isograd.local.infopro import ContrastObjective, InfoProObjective
+from isograd.local.infopro import ContrastObjective, Entered, InfoProObjective, SequenceReconstruction, StoredImage
 from isograd.local.module import Objective, TaskObjective
 from isograd.local.patches import Patching
 from isograd.models.backbone import MAIN, Feature
@@ -89,19 +89,22 @@ class Site:
     Attributes:
         partition: Of the backbone.
         live: What the loss is given.
+        entering: What was alive before the local module.
         ratio: Position in the network, 0 at the first local module and 1 at the last but one; coefficients are
             interpolated by it. Released code exceeds 1 in places.
     """
 
     partition: Partition
     live: Mapping[str, Feature]
+    entering: Mapping[str, Feature]
     ratio: float = 0.0
 
     @staticmethod
     def after(partition: Partition, index: int, ratio: float = 0.0, feature: Feature | None = None) -> "Site":
         """Returns the site after local module ``index``, on h_k or on what a network makes of it, ``feature``."""
         live = partition.live(index)
-        return Site(partition, live if feature is None else {**live, MAIN: feature}, ratio)
+        live = live if feature is None else {**live, MAIN: feature}
+        return Site(partition, live, partition.entering(index), ratio)
 
 
 class BaseLoss(ABC):
@@ -151,24 +154,21 @@ class DGLBase(BaseLoss):
 
 @BASES.register("infopro")
 class InfoProBase(BaseLoss):
-    """lambda1 times reconstruction plus lambda2 times the task's loss, or the contrastive one."""
+    """lambda1 times reconstruction plus lambda2 times the task's loss, or the contrastive one.
 
-    needs_image = True
+    What is reconstructed is the image, from the activation of any module; of a sequence of tokens it is what entered
+    the module, as in LoPT.
+    """
 
     def __init__(self, config: InfoProConfig, task: Task, dataset: Dataset) -> None:
         _check(config, task)
         check_unread(config, _names(DGLConfig), "InfoPro's losses")
-        self._config, self._task = config, task
-        self._image, image = only_field(dataset.inputs, "image", of="inputs", task="infopro")
-        self._image_shape: ImageShape = image.fixed_shape  # pyright: ignore[reportAttributeAccessIssue]
-        entry = dataset.entry(self._image)
-        if not isinstance(entry, Normalize):
-            raise ContractError(
-                f"the entry of the input '{self._image}' has no way back to the image: it is {type(entry).__name__}",
-                "InfoPro reconstructs the image that the network was given",
-                "Use Normalize for the entry of images.",
-            )
-        self._normalize = entry
+        self._config, self._task, self._dataset = config, task, dataset
+        self.needs_image = not is_sequence(dataset)
+        if self.needs_image:
+            self._image, self._field = only_field(dataset.inputs, "image", of="inputs", task="infopro")
+        else:
+            check_unread(config, ("decoder", "feature_dim", "widen"), "tokens, whose reconstruction is LoPT's")
         if config.loss == "contrast" and not task.knows_groups:
             raise ConfigError(
                 "method.loss=contrast has no groups to tell apart in this task",
@@ -179,14 +179,31 @@ class InfoProBase(BaseLoss):
     def objective(self, site: Site, patching: Patching = WHOLE) -> Objective:
         """Returns the weighted sum of both losses, with coefficients interpolated by the site's ratio."""
         config, ratio = self._config, site.ratio
+        wanted, reconstruction = self._of_image(site, patching) if self.needs_image else self._of_sequence(site)
         return InfoProObjective(
-            self._image,
-            self._normalize,
-            patching.reconstruction(site.live[MAIN], self._image_shape, self._decoder),
+            wanted,
+            reconstruction,
             self._target(site, patching),
             interpolated(config.lambda1, ratio),
             interpolated(config.lambda2, ratio),
         )
+
+    def _of_image(self, site: Site, patching: Patching) -> tuple[StoredImage, nn.Module]:
+        shape: ImageShape = self._field.fixed_shape  # pyright: ignore[reportAssignmentType]
+        entry = self._dataset.entry(self._image)
+        if not isinstance(entry, Normalize):
+            raise ContractError(
+                f"the entry of the input '{self._image}' has no way back to the image: it is {type(entry).__name__}",
+                "InfoPro reconstructs the image that the network was given",
+                "Use Normalize for the entry of images.",
+            )
+        return StoredImage(self._image, entry), patching.reconstruction(site.live[MAIN], shape, self._decoder)
+
+    def _of_sequence(self, site: Site) -> tuple[Entered, nn.Module]:
+        name, entering = next(iter(site.entering.items()))
+        field = self._dataset.inputs.get(name)
+        width = entering.channels if field is None else field.num_values or 0
+        return Entered(name), SequenceReconstruction(site.live[MAIN].channels, width)
 
     def head(self, site: Site) -> Objective:
         """Returns the loss of the target alone."""
@@ -215,6 +232,11 @@ class InfoProBase(BaseLoss):
             return Form(name)
         last_channels = partition.backbone.units[-2].output.channels
         return Form(name, {"last_channels": last_channels, "feature_dim": config.feature_dim, "widen": config.widen})
+
+
+def is_sequence(dataset: Dataset) -> bool:
+    """Whether the data consists of tokens."""
+    return all(field.kind == "tokens" for field in dataset.inputs.values())
 
 
 def form_name(config: Any, option: str, task: Task) -> str:

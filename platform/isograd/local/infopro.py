@@ -74,13 +74,71 @@ class ContrastObjective(Objective):
         """Predicts nothing."""
 
 
+class StoredImage(nn.Module):
+    """What a decoder of images reproduces: the input as it is stored, in [0, 1].
+
+    Args:
+        name: Of the input.
+        normalize: Its entry, which knows the way back.
+    """
+
+    def __init__(self, name: str, normalize: Normalize) -> None:
+        super().__init__()
+        self.name, self.normalize = name, normalize
+
+    def forward(self, given: Given) -> Tensor:
+        """Returns the image, (B, C, H, W)."""
+        return self.normalize.restore(given.inputs[self.name])
+
+
+class Entered(nn.Module):
+    """What a decoder of sequences reproduces: a value that entered the local module, detached."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
+
+    def forward(self, given: Given) -> Tensor:
+        """Returns the value."""
+        return given.entering[self.name]
+
+
+class SequenceReconstruction(nn.Module):
+    """LoPT's decoder: what entered a module is reproduced from what leaves it, position by position.
+
+    LayerNorm, D -> D / 4, GELU, D / 4 -> D, mean squared error. The first module is entered by tokens: their loss is
+    cross-entropy, as that of pixels is binary cross-entropy.
+
+    Args:
+        width: D of what leaves.
+        entering_width: Of what enters: D, or V for tokens.
+    """
+
+    def __init__(self, width: int, entering_width: int) -> None:
+        super().__init__()
+        inner = max(width // 4, 1)
+        self.decoder = nn.Sequential(
+            nn.LayerNorm(width), nn.Linear(width, inner), nn.GELU(), nn.Linear(inner, entering_width)
+        )
+        for layer in self.decoder:
+            if isinstance(layer, nn.Linear):
+                nn.init.xavier_uniform_(layer.weight, gain=0.1)
+                nn.init.zeros_(layer.bias)
+
+    def forward(self, feature: Tensor, entered: Tensor) -> Tensor:
+        """Returns the loss. Shapes: feature (B, T, D), entered (B, T, D), or (B, T) of tokens -> ()."""
+        decoded = self.decoder(feature)
+        if entered.is_floating_point():
+            return F.mse_loss(decoded, entered)
+        return F.cross_entropy(decoded.flatten(0, 1), entered.flatten())
+
+
 class InfoProObjective(Objective):
     """lambda1 times the reconstruction loss plus lambda2 times the loss of the target.
 
     Args:
-        image: Name of the input that is reconstructed.
-        normalize: Its entry, which knows the way back.
-        reconstruction: Maps the main value and the image to a loss.
+        wanted: Says what is reconstructed.
+        reconstruction: Maps the main value and that to a loss.
         target: The task's loss, or the contrastive one.
         lambda1: Weight of the reconstruction.
         lambda2: Weight of the target.
@@ -88,20 +146,19 @@ class InfoProObjective(Objective):
 
     def __init__(
         self,
-        image: str,
-        normalize: Normalize,
+        wanted: StoredImage | Entered,
         reconstruction: nn.Module,
         target: Objective,
         lambda1: float,
         lambda2: float,
     ) -> None:
         super().__init__()
-        self.image, self.lambda1, self.lambda2 = image, lambda1, lambda2
-        self.normalize, self.reconstruction, self.target = normalize, reconstruction, target
+        self.lambda1, self.lambda2 = lambda1, lambda2
+        self.wanted, self.reconstruction, self.target = wanted, reconstruction, target
 
     def forward(self, live: Tree, given: Given) -> Outcome:
         """Returns the weighted sum of both losses."""
-        reconstruction = self.reconstruction(live[MAIN], self.normalize.restore(given.inputs[self.image]))
+        reconstruction = self.reconstruction(live[MAIN], self.wanted(given))
         outcome = self.target(live, given)
         return Outcome(self.lambda1 * reconstruction + self.lambda2 * outcome.loss, outcome.prediction, outcome.weight)
 

@@ -12,7 +12,7 @@ from isograd.local.convolution import Subsampled, replace_overrunning
 from isograd.local.message import Message
 from isograd.local.module import LocalModule
 from isograd.local.nonfinite import FiniteLoss
-from isograd.local.optimizer import OptimizerConfig, ScheduleConfig
+from isograd.local.optimizer import OptimizerConfig, Place, ScheduleConfig
 from isograd.local.reducer import ALONE, Reducer
 from isograd.tasks.task import Task
 
@@ -49,6 +49,7 @@ class Learner:
     Attributes:
         module: On ``device``, prepared by :func:`make_learner`.
         num_epochs: Length of the run, for the schedule.
+        num_steps: Likewise, where it is limited to a number of steps; else 0.
         task: Judges what the module's head predicts.
         seed: Of the run; dropout draws from the stream (seed, "noise", step, module).
         subsampled: On a CPU, what keeps oneDNN from overrunning its workspace in convolutions called as functions.
@@ -61,6 +62,7 @@ class Learner:
     peak_lr: float
     schedule: ScheduleConfig
     num_epochs: int
+    num_steps: int
     precision: Precision
     device: torch.device
     seed: int
@@ -88,9 +90,9 @@ class Learner:
         if self.subsampled is not None and not self.keeps_subsampled and not self.subsampled.num_replaced:
             self.subsampled = None
 
-    def set_lr(self, epoch: int) -> None:
-        """Gives the optimizer the learning rate of ``epoch`` (from 1)."""
-        lr = self.schedule.lr(self.peak_lr, epoch, self.num_epochs)
+    def set_lr(self, message: Message) -> None:
+        """Gives the optimizer the learning rate of the message's step."""
+        lr = self.schedule.lr(self.peak_lr, Place(message.epoch, self.num_epochs, message.step, self.num_steps))
         for group in self.optimizer.param_groups:
             group["lr"] = lr * group["lr_factor"]
 
@@ -121,6 +123,7 @@ def make_learner(
     schedule: ScheduleConfig,
     *,
     num_epochs: int,
+    num_steps: int = 0,
     precision: Precision,
     device: torch.device,
     seed: int,
@@ -133,13 +136,13 @@ def make_learner(
         module.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     is_on_cpu = device.type == "cpu"
     has_own_convolutions = is_on_cpu and replace_overrunning(module)
-    built = _optimizer(optimizer, module)
+    built = build_optimizer(optimizer, module)
     if precision.compile:
         module.trunk.compile()
         module.objective.compile()
         module.cascade.compile()
     return Learner(
-        *(module, built, optimizer.lr, schedule, num_epochs, precision, device, seed, task),
+        *(module, built, optimizer.lr, schedule, num_epochs, num_steps, precision, device, seed, task),
         subsampled=Subsampled() if is_on_cpu else None,
         keeps_subsampled=has_own_convolutions or precision.compile,  # compiled code is made for the one or the other
     )
@@ -151,15 +154,18 @@ def set_lr_factor(module: nn.Module, factor: float) -> None:
         weight.lr_factor = factor  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def _optimizer(config: OptimizerConfig, module: LocalModule) -> torch.optim.Optimizer:
+def build_optimizer(config: OptimizerConfig, module: nn.Module) -> torch.optim.Optimizer:
     """Builds the optimizer: one group for the weights that nothing is said of, and one for each kind of others.
 
-    Weights may say ``no_weight_decay`` of themselves (RepL's scales), or an ``lr_factor`` (MAN's learnable bias).
+    Weights may say ``no_weight_decay`` of themselves (RepL's scales), or an ``lr_factor`` (MAN's learnable bias); and
+    the optimizer's own configuration may say that only matrices are decayed.
     """
+    spared = _vectors_and_tables(module) if getattr(config, "decays", "all") == "matrices" else set()
     groups: dict[tuple[bool, float], list[nn.Parameter]] = {}
     for weight in module.parameters():
         if weight.requires_grad:
-            kind = (getattr(weight, "no_weight_decay", False), getattr(weight, "lr_factor", 1.0))
+            is_undecayed = getattr(weight, "no_weight_decay", False) or weight in spared
+            kind = (is_undecayed, getattr(weight, "lr_factor", 1.0))
             groups.setdefault(kind, []).append(weight)
     (first, weights), *others = sorted(groups.items(), key=lambda item: item[0] != (False, 1.0))
     built = config.build(weights)
@@ -167,6 +173,12 @@ def _optimizer(config: OptimizerConfig, module: LocalModule) -> torch.optim.Opti
     for kind, more in others:
         built.add_param_group({"params": more, **_group_options(*kind)})
     return built
+
+
+def _vectors_and_tables(module: nn.Module) -> set[Tensor]:
+    """Returns biases, the weights of normalisations, and embeddings."""
+    tables: set[Tensor] = {part.weight for part in module.modules() if isinstance(part, nn.Embedding)}
+    return tables | {weight for weight in module.parameters() if weight.dim() < 2}
 
 
 def _group_options(is_undecayed: bool, lr_factor: float) -> dict[str, float]:

@@ -83,6 +83,8 @@ class Patching:
         Raises:
             ConfigError: The head reads other values too, or predicts several, which cannot be averaged over patches.
         """
+        if MAIN in live:
+            self._check_map(live[MAIN])
         if self.mode != "shared":
             return build(live)
         head = build({**live, MAIN: self._patch(live[MAIN])})
@@ -119,6 +121,14 @@ class Patching:
                 "Use a number that divides both sides for method.num_patches, or method.patches=quadrants.",
             )
         return PatchReconstruction(feature, [build(self._patch(feature), parts[0])], self.count, summed=False)
+
+    def _check_map(self, feature: Feature) -> None:
+        if self.mode != "none" and feature.is_causal:
+            raise ConfigError(
+                f"method.patches={self.mode} cannot split a sequence of {feature.shape[0]} tokens",
+                "Patches are parts of a map, each with the whole target to predict; here every token has its own",
+                "Use method.patches=none.",
+            )
 
     def _parts(self, image_shape: ImageShape) -> list[ImageShape]:
         """Returns the shapes of an image's patches, as :func:`split` cuts them."""

@@ -61,7 +61,7 @@ class Step:
 
     def _forward(self) -> Tree:
         learner, message = self._learner, self._message
-        learner.set_lr(message.epoch)
+        learner.set_lr(message)
         reseed(learner.device, learner.seed, "noise", message.step, self.module.name)
         self._entering = learner.entering(message)
         if self._window.sends or any(self._window.passes.values()):

@@ -30,12 +30,15 @@ class Feature:
         layout: The meaning of the axes, batch included.
         num_prefix_tokens: Class and register tokens before the patch tokens (``NLC`` only).
         grid: Rows and columns of the patches (``NLC`` only); None for a square, or for tokens that form no grid.
+        is_causal: Whether a position may depend on those before it only (``NLC`` only): the next token is predicted
+            there, so auxiliary networks must not mix it with later ones.
     """
 
     shape: tuple[int, ...]
     layout: Layout
     num_prefix_tokens: int = 0
     grid: tuple[int, int] | None = None
+    is_causal: bool = False
 
     @property
     def channels(self) -> int:
@@ -50,8 +53,18 @@ class Feature:
         if self.layout == "NHWC":
             return self.shape[0], self.shape[1]
         if self.layout == "NLC":
+            self.check_poolable()
             return self.grid or self._square()
         return 1, 1
+
+    def check_poolable(self) -> None:
+        """Raises BackboneError for a causal sequence: what sees all of it at once sees what it is to predict."""
+        if self.is_causal:
+            raise BackboneError(
+                f"a sequence of {self.shape[0]} tokens of width {self.channels} cannot be pooled or laid out as a map",
+                "Its next tokens are predicted at every position, and would be known from the later ones",
+                "Use auxiliary networks of the task's own (method.auxiliary=auto), without patches.",
+            )
 
     def _square(self) -> tuple[int, int]:
         number = self.shape[0] - self.num_prefix_tokens

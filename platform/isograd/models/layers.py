@@ -1,4 +1,6 @@
-"""Layers that read any feature: as a map, pooled, or as one token."""
+"""Layers that read any feature: as a map, pooled, or as one token; none of them reads a causal sequence."""
+
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -11,6 +13,7 @@ class AsMap(nn.Module):
 
     def __init__(self, feature: Feature) -> None:
         super().__init__()
+        feature.check_poolable()
         self.feature = feature
 
     def forward(self, value: Tensor) -> Tensor:
@@ -40,6 +43,7 @@ class TokenPool(nn.Module):
 
     def __init__(self, feature: Feature) -> None:
         super().__init__()
+        feature.check_poolable()
         self.norm = nn.LayerNorm(feature.channels, eps=1e-6)
         self.has_class_token = feature.num_prefix_tokens > 0
 
@@ -69,3 +73,12 @@ def conv(in_channels: int, out_channels: int, kernel: int, stride: int = 1) -> l
         nn.BatchNorm2d(out_channels),
         nn.ReLU(),
     ]
+
+
+@runtime_checkable
+class Narrowable(Protocol):
+    """A layer whose view of a sequence can be restricted: a causal attention."""
+
+    def narrow(self, num_positions: int) -> None:
+        """Lets each position see itself and the ``num_positions`` - 1 before it, no more."""
+        ...

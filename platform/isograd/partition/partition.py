@@ -5,6 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from torch import Tensor
+
 from isograd.errors import PartitionError
 from isograd.models.backbone import Backbone, Feature, Unit
 from isograd.partition import published
@@ -47,9 +49,9 @@ class Partition:
         return self.num_modules if self.name_k is None else self.name_k
 
     def block_after(self, module: int) -> Unit | None:
-        """Returns the unit after module ``module``, which is not the last; None where that is no block."""
-        unit = self.backbone.units[self.ends[module]]
-        return unit if unit.role == "block" else None
+        """Returns the unit after module ``module``; None where that is no block, or nothing follows."""
+        following = self.backbone.units[self.ends[module] :][:1]
+        return next((unit for unit in following if unit.role == "block"), None)
 
     def blocks_after(self, unit: Unit) -> tuple[Unit, ...]:
         """Returns the blocks after ``unit``."""
@@ -68,6 +70,21 @@ class Partition:
     def live(self, module: int) -> Mapping[str, Feature]:
         """Returns the values that are alive after local module ``module``, the main one first: what crosses the cut."""
         return self.backbone.live(self.ends[module])
+
+    def check_weights(self) -> None:
+        """Raises PartitionError where two pieces share a weight, as a tied embedding and unembedding do."""
+        owners: dict[Tensor, tuple[int, str]] = {}
+        for piece in range(self.num_modules):
+            for unit in self.units(piece):
+                for weight in unit.module.parameters():
+                    owner, name = owners.setdefault(weight, (piece, unit.name))
+                    if owner != piece:
+                        raise PartitionError(
+                            f"units {name} and {unit.name} of {self.backbone.name} share a weight of shape "
+                            f"{tuple(weight.shape)}, and a cut lies between them",
+                            "Each piece learns by itself, maybe in another process, so one of the two would go stale",
+                            "Use model.tied=false, or train end to end in one piece (method=e2e executor=sequential).",
+                        )
 
     def is_last(self, module: int) -> bool:
         """Whether ``module`` ends in the network's own output."""

@@ -15,6 +15,7 @@ from rich.console import Console
 from isograd.cluster.loopback import prefer_loopback
 from isograd.engine.config import RunConfig
 from isograd.errors import ConfigError
+from isograd.local.optimizer import each_lr
 from isograd.system.console import clock, say
 from isograd.system.lock import held
 from isograd.system.provenance import provenance
@@ -210,7 +211,8 @@ def remark(request: Request) -> Iterator[str]:
     depends on, a scheduler that never stops a trial.
     """
     sweep, schedule, epochs = request.sweep, request.base.schedule, request.base.train.epochs
-    matters = any(schedule.lr(1.0, epoch, epochs) != schedule.lr(2.0, epoch, epochs) for epoch in range(1, epochs + 1))
+    low, high = (each_lr(schedule, peak, epochs, request.base.train.max_steps) for peak in (1.0, 2.0))
+    matters = any(one != other for one, other in zip(low, high, strict=True))
     if _searches_rate(request) and not matters:
         yield (
             f"note: {_RATE} is searched, but has no effect in {_count(epochs, 'epoch')}: "

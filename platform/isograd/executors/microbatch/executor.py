@@ -11,7 +11,7 @@ from isograd.executors.microbatch.plan import PiecePlan, plan_pieces
 from isograd.executors.staged import StagedConfig, StagedExecutor
 from isograd.options import choice, number
 from isograd.partition.balance import Limits, balanced
-from isograd.partition.partition import even_split
+from isograd.partition.partition import Partition, even_split
 from isograd.schedules.microbatch import PIPELINE_SCHEDULES
 
 
@@ -80,7 +80,9 @@ class MicrobatchExecutor(StagedExecutor):
     def check(cls, blueprint: Blueprint) -> None:
         """Raises IsogradError for a method that does not train in one piece, or numbers that do not go together."""
         cls.check_method(blueprint)
-        cls.plan(blueprint).check_batch_size(blueprint.config.data.batch_size)
+        plan = cls.plan(blueprint)
+        plan.check_batch_size(blueprint.config.data.batch_size)
+        Partition(blueprint.backbone, plan.ends).check_weights()
 
     @classmethod
     def check_method(cls, blueprint: Blueprint) -> None:

@@ -101,7 +101,7 @@ class MicrobatchStage(StageLoop):
         schedule = self._schedule(message)
         for piece in self.pieces:
             piece.step = message.step
-            piece.learner.set_lr(message.epoch)
+            piece.learner.set_lr(message)
         losses: list[Tensor] = []
         values = self.pieces[0].entering(message) if self.pieces[0].is_first else []
         self._targets = message.targets
