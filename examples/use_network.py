@@ -10,8 +10,7 @@ import torch
 from torch import nn
 
 from isograd.config.load import load
-from isograd.data.datasets import open_source
-from isograd.data.transforms import Normalize
+from isograd.data.dataset import dataset_of
 from isograd.run.experiment import run
 from isograd.run.trained import trained_network
 
@@ -24,12 +23,13 @@ def main(overrides: list[str]) -> None:
     backbone = trained_network(Path(config.folder) / str(config.run_name))
     network = nn.Sequential(*(unit.module for unit in backbone.units))
 
-    normalize = Normalize(config.data.mean, config.data.std)
+    dataset = dataset_of(config.data)
+    normalize = dataset.entry("image")
     num_wrong = num_images = 0
     with torch.inference_mode():
-        for batch in open_source(config.data, config.seed).on(torch.device("cpu")).test():
-            prediction = network(normalize(batch.input)).argmax(dim=1)
-            num_wrong += int((prediction != batch.target).sum())
+        for batch in dataset.open(config.seed).test():
+            prediction = network(normalize(batch.inputs["image"])).argmax(dim=1)
+            num_wrong += int((prediction != batch.targets["label"]).sum())
             num_images += len(prediction)
     print(f"test error {100 * num_wrong / num_images:.2f} %, in the run {100 * (result.test_error or 0):.2f} %")
     print(f"{sum(weight.numel() for weight in network.parameters()):,} parameters")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from isograd.config.load import load
-from isograd.data.memory import Images, MemorySource
+from isograd.data.memory import MemorySource, Samples
 from isograd.data.transforms import Augmentation
 from isograd.engine.blueprint import Blueprint
 from isograd.engine.config import RunConfig
@@ -22,16 +22,17 @@ from isograd.executors.hosts import Hosts
 CIFAR_LIKE = ("data=parquet", "data.image_shape=[3,32,32]", "data.num_classes=10", "executor.device=cpu")
 
 
-def images(count: int, shape: tuple[int, int, int] = (3, 32, 32), num_classes: int = 10, seed: int = 0) -> Images:
+def images(count: int, shape: tuple[int, int, int] = (3, 32, 32), num_classes: int = 10, seed: int = 0) -> Samples:
     generator = np.random.Generator(np.random.PCG64(seed))
     pixels = generator.integers(0, 256, (count, *shape), dtype=np.uint8)
-    return Images(pixels, generator.integers(0, num_classes, count))
+    return Samples({"image": pixels}, {"label": generator.integers(0, num_classes, count)})
 
 
 def source(num_train: int = 84, batch_size: int = 8, shape: tuple[int, int, int] = (3, 32, 32)) -> MemorySource:
     """84 images in batches of 8: eleven steps an epoch, the last one of 4."""
     return MemorySource(
         images(num_train, shape),
+        images(0, shape),
         images(24, shape, seed=1),
         batch_size=batch_size,
         seed=0,

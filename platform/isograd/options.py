@@ -49,7 +49,7 @@ def choice(*known: str) -> Any:
     return field(default=known[0], metadata={"choices": known})
 
 
-def number(default: float, least: float, most: float = math.inf, *, below: bool = False) -> Any:
+def number(default: float | None, least: float, most: float = math.inf, *, below: bool = False) -> Any:
     """Declares a number from ``least`` to ``most``, less than ``most`` where ``below`` says so."""
     return field(default=default, metadata={"range": Range(least, most, below=below, example=default)})
 
@@ -62,6 +62,18 @@ def check_number(option: str, value: float, allowed: Range) -> None:
             f"{option}={value:g} is out of range",
             f"It has to be {allowed}{'' if math.isfinite(value) else ', and finite'}",
             f"Use {option}={least if allowed.example is None else allowed.example:g}, for example.",
+        )
+
+
+def check_numbers(
+    option: str, values: Sequence[float], count: int, meaning: str, allowed: Range, example: str = "1"
+) -> None:
+    """Raises ConfigError where an option is not a list of ``count`` numbers in range; ``meaning`` is for the user."""
+    if len(values) != count or not all(allowed.holds(value) for value in values):
+        raise ConfigError(
+            f"{option}={list(values)} does not fit",
+            f"It is {meaning}: {count} of them, each {allowed}",
+            f"Use {option}=[{','.join([example] * count)}], with your values.",
         )
 
 

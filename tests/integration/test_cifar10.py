@@ -7,7 +7,7 @@ from torch import Tensor
 
 from isograd.config.load import load
 from isograd.data.batch import Source
-from isograd.data.datasets import open_source
+from isograd.data.dataset import dataset_of
 from isograd.engine.blueprint import Blueprint
 from isograd.engine.program import Program
 from isograd.executors.executor import Opener, make_executor
@@ -33,6 +33,6 @@ def trained(executor: str, source: Source, opener: Opener) -> dict[str, Tensor]:
 @pytest.mark.long
 @pytest.mark.parametrize("loading", ["memory", "stream"])
 def test_pipelined_equals_sequential_on_photographs(actors: Hosts, loading: str) -> None:
-    source = open_source(load([*OPTIONS, f"data.loading={loading}", f"data.path={CIFAR10}"]).data, seed=0)
+    source = dataset_of(load([*OPTIONS, f"data.loading={loading}", f"data.path={CIFAR10}"]).data).open(seed=0)
     alone = trained("sequential", source, make_executor)
     assert differences(alone, trained("pipelined", source, actors.open)) == []

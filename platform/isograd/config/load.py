@@ -21,7 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 from isograd.config.items import Item, refuse_several, split_all
 from isograd.config.override import option_names, override, set_value
 from isograd.config.typed import typed
-from isograd.data.datasets import DATASETS
+from isograd.data.dataset import DATASETS
 from isograd.engine.config import ExecutorConfig, RunConfig
 from isograd.errors import ConfigError, UnknownNameError
 from isograd.local.method import METHODS
@@ -51,7 +51,7 @@ def groups() -> dict[str, Mapping[str, Any]]:
     """Returns the groups of the configuration: name of the group -> name of a choice -> its default configuration."""
     return {
         "model": {name: MODELS.get(name).config for name in MODELS},
-        "data": {name: DATASETS.get(name) for name in DATASETS},
+        "data": {name: DATASETS.get(name).config for name in DATASETS},
         "method": {name: METHODS.get(name).Config() for name in METHODS},
         "task": {name: TaskConfig(name) for name in TASKS},
         "partition": {name: RULES.get(name)() for name in RULES},

@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 from PIL import Image
 
-from isograd.data.images import convert, to_pixels
+from isograd.data.decoding import convert, to_pixels
 from isograd.data.parquet import wrong_size
 
 

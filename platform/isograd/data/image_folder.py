@@ -19,7 +19,7 @@ from pathlib import Path
 from PIL import Image
 
 from isograd.data.access import not_allowed
-from isograd.data.images import has_pixels
+from isograd.data.decoding import has_pixels
 from isograd.errors import DataError
 
 _OF_FILE_MANAGERS = frozenset(["thumbs.db", "desktop.ini", "__macosx", "@eadir"])

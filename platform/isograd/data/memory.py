@@ -1,6 +1,7 @@
-"""The fast path: a data set that fits in memory, held decoded as uint8 where it is consumed, augmented in batches."""
+"""The fast path: data that fits in memory, held decoded where it is consumed, and augmented in batches."""
 
-from collections.abc import Iterator
+import copy
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -8,84 +9,135 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from isograd.data.batch import Batch
+from isograd.data.batch import Batch, num_batches
+from isograd.data.rows import WHOLE, Part
 from isograd.data.shared import as_tensor
-from isograd.data.transforms import Augmentation
+from isograd.data.transforms import UNCHANGED, BatchTransform
 from isograd.seeding import generator
+
+_CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
-class Images:
-    """A decoded split: ``pixels`` (N, C, H, W) uint8 and ``targets`` (N,) int64.
+class Samples:
+    """A decoded split: the arrays of each field, whose first axis is the sample.
 
     NumPy arrays, because Ray shares their memory between processes without a copy.
     """
 
-    pixels: np.ndarray
-    targets: np.ndarray
+    inputs: Mapping[str, np.ndarray]
+    targets: Mapping[str, np.ndarray]
+
+    @property
+    def size(self) -> int:
+        """Number of samples."""
+        return len(next(iter(self.inputs.values())))
+
+    @property
+    def arrays(self) -> list[np.ndarray]:
+        """All arrays, the inputs first."""
+        return [*self.inputs.values(), *self.targets.values()]
+
+    @property
+    def num_bytes(self) -> int:
+        """Of all arrays."""
+        return sum(array.nbytes for array in self.arrays)
+
+    def part(self, rows: np.ndarray | slice) -> "Samples":
+        """Returns some of the samples: (N,) bool, (n,) row numbers, or a slice, which copies nothing."""
+        return Samples(*({name: array[rows] for name, array in tree.items()} for tree in (self.inputs, self.targets)))
 
 
 class MemorySource:
-    """Batches of a decoded data set. Implements :class:`~isograd.data.batch.Source`.
+    """Batches of data held in memory. Implements :class:`~isograd.data.batch.Source`.
 
     Args:
         train: Training split.
+        valid: Validation split; a part without rows where there is none.
         test: Test split.
-        batch_size: Images a batch, B.
+        batch_size: Samples a batch, B.
         seed: Of the order and of the augmentation.
-        augmentation: Applied to training batches.
+        augmentation: Of batches to train on.
     """
 
-    def __init__(self, train: Images, test: Images, *, batch_size: int, seed: int, augmentation: Augmentation) -> None:
-        self.num_valid = 0
-        self.num_train, self.num_test = len(train.targets), len(test.targets)
+    def __init__(
+        self,
+        train: Samples,
+        valid: Samples,
+        test: Samples,
+        *,
+        batch_size: int,
+        seed: int,
+        augmentation: BatchTransform = UNCHANGED,
+    ) -> None:
+        self.num_train, self.num_valid, self.num_test = train.size, valid.size, test.size
         self.batch_size, self.seed, self.augmentation = batch_size, seed, augmentation
-        self.held_bytes = train.pixels.nbytes + test.pixels.nbytes
-        self._train, self._test = train, test
-        self._device = torch.device("cpu")
+        self.held_bytes = train.num_bytes + valid.num_bytes + test.num_bytes
+        self._train, self._valid, self._test = (_Held(split, _CPU) for split in (train, valid, test))
+        self._part = WHOLE
 
     def on(self, device: torch.device) -> "MemorySource":
-        """Returns the source with its pixels and targets held on ``device``."""
-        moved = MemorySource(
-            self._train, self._test, batch_size=self.batch_size, seed=self.seed, augmentation=self.augmentation
+        """Returns the source with its samples held on ``device``."""
+        moved = copy.copy(self)
+        moved._train, moved._valid, moved._test = (
+            _Held(held.samples, device) for held in (self._train, self._valid, self._test)
         )
-        moved._device = device
         return moved
 
-    @cached_property
-    def _train_tensors(self) -> tuple[Tensor, Tensor]:
-        return self._held(self._train)
-
-    @cached_property
-    def _test_tensors(self) -> tuple[Tensor, Tensor]:
-        return self._held(self._test)
+    def shard(self, rank: int, world: int) -> "MemorySource":
+        """Returns worker ``rank``'s part of every batch."""
+        shard = copy.copy(self)
+        shard._part = Part(rank, world)
+        return shard
 
     def train(self, epoch: int, first: int = 0) -> Iterator[Batch]:
         """Yields the epoch's batches, shuffled by (seed, epoch), augmented by (seed, epoch, batch number)."""
         order = torch.randperm(self.num_train, generator=generator(self.seed, "order", epoch))
-        for batch in self._batches(self._train_tensors, order, first):
-            draw = generator(self.seed, "augment", epoch, batch.number)
-            image = self.augmentation(batch.inputs["image"], draw)
-            yield Batch({"image": image}, batch.targets, batch.index, batch.number)
+        for number in range(first, num_batches(self.num_train, self.batch_size)):
+            rows = self._rows(order, number)
+            draws = self.augmentation.draw(len(rows), generator(self.seed, "augment", epoch, number))
+            places = self._part.of(len(rows))
+            batch = self._train.take(rows[places], number)
+            yield self.augmentation.apply(batch, {name: drawn[places] for name, drawn in draws.items()})
+
+    def valid(self) -> Iterator[Batch]:
+        """Yields the validation split in order, not augmented."""
+        return self._in_order(self._valid)
 
     def test(self) -> Iterator[Batch]:
         """Yields the test split in order, not augmented."""
-        yield from self._batches(self._test_tensors, torch.arange(self.num_test), 0)
+        return self._in_order(self._test)
 
-    def valid(self) -> Iterator[Batch]:
-        """None."""
-        return iter(())
+    def _in_order(self, held: "_Held") -> Iterator[Batch]:
+        order = torch.arange(held.samples.size)
+        for number in range(num_batches(len(order), self.batch_size)):
+            rows = self._rows(order, number)
+            yield held.take(rows[self._part.of(len(rows))], number)
 
-    def shard(self, rank: int, world: int) -> "MemorySource":
-        """interim"""
-        return self
+    def _rows(self, order: Tensor, number: int) -> Tensor:
+        return order[number * self.batch_size : (number + 1) * self.batch_size]
 
-    def _batches(self, held: tuple[Tensor, Tensor], order: Tensor, first: int) -> Iterator[Batch]:
-        pixels, targets = held
-        for number, rows in enumerate(order.split(self.batch_size)):
-            if number >= first:
-                chosen = rows.to(self._device)
-                yield Batch({"image": pixels[chosen]}, {"label": targets[chosen]}, rows, number)
 
-    def _held(self, images: Images) -> tuple[Tensor, Tensor]:
-        return as_tensor(images.pixels).to(self._device), as_tensor(images.targets).to(self._device)
+@dataclass(frozen=True)
+class _Held:
+    """A split, and its tensors on the device where it is consumed, made when they are asked for."""
+
+    samples: Samples
+    device: torch.device
+
+    @cached_property
+    def _trees(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        inputs, targets = (
+            {name: as_tensor(array).to(self.device) for name, array in tree.items()}
+            for tree in (self.samples.inputs, self.samples.targets)
+        )
+        return inputs, targets
+
+    def take(self, rows: Tensor, number: int) -> Batch:
+        """Returns the batch of these rows."""
+        there = rows.to(self.device)
+        inputs, targets = ({name: tensor[there] for name, tensor in tree.items()} for tree in self._trees)
+        return Batch(inputs, targets, rows, number)
+
+    def __getstate__(self) -> dict[str, object]:
+        return {"samples": self.samples, "device": self.device}  # not the tensors, which are made where they are used

@@ -6,9 +6,9 @@ classes, numbers or names (:mod:`isograd.data.labels`). The row of an image *in 
 files in the order of their names, is its index everywhere in the platform.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,13 +20,15 @@ import pyarrow.parquet as pq
 from isograd.data import labels
 from isograd.data.access import not_allowed
 from isograd.data.columns import check_agree, check_columns
-from isograd.data.images import decode, undecodable
-from isograd.data.shards import Shards, find_shards, splits_beside
+from isograd.data.decoding import decode, undecodable
+from isograd.data.shards import Shards, find_shards, find_validation, splits_beside
 from isograd.data.windows import RowGroup
 from isograd.errors import DataError
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+_LENGTH_AND_MAGIC = 8  # bytes at the end of a Parquet file: the footer's length, and PAR1
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class ParquetSplit:
         label_column: Column of the classes.
         names: Of the classes in the order of their numbers, where labels are text; else none.
         num_named: Classes that have names, of text or of ClassLabel; 0 where labels are numbers alone.
+        kept: One bit a row of the files, set where the split has it; empty: it has all.
     """
 
     name: str
@@ -50,37 +53,52 @@ class ParquetSplit:
     label_column: str = "label"
     names: tuple[str, ...] = ()
     num_named: int = 0
+    kept: bytes = b""
 
     @property
     def num_rows(self) -> int:
         """Number of images."""
-        return sum(map(sum, self.row_groups))
+        return len(self.rows)
+
+    @property
+    def rows(self) -> np.ndarray:
+        """The rows of the files that the split has, ascending, (N,) int64."""
+        return _rows(self.kept, sum(map(sum, self.row_groups)))
+
+    def part(self, keep: np.ndarray) -> "ParquetSplit":
+        """Returns the part of a whole split that has the rows where ``keep``, (N,) bool, is true."""
+        return replace(self, kept=np.packbits(keep).tobytes())
 
     @cached_property
     def groups(self) -> tuple[RowGroup, ...]:
-        """All row groups that have rows, in order."""
-        return tuple(self._groups())
-
-    def _groups(self) -> Iterator[RowGroup]:
-        first = 0
+        """All row groups that have rows of the split, in order."""
+        found, rows, begin = [], self.rows, 0
         for file, counts in zip(self.files, self.row_groups, strict=True):
-            for number, num_rows in enumerate(counts):
-                if num_rows:
-                    yield RowGroup(file, number, first, num_rows)
-                first += num_rows
+            for number, count in enumerate(counts):
+                first, end = np.searchsorted(rows, (begin, begin + count)).tolist()
+                if end > first:
+                    found.append(RowGroup(file, number, first, end - first, begin))
+                begin += count
+        return tuple(found)
 
     def where(self, index: int) -> str:
         """Names the file and the row in it, from 0, of row ``index`` of the split; for messages."""
+        index = int(self.rows[index])
         for file, counts in zip(self.files, self.row_groups, strict=True):
             if index < sum(counts):
                 return f"row {index} of {file}"
             index -= sum(counts)
-        raise IndexError(index)
+        raise AssertionError(index)
+
+    def places(self, group: RowGroup) -> np.ndarray:
+        """Returns which rows of a row group the split has, (n,) int64."""
+        return self.rows[group.first : group.first + group.num_rows] - group.begin
 
     def read(self, group: RowGroup) -> tuple[pa.ChunkedArray, np.ndarray]:
-        """Returns the encoded images of a row group, and its labels (N,) int64. Raises DataError where it is damaged.
+        """Returns the encoded images of a row group that the split has, and their labels (N,) int64.
 
-        ``images[i].as_py()`` is the bytes of one image, None where there are none; no image is copied before.
+        ``images[i].as_py()`` is the bytes of one image, None where there are none; of a whole split, no image is copied
+        before. Raises DataError where the file is damaged.
         """
         try:
             with pq.ParquetFile(group.file) as file:
@@ -89,6 +107,8 @@ class ParquetSplit:
                 table = file.read_row_group(group.number, columns=[image, self.label_column])
         except (pa.ArrowException, OSError) as error:
             raise unreadable(group.file, error) from error
+        if self.kept:
+            table = table.take(self.places(group))
         images = table.column(self.image_column)
         if is_struct:
             images = pc.call_function("struct_field", [images], pc.StructFieldOptions(["bytes"]))
@@ -96,7 +116,7 @@ class ParquetSplit:
         return images.cast(pa.large_binary()), labels.to_numpy(numbers)
 
     def read_labels(self) -> pa.ChunkedArray:
-        """Returns all classes as int64, null where there is none.
+        """Returns the classes of all rows of the files as int64, null where there is none.
 
         Raises:
             DataError: A file is damaged, or a label is too large.
@@ -112,10 +132,26 @@ class ParquetSplit:
             raise DataError(f"{error.what}: column '{self.label_column}' of {file}", error.why, error.mend) from error
 
 
+@lru_cache(maxsize=8)  # not in the split, which is sent to other processes
+def _rows(kept: bytes, count: int) -> np.ndarray:
+    """Returns the places of the bits that are set; all where there are none."""
+    if not kept:
+        return np.arange(count)
+    return np.flatnonzero(np.unpackbits(np.frombuffer(kept, np.uint8), count=count))
+
+
 def find_splits(
-    folder: str | Path, test_split: str, image_column: str = "image", label_column: str = "label"
-) -> tuple[ParquetSplit, ParquetSplit]:
-    """Returns the split ``train`` and the one to test on; arguments as of :func:`find_split`.
+    folder: str | Path,
+    test_split: str,
+    image_column: str = "image",
+    label_column: str = "label",
+    *,
+    validates: bool = True,
+) -> tuple[ParquetSplit, ParquetSplit, ParquetSplit]:
+    """Returns the splits to train, to validate and to test on; arguments as of :func:`find_split`.
+
+    What is validated on is the data's own validation split, if it is asked for, is there and is not tested on; else it
+    is a part of the training split without rows.
 
     Raises:
         DataError: What :func:`find_split` raises, or the two are not of one data set: they lie in different
@@ -130,10 +166,15 @@ def find_splits(
             "They may be splits of different data sets",
             f"Use data.path={places[0]}, and put the split to test on there.",
         )
-    _refuse_twice([file for shards in found.values() for file in shards.files])
+    own = find_validation(places[0], found[test_split].files) if validates else None
+    _refuse_twice([file for shards in [*found.values(), *([own[1]] if own else [])] for file in shards.files])
     train = _split(found["train"], "train", image_column, label_column)
     test = _split(found[test_split], test_split, image_column, label_column, train)
-    return train, test
+    valid = train.part(np.zeros(train.num_rows, bool))
+    if own is not None:
+        name, shards = own
+        valid = _split(shards, name, image_column, label_column, train)
+    return train, valid, test
 
 
 def _refuse_twice(files: Sequence[Path]) -> None:
@@ -207,11 +248,13 @@ def _names(split: ParquetSplit, train: ParquetSplit | None) -> tuple[str, ...]:
 
 
 def check_labels(split: ParquetSplit, num_classes: int) -> np.ndarray:
-    """Returns all labels, (N,) int64. Reads the label column only.
+    """Returns the labels of a split, (N,) int64. Reads the label column only, and checks all of the files.
 
     Raises:
         DataError: A label is null, or not in [0, num_classes).
     """
+    if split.kept:
+        return check_labels(replace(split, kept=b""), num_classes)[split.rows]
     column = split.read_labels()
     if column.null_count:
         index = column.to_pylist().index(None)
@@ -276,6 +319,19 @@ def load_images(split: ParquetSplit, image_size: tuple[int, int, int], num_class
         for row in range(group.num_rows):
             pixels[group.first + row] = _decode_row(split, group.first + row, encoded[row].as_py(), image_size)
     return images, torch.from_numpy(targets.copy())
+
+
+def read_footer(file: str) -> tuple[int, bytes]:
+    """Returns the size of a Parquet file, bytes, and its footer. Raises DataError where it cannot be read."""
+    try:
+        with Path(file).open("rb") as opened:
+            size = opened.seek(0, 2)
+            opened.seek(-_LENGTH_AND_MAGIC, 2)
+            length = int.from_bytes(opened.read(4), "little")
+            opened.seek(-min(length + _LENGTH_AND_MAGIC, size), 2)
+            return size, opened.read(length)
+    except OSError as error:
+        raise unreadable(file, error) from error
 
 
 def corrupt(split: ParquetSplit, index: int, cause: Exception) -> DataError:
@@ -365,7 +421,7 @@ def _path_of(split: ParquetSplit, index: int) -> str | None:
         if not (pa.types.is_struct(kind) and any(field.name == "path" for field in kind)):
             return None
         column = file.read_row_group(group.number, columns=[f"{split.image_column}.path"]).column(split.image_column)
-    row = column[index - group.first].as_py()
+    row = column[int(split.places(group)[index - group.first])].as_py()
     return None if row is None else row["path"]
 
 

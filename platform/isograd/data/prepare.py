@@ -24,8 +24,8 @@ from rich.console import Console
 from rich.progress import Progress
 
 from isograd.data.access import not_allowed
+from isograd.data.decoding import GREY_MODES, open_image, to_pixels, undecodable
 from isograd.data.image_folder import folders_beside
-from isograd.data.images import GREY_MODES, open_image, to_pixels, undecodable
 from isograd.data.originals import SOURCES, ArrayImages, FileImages, open_original, source_name
 from isograd.data.parquet import unreadable
 from isograd.errors import ConfigError, DataError

@@ -75,6 +75,27 @@ def find_shards(folder: Path, split: str) -> Shards:
         raise not_allowed(folder, error) from error
 
 
+def find_validation(place: Path, tested: Sequence[Path]) -> tuple[str, Shards] | None:
+    """Finds a validation split beside the training split, which is not what is tested on.
+
+    Args:
+        place: Of the training split.
+        tested: The files to test on.
+
+    Returns:
+        Its name and its files; None where there is none.
+
+    Raises:
+        DataError: Its files are no complete set.
+    """
+    for name in PREFIXES["validation"]:
+        if sets := _sets_at(place, name):
+            files = _complete(sets, name)
+            if not any(file.samefile(other) for file in files for other in tested):
+                return name, Shards(place, files)
+    return None
+
+
 def _found(folder: Path, split: str) -> Shards:
     if not folder.is_dir():
         raise _no_folder(folder, split)

@@ -22,8 +22,9 @@ import pyarrow as pa
 
 from isograd.data import parquet
 from isograd.data.crops import ImageTransform
-from isograd.data.images import open_image
+from isograd.data.decoding import open_image
 from isograd.data.parquet import ParquetSplit
+from isograd.data.rows import WHOLE, Part
 from isograd.data.windows import Window, cut_windows, skip_rows
 from isograd.errors import ContractError, DataError, IsogradError
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     import torch
 
     from isograd.data.batch import Batch
-    from isograd.data.transforms import Augmentation
+    from isograd.data.transforms import BatchTransform
 
 CHUNK = 128  # rows that a task decodes before it hands them on
 BLOCK_BYTES = 16 * 2**20  # the default of 128 MiB delays the first batch by the decoding of 900 images of 224x224
@@ -48,11 +49,12 @@ class StreamSource:
 
     Args:
         train: Split to train on.
+        valid: Split to validate on; a part without rows where there is none.
         test: Split to test on.
         batch_size: Images a batch, B.
         seed: Of the order, the transforms and the augmentation.
         train_transform: Applied to each image to train on.
-        test_transform: Applied to each image to test on.
+        test_transform: Applied to each image to validate or test on.
         augmentation: Applied to each batch to train on, after the transform.
         window: Rows that are permuted together, at least; whole row groups.
         first_batch_timeout_s: How long an epoch may take to deliver its first batch.
@@ -61,31 +63,38 @@ class StreamSource:
     def __init__(
         self,
         train: ParquetSplit,
+        valid: ParquetSplit,
         test: ParquetSplit,
         *,
         batch_size: int,
         seed: int,
         train_transform: ImageTransform,
         test_transform: ImageTransform,
-        augmentation: "Augmentation",
+        augmentation: "BatchTransform",
         window: int = 4096,
         first_batch_timeout_s: float = 60.0,
     ) -> None:
         import torch
 
-        self.num_valid = 0
-        self.num_train, self.num_test, self.held_bytes = train.num_rows, test.num_rows, 0
+        self.num_train, self.num_valid, self.num_test = train.num_rows, valid.num_rows, test.num_rows
+        self.held_bytes = 0
         self.batch_size, self.seed, self.augmentation = batch_size, seed, augmentation
         self.window, self.first_batch_timeout_s = window, first_batch_timeout_s
         self._train, self._train_transform = train, train_transform
-        self._test, self._test_transform = test, test_transform
-        self._device = torch.device("cpu")
+        self._valid, self._test, self._test_transform = valid, test, test_transform
+        self._device, self._part = torch.device("cpu"), WHOLE
 
     def on(self, device: "torch.device") -> "StreamSource":
         """Returns the source with its batches on ``device``."""
         moved = copy.copy(self)
         moved._device = device
         return moved
+
+    def shard(self, rank: int, world: int) -> "StreamSource":
+        """Returns worker ``rank``'s part of every batch; it decodes no other image."""
+        shard = copy.copy(self)
+        shard._part = Part(rank, world)
+        return shard
 
     def train(self, epoch: int, first: int = 0) -> "Iterator[Batch]":
         """Yields the batches of ``epoch`` (from 1), from number ``first`` on.
@@ -96,24 +105,30 @@ class StreamSource:
         from isograd.seeding import derive, generator
 
         windows = skip_rows(self.windows(epoch), first * self.batch_size)
-        seed = derive(self.seed, "image", epoch)
-        with closing(self._stream(WindowDecoder(self._train, self._train_transform, seed, windows), first)) as batches:
+        decoder = self._decoder(self._train, self._train_transform, derive(self.seed, "image", epoch), windows)
+        with closing(self._stream(decoder, first)) as batches:
             for batch in batches:
-                drawn = self.augmentation(batch.inputs["image"], generator(self.seed, "augment", epoch, batch.number))
-                yield replace(batch, inputs={"image": drawn})
+                size = min(self.batch_size, self.num_train - batch.number * self.batch_size)
+                draws = self.augmentation.draw(size, generator(self.seed, "augment", epoch, batch.number))
+                places = self._part.of(size)
+                yield self.augmentation.apply(batch, {name: drawn[places] for name, drawn in draws.items()})
+
+    def valid(self) -> "Iterator[Batch]":
+        """Yields the validation split in order, not augmented. Raises DataError as :meth:`train` does."""
+        return self._in_order(self._valid)
 
     def test(self) -> "Iterator[Batch]":
         """Yields the test split in order, not augmented. Raises DataError as :meth:`train` does."""
-        windows = cut_windows(self._test.groups, self.window)
-        return self._stream(WindowDecoder(self._test, self._test_transform, 0, windows), 0)
+        return self._in_order(self._test)
 
-    def valid(self) -> "Iterator[Batch]":
-        """None."""
-        return iter(())
+    def _in_order(self, split: ParquetSplit) -> "Iterator[Batch]":
+        windows = cut_windows(split.groups, self.window)
+        return self._stream(self._decoder(split, self._test_transform, 0, windows), 0)
 
-    def shard(self, rank: int, world: int) -> "StreamSource":
-        """interim"""
-        return self
+    def _decoder(
+        self, split: ParquetSplit, transform: ImageTransform, seed: int, windows: list[Window]
+    ) -> "WindowDecoder":
+        return WindowDecoder(split, transform, seed, windows, self._part, self.batch_size)
 
     def windows(self, epoch: int) -> list[Window]:
         """Returns the windows of ``epoch`` in order."""
@@ -125,18 +140,21 @@ class StreamSource:
         return [replace(window, seed=derive(self.seed, "window", epoch, n)) for n, window in enumerate(windows)]
 
     def _stream(self, decoder: "WindowDecoder", first: int) -> "Generator[Batch, None, None]":
-        num_rows = sum(window.num_rows - window.skip for window in decoder.windows)
-        if not num_rows:
+        if not decoder.num_rows:
             return
         require_free_cpu()
+        last = first + math.ceil(decoder.num_rows / self.batch_size) - 1
+        number = first - 1
         with _our_errors():
-            columns = _start(decoder, self.batch_size)
+            columns = _start(decoder, self._part.size(self.batch_size))
             head = _first(columns, self.first_batch_timeout_s)
             with closing(columns):  # frees the CPUs at once where the consumer leaves early
-                number = first
                 for number, batch in enumerate(itertools.chain([head], columns), first):
                     yield _to_batch(batch, number).to(self._device)
-        assert number + 1 == first + math.ceil(num_rows / self.batch_size), "Ray Data lost rows"
+                if number == last - 1 and not self._part.size(decoder.num_rows % self.batch_size):
+                    number = last  # of fewer samples than there are workers
+                    yield _to_batch({name: column[:0] for name, column in head.items()}, last).to(self._device)
+        assert number == last, "Ray Data lost rows"
 
 
 @dataclass(frozen=True)
@@ -147,28 +165,40 @@ class WindowDecoder:
         split: Reads the rows, and names them in messages.
         transform: Applied to each image.
         seed: Names, with the row, what ``transform`` draws.
-        windows: The windows to stream.
+        windows: The windows to stream; the first one begins with a batch.
+        part: The worker's, of every batch.
+        batch_size: Samples of a global batch, B.
     """
 
     split: ParquetSplit
     transform: ImageTransform
     seed: int
     windows: list[Window]
+    part: Part = WHOLE
+    batch_size: int = 1
+
+    @property
+    def num_rows(self) -> int:
+        """Rows that all workers stream."""
+        return sum(window.num_rows - window.skip for window in self.windows)
 
     def __call__(self, item: Any) -> Iterator[dict[str, np.ndarray]]:
         """Yields columns ``image`` (n, C, H, W), ``label`` (n,) and ``index`` (n,) of window number ``item``."""
         try:
-            yield from self.decode(self.windows[int(item["item"][0])])
+            yield from self.decode(int(item["item"][0]))
         except IsogradError as error:
             raise TaskError(error) from error.__cause__
 
-    def decode(self, window: Window) -> Iterator[dict[str, np.ndarray]]:
-        """As :meth:`__call__`, of a given window."""
+    def decode(self, number: int) -> Iterator[dict[str, np.ndarray]]:
+        """Yields the columns of a window, ``CHUNK`` rows at a time."""
+        window = self.windows[number]
+        order = window.order()
+        begin = sum(before.num_rows - before.skip for before in self.windows[:number])
+        order = order[self.part.holds(begin + np.arange(len(order)), self.batch_size, self.num_rows)]
         parts = [self.split.read(group) for group in window.groups]
         encoded = pa.chunked_array([chunk for images, _ in parts for chunk in images.chunks])
         labels = np.concatenate([labels for _, labels in parts])
         index = np.concatenate([np.arange(group.first, group.first + group.num_rows) for group in window.groups])
-        order = window.order()
         for start in range(0, len(order), CHUNK):
             places = order[start : start + CHUNK]
             images = [self._image(encoded[int(place)].as_py(), int(index[place])) for place in places]

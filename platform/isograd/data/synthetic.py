@@ -1,19 +1,44 @@
-"""Batches for measurements: random images, held in memory, of any shape and number."""
+"""Batches for measurements and conformance tests: random samples of any fields, held in memory."""
 
-import numpy as np
+from collections.abc import Callable
 
-from isograd.data.memory import Images, MemorySource
-from isograd.data.transforms import Augmentation
+import torch
+
+from isograd.data.batch import Batch
+from isograd.data.field import Fields, draw
+from isograd.data.memory import MemorySource, Samples
+from isograd.data.transforms import UNCHANGED, BatchTransform
+from isograd.seeding import generator
+
+
+def draw_batch(inputs: Fields, targets: Fields, size: int, generator: torch.Generator) -> Batch:
+    """Returns a batch of ``size`` random samples that have these fields."""
+    return Batch(
+        {name: draw(field, size, generator) for name, field in inputs.items()},
+        {name: draw(field, size, generator) for name, field in targets.items()},
+        torch.arange(size),
+        0,
+    )
 
 
 def source(
-    num_batches: int, batch_size: int, shape: tuple[int, int, int] = (3, 32, 32), num_classes: int = 10
+    synthetic: Callable[[int, torch.Generator], Batch],
+    num_batches: int,
+    batch_size: int,
+    augmentation: BatchTransform = UNCHANGED,
 ) -> MemorySource:
-    """Returns ``num_batches`` batches an epoch of random images, augmented as CIFAR-10 is; no test split."""
-    generator = np.random.Generator(np.random.PCG64(0))
-    count = num_batches * batch_size
-    train = Images(
-        generator.integers(0, 256, (count, *shape), dtype=np.uint8), generator.integers(0, num_classes, count)
+    """Returns batches of random samples, drawn once; there is nothing to validate or test on.
+
+    Args:
+        synthetic: (size, generator) -> a batch of random samples, as :meth:`isograd.tasks.task.Task.synthetic` is.
+        num_batches: Of an epoch.
+        batch_size: Samples a batch, B.
+        augmentation: Of each batch, as the data set does it whose place the samples take.
+    """
+    drawn = synthetic(num_batches * batch_size, generator(0, "synthetic"))
+    inputs, targets = (
+        {name: tensor.numpy() for name, tensor in tree.items()} for tree in (drawn.inputs, drawn.targets)
     )
-    test = Images(train.pixels[:0], train.targets[:0])
-    return MemorySource(train, test, batch_size=batch_size, seed=0, augmentation=Augmentation(padding=4, flip=True))
+    samples = Samples(inputs, targets)
+    nothing = samples.part(slice(0))
+    return MemorySource(samples, nothing, nothing, batch_size=batch_size, seed=0, augmentation=augmentation)

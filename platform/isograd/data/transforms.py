@@ -1,20 +1,52 @@
-"""From stored images to what a network sees: augmentation of uint8 batches, and normalisation.
+"""From stored images to what a network sees: augmentation of batches, and normalisation.
 
 Augmentations draw from a generator that the caller names by (seed, epoch, batch), on the CPU; so the same images are
 drawn whatever the device.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from isograd.data.batch import Batch
+from isograd.data.field import Tree
+
+
+class BatchTransform(Protocol):
+    """Augments batches. What is random is drawn for a global batch at once, of which a worker may apply its part."""
+
+    def draw(self, size: int, generator: torch.Generator) -> Tree:
+        """Returns random numbers for ``size`` samples, by name; their first axis is the sample."""
+        ...
+
+    def apply(self, batch: Batch, draws: Tree) -> Batch:
+        """Returns the batch augmented, with the draws of its samples."""
+        ...
+
+
+@dataclass(frozen=True)
+class Unchanged:
+    """No augmentation. Implements :class:`BatchTransform`."""
+
+    def draw(self, size: int, generator: torch.Generator) -> Tree:
+        """Draws nothing."""
+        return {}
+
+    def apply(self, batch: Batch, draws: Tree) -> Batch:
+        """Returns the batch."""
+        return batch
+
+
+UNCHANGED = Unchanged()
+
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Random crop after padding, and random horizontal flip.
+    """Random crop after padding, and random horizontal flip, of the input ``image``. Implements `BatchTransform`.
 
     Attributes:
         padding: Pixels added on each side before a crop of the original size; 0 switches the crop off.
@@ -26,22 +58,30 @@ class Augmentation:
     padding_mode: str = "reflect"
     flip: bool = False
 
-    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Shapes: images (B, C, H, W) uint8 -> the same."""
+    def draw(self, size: int, generator: torch.Generator) -> Tree:
+        """Returns ``top`` and ``left`` of each crop, and whether an image is ``mirrored``. Shapes: (B,)."""
+        draws: dict[str, Tensor] = {}
         if self.padding:
-            images = self._crop(images, generator)
+            draws["top"], draws["left"] = torch.randint(2 * self.padding + 1, (2, size), generator=generator)
         if self.flip:
-            mirrored = torch.rand(images.shape[0], generator=generator) < 0.5
-            images = torch.where(mirrored.to(images.device)[:, None, None, None], images.flip(-1), images)
-        return images
+            draws["mirrored"] = torch.rand(size, generator=generator) < 0.5
+        return draws
 
-    def _crop(self, images: Tensor, generator: torch.Generator) -> Tensor:
+    def apply(self, batch: Batch, draws: Tree) -> Batch:
+        """Crops and flips the images, (B, C, H, W)."""
+        images = batch.inputs["image"]
+        if self.padding:
+            images = self._crop(images, draws["top"].to(images.device), draws["left"].to(images.device))
+        if self.flip:
+            mirrored = draws["mirrored"].to(images.device)[:, None, None, None]
+            images = torch.where(mirrored, images.flip(-1), images)
+        return replace(batch, inputs={**batch.inputs, "image": images})
+
+    def _crop(self, images: Tensor, top: Tensor, left: Tensor) -> Tensor:
         batch, _, height, width = images.shape
-        offsets = torch.randint(2 * self.padding + 1, (2, batch), generator=generator).to(images.device)
         padded = F.pad(images, (self.padding,) * 4, mode=self.padding_mode)
         windows = padded.unfold(2, height, 1).unfold(3, width, 1)  # (B, C, 2p+1, 2p+1, H, W), a view
-        rows = torch.arange(batch, device=images.device)
-        return windows[rows, :, offsets[0], offsets[1]]  # (B, C, H, W)
+        return windows[torch.arange(batch, device=images.device), :, top, left]  # (B, C, H, W)
 
 
 class Normalize(nn.Module):

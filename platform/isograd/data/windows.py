@@ -14,13 +14,15 @@ class RowGroup:
         file: Path of the file.
         number: Position of the row group within the file.
         first: Row of the split at which it begins.
-        num_rows: Rows in it.
+        num_rows: Rows in it that the split has.
+        begin: Row at which it begins, of all in the files, whether the split has them or not.
     """
 
     file: str
     number: int
     first: int
     num_rows: int
+    begin: int
 
 
 @dataclass(frozen=True)

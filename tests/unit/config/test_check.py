@@ -8,11 +8,10 @@ from isograd.engine.check import check
 from isograd.errors import ConfigError
 
 
-@pytest.mark.parametrize("shape", ["[3,8,8]", "[8,8]", "[4,8,8]", "[1,16,16]"])
-def test_the_shape_of_digits_is_said(shape: str) -> None:
-    with pytest.raises(ConfigError, match=r"whose images are \[1, 8, 8\].* Use data.image_shape=\[1,8,8\], or leave"):
-        check(load([f"data.image_shape={shape}"]))
-    check(load(["data.image_shape=[1,8,8]"]))
+@pytest.mark.parametrize("item", ["data.image_shape=[1,8,8]", "data.path=elsewhere", "data.loading=stream"])
+def test_digits_have_no_options_of_files(item: str) -> None:
+    with pytest.raises(ConfigError, match=r"no option 'data\..*It is an option of .*data=parquet"):
+        load([item])
 
 
 @pytest.mark.parametrize("shape", ["[8,8]", "[8,8,3]"])

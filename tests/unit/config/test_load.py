@@ -23,10 +23,11 @@ def test_a_configuration_survives_as_plain_values() -> None:
 
 
 def test_the_fingerprint_covers_numbers_not_executors() -> None:
-    base = fingerprint(load([]))
-    assert base == fingerprint(load(["executor=sequential", "executor.queue_depth=7", "folder=x", "data.path=y"]))
-    assert base != fingerprint(load(["optimizer.lr=0.2"]))
-    assert base != fingerprint(load(["seed=1"]))
+    base = fingerprint(load(["data=parquet"]))
+    elsewhere = ["executor=sequential", "executor.queue_depth=7", "folder=x", "data.path=y"]
+    assert base == fingerprint(load(["data=parquet", *elsewhere]))
+    assert base != fingerprint(load(["data=parquet", "optimizer.lr=0.2"]))
+    assert base != fingerprint(load(["data=parquet", "seed=1"]))
 
 
 @pytest.mark.parametrize(

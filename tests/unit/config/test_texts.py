@@ -52,13 +52,13 @@ OPTIONS = [
 def test_a_text_is_what_was_typed(first: int, tmp_path: Path) -> None:
     typed = dict(zip(OPTIONS, TEXTS[first:], strict=False))
     items = [f"{option}={text}" for option, text in typed.items()]
-    config = load([*items, "seed=3"])
+    config = load(["data=parquet", *items, "seed=3"])
     assert {option: operator.attrgetter(option)(config) for option in typed} == typed
     run_folder = RunFolder(tmp_path)
     run_folder.write_config(config)
     assert read_config(run_folder.config) == config
-    assert overridden(load(["seed=3"]), items) == config
-    assert changed(load(["seed=3"]), typed) == config
+    assert overridden(load(["data=parquet", "seed=3"]), items) == config
+    assert changed(load(["data=parquet", "seed=3"]), typed) == config
 
 
 def test_a_text_is_what_was_written_in_a_space(tmp_path: Path) -> None:
@@ -100,7 +100,7 @@ NUMBERS = [
 def test_a_text_needs_no_quotes_in_a_file(text: str, tmp_path: Path) -> None:
     space, label = tmp_path / "mine.yaml", "none" if text in ("null", "~") else text  # a key is never null
     space.write_text(
-        f"options: {{data.path: {text}}}\n"
+        f"options: {{data: parquet, data.path: {text}}}\n"
         "parameters:\n"
         f"  data.label_column: {{distribution: categorical, values: [{text}, b]}}\n"
         f"  data.image_column: {{distribution: categorical, values: [a], when: {{data.label_column: {text}}}}}\n"
@@ -108,7 +108,7 @@ def test_a_text_needs_no_quotes_in_a_file(text: str, tmp_path: Path) -> None:
         f"  data.flip: {{distribution: categorical, values: [true], when: {{kind: {label}}}}}\n"
     )
     file = load_space(str(space))
-    assert file.options == {"data.path": text}
+    assert file.options == {"data": "parquet", "data.path": text}
     assert load([], file.options).data.path == text
     found = {item.name: item for item in file.space.parameters}
     assert list(found["data.label_column"].distribution.values) == [text, "b"]  # pyright: ignore
@@ -124,7 +124,7 @@ def test_a_text_needs_no_quotes_in_a_file(text: str, tmp_path: Path) -> None:
 
 
 def test_only_options_that_may_be_null_are_null() -> None:
-    config = load(["run_name=null", "data.path=null", "folder=null", "cluster.address=null"])
+    config = load(["run_name=null", "data=parquet", "data.path=null", "folder=null", "cluster.address=null"])
     assert (config.run_name, config.data.path, config.folder, config.cluster.address) == (None, "null", "null", None)
 
 
@@ -154,7 +154,7 @@ def test_what_is_no_text_is_read_as_before() -> None:
     [
         *(("seed=010", "10"), ("seed=1_0", "10"), ("seed=-007", "-7"), ("executor.num_stages=02", "2")),
         *(("optimizer.lr=1_0.5", "10.5"), ("optimizer.lr=00.5", "0.5"), ("optimizer.lr=1e-1_0", "1e-10")),
-        *(("data.image_shape=[1,8,8_0]", "80"), ("data.mean=[01]", "1"), ("task.label_smoothing='0_1'", "1")),
+        *(("data.mean=[1,8,8_0]", "80"), ("data.mean=[01]", "1"), ("task.label_smoothing='0_1'", "1")),
     ],
 )
 def test_a_number_is_written_as_anyone_reads_it(item: str, plain: str) -> None:
@@ -186,7 +186,9 @@ def test_plain_numbers_and_truths_are_read() -> None:
 def test_a_space_keeps_the_space_of_a_path(tmp_path: Path) -> None:
     (tmp_path / "a b é").mkdir()
     path = tmp_path / "a b é" / "my=space, v2.yaml"
-    path.write_text("defaults: [dgl, _self_]\noptions: {data.path: /data/with space, data.mean: [0.5]}\n")
+    path.write_text(
+        "defaults: [dgl, _self_]\noptions: {data: parquet, data.path: /data/with space, data.mean: [0.5]}\n"
+    )
     request = parse(str(path), ["data.test_split=with space", "space.method.auxiliary.values=[linear,mlp]"])
     assert request.base.data.path == "/data/with space" and request.base.data.test_split == "with space"
     assert request.file.name == "my=space, v2"
@@ -211,7 +213,7 @@ def test_an_entry_of_a_comparison_is_quoted_as_in_a_shell(tmp_path: Path) -> Non
     item = """mine: method=dgl 'data.path=/a b/é' data.test_split=3.10 folderless="""
     (asked,) = parse_comparison([item], output=tmp_path).asked
     assert asked.overrides == ("method=dgl", "data.path=/a b/é", "data.test_split=3.10", "folderless=")
-    assert load(asked.overrides[:3]).data.path == "/a b/é"
+    assert load(["data=parquet", *asked.overrides[:3]]).data.path == "/a b/é"
     with pytest.raises(ConfigError, match="quotes without an end"):
         parse_comparison(["mine: method=dgl data.path='/a b"], output=tmp_path)
 

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from isograd.data.crops import Exact
-from isograd.data.images import decode, open_image, to_pixels
+from isograd.data.decoding import decode, open_image, to_pixels
 from isograd.data.originals import FileImages
 from isograd.data.parquet import find_split, load_images
 from isograd.data.prepare import Statistics
@@ -164,8 +164,8 @@ def write(folder: Path, images: list[bytes | None], path: str | None = None) -> 
 def loaded(folder: Path, shape: tuple[int, int, int]) -> list[np.ndarray]:
     """The pixels of both loaders."""
     split = find_split(folder, "train")
-    windows = cut_windows(split.groups, 100)
-    streamed = list(WindowDecoder(split, Exact(shape), 0, windows).decode(windows[0]))
+    decoder = WindowDecoder(split, Exact(shape), 0, cut_windows(split.groups, 100))
+    streamed = list(decoder.decode(0))
     return [load_images(split, shape, 9)[0].numpy(), np.concatenate([part["image"] for part in streamed])]
 
 
@@ -187,11 +187,11 @@ def test_both_loaders_scale_and_turn(tmp_path: Path) -> None:
 )
 def test_both_loaders_refuse_alike(tmp_path: Path, image: bytes | None, path: str | None, words: str) -> None:
     split = find_split(write(tmp_path, [encode(Image.new("L", (1, 1)), "PNG"), image], path), "train")
-    windows = cut_windows(split.groups, 100)
+    decoder = WindowDecoder(split, Exact((1, 1, 1)), 0, cut_windows(split.groups, 100))
     refusals = []
     for load in (
         lambda: load_images(split, (1, 1, 1), 9),
-        lambda: list(WindowDecoder(split, Exact((1, 1, 1)), 0, windows).decode(windows[0])),
+        lambda: list(decoder.decode(0)),
     ):
         with pytest.raises(DataError, match=words) as caught:
             load()

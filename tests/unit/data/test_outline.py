@@ -1,20 +1,20 @@
 """An outline says what comes when, and nothing of what is in it."""
 
-from dataclasses import replace
-
-import torch
+import pytest
 
 from isograd.data.outline import Outline
-from isograd.engine.program import Program
-from isograd.events.events import Position
-from tests.runs import source
+from tests.unit.data.sources import source
 
 
-def test_an_outlined_program_has_the_same_messages_without_images() -> None:
-    program = Program(source(), num_epochs=2, start=Position(1, 3, 3), snapshot_epochs=1)
-    outline = replace(program, source=Outline(program.source))
-    found = []
-    for messages in (program.messages(torch.device("cpu")), outline.messages(torch.device("cpu"))):
-        found.append([(item.kind, item.epoch, item.number, item.step, item.split, item.size) for item in messages])
-    assert found[0] == found[1]
-    assert not any(item.tensors for item in outline.messages(torch.device("cpu")))
+@pytest.mark.parametrize(("rank", "world"), [(0, 1), (1, 3)])
+def test_an_outline_has_the_same_batches_without_samples(rank: int, world: int) -> None:
+    whole = source().shard(rank, world)
+    outline = Outline(source()).shard(rank, world)
+    for batches, outlines in (
+        (whole.train(2, 3), outline.train(2, 3)),
+        (whole.valid(), outline.valid()),
+        (whole.test(), outline.test()),
+    ):
+        empty = list(outlines)
+        assert [(batch.number, batch.size) for batch in batches] == [(batch.number, batch.size) for batch in empty]
+        assert not any(batch.inputs or batch.targets for batch in empty)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from isograd.data.images import decode
+from isograd.data.decoding import decode
 from isograd.data.parquet import ParquetSplit, check_labels, find_split, find_splits, load_images
 from isograd.data.windows import RowGroup, Window, cut_windows, skip_rows
 from isograd.errors import DataError
@@ -230,7 +230,8 @@ def test_image_of_another_size(tmp_path: Path):
 
 
 def groups(*counts: int) -> list[RowGroup]:
-    return [RowGroup("file", number, sum(counts[:number]), count) for number, count in enumerate(counts)]
+    firsts = [sum(counts[:number]) for number in range(len(counts))]
+    return [RowGroup("file", number, firsts[number], count, firsts[number]) for number, count in enumerate(counts)]
 
 
 def test_windows_are_whole_row_groups():
@@ -261,7 +262,7 @@ def test_no_file_is_read_twice(tmp_path: Path) -> None:
         find_splits(folder, "test")
     second.unlink()
     pq.write_table(table, second)
-    train, test = find_splits(folder, "train")  # as that is asked for
+    train, _, test = find_splits(folder, "train")  # as that is asked for
     assert train.files == test.files
     (folder / "test.parquet").unlink()
     (folder / "test.parquet").hardlink_to(second)

@@ -19,11 +19,12 @@ from PIL import Image
 
 from isograd.data.batch import Batch, Source
 from isograd.data.crops import Exact, RandomResizedCrop, ResizeCenterCrop
-from isograd.data.parquet import find_split, load_images
+from isograd.data.parquet import find_split, find_splits, load_images
 from isograd.data.stream import StreamSource
 from isograd.data.transforms import Augmentation
 from isograd.errors import ContractError, DataError
 from tests.processes import HUNG_S, wait_until
+from tests.unit.data.sources import same, whole
 
 CIFAR10 = Path(__file__).parents[4] / "shared" / "data" / "cifar10"
 NUM_TRAIN, NUM_TEST, BATCH = 230, 70, 16
@@ -67,7 +68,7 @@ def open_source(folder: Path, **changes: Any) -> StreamSource:
         "window": 64,
         "first_batch_timeout_s": HUNG_S,
     }
-    return StreamSource(find_split(folder, "train"), find_split(folder, "test"), **{**options, **changes})
+    return StreamSource(*find_splits(folder, "test"), **{**options, **changes})
 
 
 @pytest.fixture
@@ -75,16 +76,6 @@ def random_source(folder: Path) -> StreamSource:
     """Draws random numbers in every place."""
     return open_source(
         folder, train_transform=RandomResizedCrop((3, 6, 6)), augmentation=Augmentation(padding=2, flip=True)
-    )
-
-
-def same(some: list[Batch], others: list[Batch]) -> bool:
-    return len(some) == len(others) and all(
-        a.number == b.number
-        and torch.equal(a.inputs["image"], b.inputs["image"])
-        and torch.equal(a.targets["label"], b.targets["label"])
-        and torch.equal(a.index, b.index)
-        for a, b in zip(some, others, strict=True)
     )
 
 
@@ -156,6 +147,18 @@ class TestOrder:
         assert torch.equal(torch.cat([batch.inputs["image"] for batch in batches]), stored)
         assert torch.equal(torch.cat([batch.targets["label"] for batch in batches]), targets)
 
+    @pytest.mark.parametrize("world", [1, 2, 3])
+    def test_the_parts_of_all_workers_are_the_whole(self, random_source: StreamSource, world: int):
+        shards = [random_source.shard(rank, world) for rank in range(world)]
+        assert same(list(random_source.train(2, 5)), whole([shard.train(2, 5) for shard in shards]))
+        assert same(list(random_source.test()), whole([shard.test() for shard in shards]))
+
+    def test_a_worker_may_have_no_row_of_the_last_batch(self, folder: Path):
+        source = open_source(folder, batch_size=19, window=100)  # 230 rows leave 2, 70 leave 13
+        shards = [source.shard(rank, 3) for rank in range(3)]
+        assert [[batch.size for batch in shard.train(1)][-1] for shard in shards] == [0, 1, 1]
+        assert same(list(source.train(1)), whole([shard.train(1) for shard in shards]))
+
     def test_window_and_batch_of_any_size(self, folder: Path):
         for window, batch_size in ((1, 7), (10_000, 1000)):
             batches = list(open_source(folder, window=window, batch_size=batch_size).train(1))
@@ -182,7 +185,7 @@ class TestOrder:
     def test_cifar10_streams_what_memory_holds(self):
         split = find_split(CIFAR10, "test")
         source = StreamSource(
-            *(split, split),
+            *(split, split, split),
             batch_size=500,
             seed=0,
             train_transform=Exact((3, 32, 32)),
@@ -191,9 +194,8 @@ class TestOrder:
         )
         stored, targets = load_images(split, (3, 32, 32), 10)
         for batch in source.train(1):
-            assert torch.equal(batch.inputs["image"], stored[batch.index]) and torch.equal(
-                batch.targets["label"], targets[batch.index]
-            )
+            assert torch.equal(batch.inputs["image"], stored[batch.index])
+            assert torch.equal(batch.targets["label"], targets[batch.index])
 
 
 @pytest.mark.usefixtures("ray_session")
@@ -309,7 +311,7 @@ from isograd.data.stream import StreamSource
 from isograd.data.crops import Exact
 assert "torch" not in sys.modules, "workers import this"
 from isograd.data.transforms import Augmentation
-splits = [find_split({str(folder)!r}, split) for split in ("train", "test")]
+splits = [find_split({str(folder)!r}, split) for split in ("train", "train", "test")]
 exact = Exact((3, 8, 8))
 source = StreamSource(
     *splits, batch_size=2, seed=0, train_transform=exact, test_transform=exact, augmentation=Augmentation()
