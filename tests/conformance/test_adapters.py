@@ -2,7 +2,7 @@
 
 import copy
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,9 +15,11 @@ from torchvision.ops import StochasticDepth
 
 from isograd.errors import BackboneError, ConfigError, IsogradError, UnknownNameError
 from isograd.models import timm, torchvision
-from isograd.models.backbone import MODELS, Backbone, Feature, Unit, token_grid
+from isograd.models.assembly import token_grid
+from isograd.models.backbone import MODELS, Backbone, Feature, run_unit
 from isograd.models.timm import TimmConfig
 from isograd.models.torchvision import TorchvisionConfig
+from tests.fields import classification
 
 NUM_CLASSES = 10
 SEED = 7
@@ -79,7 +81,7 @@ def _create(config: Config, shape: tuple[int, int, int] = (3, 32, 32), seed: int
 
 
 def _build(config: Config, shape: tuple[int, int, int] = (3, 32, 32), seed: int = SEED) -> Backbone:
-    return _module(config).build(config, input_shape=shape, num_classes=NUM_CLASSES, seed=seed)
+    return _module(config).build(config, **classification(shape, NUM_CLASSES), seed=seed)
 
 
 def _names(config: Config, size: int = 32) -> list[str]:
@@ -103,7 +105,7 @@ class Pair:
     images: Tensor = field(init=False)
 
     def __post_init__(self) -> None:
-        self.images = torch.randn(2, *self.backbone.input_shape, generator=torch.Generator().manual_seed(0))
+        self.images = torch.randn(2, *self.backbone.inputs["image"].shape, generator=torch.Generator().manual_seed(0))
 
     def train(self, mode: bool) -> None:
         self.model.train(mode)
@@ -126,25 +128,34 @@ def _run(forward: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
     return forward(images)
 
 
-def _forward_checked(units: tuple[Unit, ...], value: Tensor) -> Tensor:
-    for unit in units:
-        version = value._version
-        output = unit.module(value)
-        assert value._version == version, f"{unit.name} writes into its input"
-        assert tuple(output.shape[1:]) == unit.output.shape
-        value = output
-    return value
+def _classify(backbone: Backbone, images: Tensor) -> Tensor:
+    return backbone.forward({"image": images})["logits"]
+
+
+def _forward_checked(backbone: Backbone, images: Tensor) -> Tensor:
+    values: Mapping[str, Tensor] = {"image": images}
+    for position, unit in enumerate(backbone.units):
+        assert values.keys() == backbone.live(position).keys()
+        versions = {name: value._version for name, value in values.items()}
+        written = run_unit(unit.module, unit.reads, unit.writes, values)
+        assert versions == {name: value._version for name, value in values.items()}, f"{unit.name} writes into a value"
+        assert {name: tuple(value.shape[1:]) for name, value in written.items()} == {
+            name: feature.shape for name, feature in unit.outputs.items()
+        }
+        live = {**values, **written}
+        values = {name: live[name] for name in backbone.live(position + 1)}
+    return values["logits"]
 
 
 def test_units_equal_the_network_in_evaluation(pair: Pair) -> None:
     pair.train(False)
     with torch.no_grad():
-        assert torch.equal(pair.model(pair.images), pair.backbone.forward(pair.images))
+        assert torch.equal(pair.model(pair.images), _classify(pair.backbone, pair.images))
 
 
 def test_units_equal_the_network_in_training_and_all_parameters_learn(pair: Pair) -> None:
     pair.train(True)
-    logits = _run(lambda images: _forward_checked(pair.backbone.units, images), pair.images)
+    logits = _run(lambda images: _forward_checked(pair.backbone, images), pair.images)
     assert torch.equal(
         _run(pair.model, pair.images), logits
     )  # both with gradients: attention has other kernels without
@@ -173,7 +184,7 @@ def test_units_can_be_copied_pickled_and_moved(architecture: str) -> None:
     images = torch.randn(2, 3, 56, 56)
     for clones in (copy.deepcopy(modules), pickle.loads(pickle.dumps(modules))):
         with torch.no_grad():
-            assert torch.equal(nn.Sequential(*clones)(images), backbone.forward(images))
+            assert torch.equal(nn.Sequential(*clones)(images), _classify(backbone, images))
     on_meta = nn.Sequential(*copy.deepcopy(modules)).to("meta")  # another device: no constant may stay behind
     assert on_meta(images.to("meta")).shape == (2, NUM_CLASSES)
 
@@ -261,13 +272,13 @@ def test_building_leaves_the_network_as_it_was_made() -> None:
 @pytest.mark.parametrize("num_channels", [1, 4])
 def test_images_need_not_be_rgb(config: Config, num_channels: int) -> None:
     backbone = _build(config, (num_channels, 32, 32))
-    assert backbone.forward(torch.randn(2, num_channels, 32, 32)).shape == (2, NUM_CLASSES)
+    assert _classify(backbone, torch.randn(2, num_channels, 32, 32)).shape == (2, NUM_CLASSES)
 
 
 def test_images_need_not_be_square() -> None:
     for architecture in ("resnet18", "vit_tiny_patch16_224"):
         backbone = _build(TimmConfig(architecture=architecture), (3, 32, 64))
-        assert backbone.forward(torch.randn(2, 3, 32, 64)).shape == (2, NUM_CLASSES)
+        assert _classify(backbone, torch.randn(2, 3, 32, 64)).shape == (2, NUM_CLASSES)
 
 
 def test_rates_of_zero_switch_off_what_the_architecture_has_by_default() -> None:
@@ -288,7 +299,7 @@ def test_pretrained_weights_get_a_new_classifier(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(torchvision_library.models, "get_model", get_model)
     backbone = _build(TorchvisionConfig(pretrained=True), (1, 32, 32))
     assert asked["weights"] == "DEFAULT" and "num_classes" not in asked
-    assert backbone.forward(torch.randn(2, 1, 32, 32)).shape == (2, NUM_CLASSES)
+    assert _classify(backbone, torch.randn(2, 1, 32, 32)).shape == (2, NUM_CLASSES)
 
 
 def test_weights_that_cannot_be_downloaded_are_an_error_in_three_parts(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -337,7 +348,7 @@ def test_wrong_image_size_is_refused(config: Config, size: int) -> None:
 def test_unknown_architecture_gets_a_suggestion(name: str) -> None:
     entry = MODELS.get(name)
     with pytest.raises(UnknownNameError, match="Did you mean 'resnet18'"):
-        entry.build(type(entry.config)(architecture="resnt18"), input_shape=(3, 32, 32), num_classes=10, seed=0)
+        entry.build(type(entry.config)(architecture="resnt18"), **classification(), seed=0)
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ class Blueprint:
         """The whole network, with initial weights that depend on the seed only."""
         config = self.config
         return MODELS.get(config.model.name).build(
-            config.model, input_shape=config.data.shape, num_classes=config.data.num_classes, seed=config.seed
+            config.model, inputs=self.dataset.inputs, outputs=self.task.output, seed=config.seed
         )
 
     @cached_property

@@ -47,20 +47,20 @@ def copy_weights(block: nn.Module, unit: Unit) -> None:
 
 
 def input_of(backbone: Backbone, unit: Unit) -> Feature:
-    """Returns what a unit, not the first, is given."""
-    return backbone.units[backbone.index(unit.name) - 1].output
+    """Returns the first value that a unit is given, its main one."""
+    return backbone.live(backbone.index(unit.name))[unit.reads[0]]
 
 
 def repeatable(backbone: Backbone, unit: Unit) -> Unit | None:
-    """Returns the first block from ``unit`` on that takes and returns features of the shape of ``unit``'s output.
+    """Returns the first block from ``unit`` on that takes and returns one feature, of the shape of ``unit``'s output.
 
     Where there is none, that is ``unit`` itself, which :func:`fitted` adapts; None where ``unit`` is the stem.
     """
-    start = backbone.index(unit.name)
-    for later in backbone.units[max(start, 1) : -1]:
-        if later.output == unit.output == input_of(backbone, later):
+    for later in backbone.units[backbone.index(unit.name) :]:
+        is_plain = later.role == "block" and len(later.reads) == len(later.writes) == 1
+        if is_plain and later.output == unit.output == input_of(backbone, later):
             return later
-    return unit if start else None
+    return None if unit.role == "stem" else unit
 
 
 def fitted(backbone: Backbone, unit: Unit, given: Feature) -> tuple[nn.Module, Feature]:
@@ -117,8 +117,8 @@ class Projection(nn.Module):
 
 
 def blocks_of(backbone: Backbone) -> Sequence[Unit]:
-    """Returns the units between stem and head."""
-    return backbone.units[1:-1]
+    """Returns the units that are blocks: neither stem nor neck nor head."""
+    return backbone.blocks
 
 
 def stage_number(backbone: Backbone, unit: Unit) -> int:

@@ -5,17 +5,17 @@ some named values and writes some; a value is alive until its last reader, and w
 there. A plain chain has one name. Running the units in order equals the network's own forward.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from math import gcd, isqrt
-from typing import Any, Literal, Protocol
+from math import isqrt
+from typing import Any, Literal, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from isograd.data.field import Field, Fields
 from isograd.errors import BackboneError
-from isograd.models.patches import whole_patches
 from isograd.registry import Registry
 
 Layout = Literal["NCHW", "NHWC", "NLC", "NC"]
@@ -70,7 +70,6 @@ class Feature:
 
 
 MAIN = "x"  # what a plain chain's units read and write
-
 
 Role = Literal["stem", "block", "neck", "head"]
 
@@ -134,19 +133,22 @@ class Backbone:
         for unit in reversed(self.units):
             needed.append((needed[-1] - set(unit.writes)) | set(unit.reads))
         known: dict[str, Feature] = dict(self.inputs)
-        found: list[Mapping[str, Feature]] = []
+        alive: list[Mapping[str, Feature]] = []
         for unit, names in zip(self.units, reversed(needed[1:]), strict=True):
-            found.append({name: feature for name, feature in known.items() if name in names})
-            known |= unit.outputs
-        return (*found, dict(self.units[-1].outputs))
+            alive.append({name: feature for name, feature in known.items() if name in names})
+            known = {**unit.outputs, **{name: known[name] for name in known if name not in unit.outputs}}
+        return (*alive, dict(self.units[-1].outputs))
 
     def live(self, position: int) -> Mapping[str, Feature]:
-        """Returns the values that are alive before the unit at ``position``; after the last one, the output."""
+        """Returns the values that are alive before the unit at ``position``; after the last one, the output.
+
+        The last written come first: the main output of the unit just before, where a later one reads it.
+        """
         return self._live[position]
 
     @property
     def blocks(self) -> tuple[Unit, ...]:
-        """Its units between stem and neck or head."""
+        """Its units that are neither stem nor neck nor head."""
         return tuple(unit for unit in self.units if unit.role == "block")
 
     def index(self, unit_name: str) -> int:
@@ -171,8 +173,18 @@ class Backbone:
 class BackboneBuilder(Protocol):
     """Builds a backbone from its own configuration, with initial weights that depend only on ``seed``."""
 
-    def __call__(self, config: Any, *, input_shape: tuple[int, int, int], num_classes: int, seed: int) -> Backbone:
-        """Returns the backbone. Raises BackboneError where the configuration and the input do not fit."""
+    def __call__(self, config: Any, *, inputs: Fields, outputs: Fields, seed: int) -> Backbone:
+        """Returns the backbone.
+
+        Args:
+            config: The options of the network.
+            inputs: What the data gives.
+            outputs: What the task reads.
+            seed: Of the initial weights.
+
+        Raises:
+            BackboneError: The configuration, the inputs and the outputs do not fit.
+        """
         ...
 
 
@@ -192,88 +204,49 @@ class ModelEntry:
 MODELS: Registry[ModelEntry] = Registry("model", "isograd.models", "isograd.models")
 
 
-def assemble(
-    name: str,
-    modules: Sequence[tuple[str, nn.Module]],
-    *,
-    input_shape: tuple[int, int, int],
-    num_classes: int,
-    layout_of: Callable[[Tensor], tuple[Layout, int]],
-    input_name: str = "image",
-    output_name: str = "logits",
-) -> Backbone:
-    """Runs one blank image through named modules, a plain chain, and records the feature after each.
+class Classifier(NamedTuple):
+    """What a classifier of images has to know of data and task.
 
-    Args:
-        name: Of the backbone.
-        modules: By the names of their units. The first and the last are stem and head, whatever they hold.
+    Attributes:
+        input_name: Of the image.
         input_shape: (C, H, W) of one image.
-        num_classes: Y.
-        input_name: Of the image among the inputs.
         output_name: Of the logits.
-        layout_of: Maps a unit's output to its layout and number of prefix tokens.
+        num_classes: Y.
+    """
+
+    input_name: str
+    input_shape: tuple[int, int, int]
+    output_name: str
+    num_classes: int
+
+
+def classifier(name: str, inputs: Fields, outputs: Fields) -> Classifier:
+    """Returns what a network that classifies images has to know.
 
     Raises:
-        BackboneError: A module rejects the shape, patches leave out part of the image, or the last module does not
-            return (B, Y).
+        BackboneError: The data is not one image of a fixed size, or the output not one vector.
     """
-    units: list[Unit] = []
-    value = torch.zeros(1, *input_shape)
-    with whole_patches(name, [module for _, module in modules], input_shape):
-        for unit_name, module in modules:
-            value = _probe(name, unit_name, module, value)
-            feature = _feature(value, *layout_of(value), input_shape)
-            position, last = len(units), len(modules) - 1
-            units.append(
-                Unit(
-                    unit_name,
-                    module,
-                    {output_name if position == last else MAIN: feature},
-                    (MAIN if position else input_name,),
-                    "head" if position == last else "block" if position else "stem",
-                )
-            )
-    if tuple(value.shape) != (1, num_classes):
+    images = [(key, field.fixed_shape) for key, field in inputs.items() if field.kind == "image" and field.is_fixed]
+    vectors = [(key, field.fixed_shape) for key, field in outputs.items() if field.is_fixed and len(field.shape) == 1]
+    if len(images) != len(inputs) or len(images) != 1 or len(images[0][1]) != 3:
         raise BackboneError(
-            f"{name} returns a tensor of shape {tuple(value.shape)} for one image",
-            f"A classifier of {num_classes} classes returns (1, {num_classes})",
-            "Use an image classifier whose number of classes can be set.",
+            f"{name} classifies images, and the data has {_describe(inputs)}",
+            "It takes one image of a fixed size (C, H, W), and nothing else",
+            "Use a model that is made for this data, or a data set of images.",
         )
-    return Backbone(name, tuple(units), {input_name: Feature(tuple(input_shape), "NCHW")})
-
-
-def _feature(value: Tensor, layout: Layout, num_prefix_tokens: int, input_shape: tuple[int, int, int]) -> Feature:
-    shape = tuple(value.shape[1:])
-    grid = token_grid(shape[0] - num_prefix_tokens, input_shape[1], input_shape[2]) if layout == "NLC" else None
-    return Feature(shape, layout, num_prefix_tokens, grid)
-
-
-def token_grid(num_tokens: int, height: int, width: int) -> tuple[int, int] | None:
-    """Returns the rows and columns of ``num_tokens`` square patches of a height x width image, or None.
-
-    That is the grid of a patch size that gives this number; else the one with exactly the image's proportions.
-    """
-    for patch in range(1, min(height, width) + 1):
-        rows, columns = height // patch, width // patch
-        if rows * columns == num_tokens:
-            return rows, columns
-    common = gcd(height, width)
-    scale = isqrt(num_tokens * common**2 // (height * width))
-    rows, columns = scale * height // common, scale * width // common
-    return (rows, columns) if rows * columns == num_tokens > 0 else None
-
-
-def _probe(name: str, unit_name: str, module: nn.Module, value: Tensor) -> Tensor:
-    was_training = module.training
-    module.eval()
-    try:
-        with torch.no_grad():
-            return module(value)
-    except (RuntimeError, ValueError, AssertionError) as error:
+    if len(vectors) != len(outputs) or len(vectors) != 1:
         raise BackboneError(
-            f"{name} cannot process its input: unit '{unit_name}' rejects the shape {tuple(value.shape[1:])} ({error})",
-            "The image size of the data and the one that the network was built for differ",
-            "Use data.image_shape=[C,H,W] with the size it was built for, or another architecture.",
-        ) from error
-    finally:
-        module.train(was_training)
+            f"{name} classifies images, and the task reads {_describe(outputs)}",
+            "It returns one vector of Y logits for a sample, and nothing else",
+            "Use a model that is made for this task, or task=classification.",
+        )
+    (input_name, (channels, height, width)), (output_name, (num_classes,)) = images[0], vectors[0]
+    return Classifier(input_name, (channels, height, width), output_name, num_classes)
+
+
+def _describe(fields: Fields) -> str:
+    return ", ".join(f"'{name}' ({_shape(field)}, {field.kind})" for name, field in fields.items()) or "nothing"
+
+
+def _shape(field: Field) -> str:
+    return "x".join("?" if size is None else str(size) for size in field.shape) or "a number"

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from isograd.data.field import Fields
 from isograd.errors import BackboneError
-from isograd.models.backbone import MODELS, Backbone, Layout, ModelEntry, assemble
+from isograd.models.assembly import Link, assemble
+from isograd.models.backbone import MODELS, Backbone, ModelEntry, classifier
 from isograd.seeding import seeded
 
 
@@ -83,12 +85,14 @@ def _head(width: int, num_classes: int) -> nn.Module:
     return head
 
 
-def build(config: ResNetCifarConfig, *, input_shape: tuple[int, int, int], num_classes: int, seed: int) -> Backbone:
+def build(config: ResNetCifarConfig, *, inputs: Fields, outputs: Fields, seed: int) -> Backbone:
     """Builds units ``stem``, ``layer1.0`` ... ``layer3.{N-1}``, ``head``; each drawn from its own named stream.
 
     Raises:
-        BackboneError: The depth is not 6 N + 2.
+        BackboneError: The depth is not 6 N + 2, or this is no classification of images.
     """
+    name = f"resnet{config.depth}"
+    wanted = classifier(name, inputs, outputs)
     num_blocks, rest = divmod(config.depth - 2, 6)
     if rest or num_blocks < 1:
         raise BackboneError(
@@ -98,7 +102,7 @@ def build(config: ResNetCifarConfig, *, input_shape: tuple[int, int, int], num_c
         )
     widths = [config.width, 2 * config.width, 4 * config.width]
     plan: list[tuple[str, Callable[[], nn.Module]]] = [
-        ("stem", lambda: _stem(input_shape[0], widths[0], config.stem_stride))
+        ("stem", lambda: _stem(wanted.input_shape[0], widths[0], config.stem_stride))
     ]
     in_channels = widths[0]
     for stage, width in enumerate(widths, start=1):
@@ -107,11 +111,9 @@ def build(config: ResNetCifarConfig, *, input_shape: tuple[int, int, int], num_c
             arguments = (in_channels, width, stride, config.drop_rate)
             plan.append((f"layer{stage}.{block}", lambda arguments=arguments: BasicBlock(*arguments)))
             in_channels = width
-    plan.append(("head", lambda: _head(widths[-1], num_classes)))
-    modules = [(name, _drawn(make, seed, name)) for name, make in plan]
-    return assemble(
-        f"resnet{config.depth}", modules, input_shape=input_shape, num_classes=num_classes, layout_of=_layout
-    )
+    plan.append(("head", lambda: _head(widths[-1], wanted.num_classes)))
+    links = [Link(unit, _drawn(make, seed, unit)) for unit, make in plan]
+    return assemble(name, links, inputs=inputs, outputs=outputs)
 
 
 def _drawn(make: Callable[[], nn.Module], seed: int, name: str) -> nn.Module:
@@ -119,10 +121,6 @@ def _drawn(make: Callable[[], nn.Module], seed: int, name: str) -> nn.Module:
         module = make()
         draw_convolutions(module)
     return module
-
-
-def _layout(value: Tensor) -> tuple[Layout, int]:
-    return ("NCHW" if value.dim() == 4 else "NC"), 0
 
 
 for _depth in (20, 32, 44, 56, 110):

@@ -4,38 +4,26 @@ timm is imported where a network is built: it takes seconds, which other backbon
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
 
+from isograd.data.field import Fields
 from isograd.errors import UnknownNameError
-from isograd.models.backbone import MODELS, Backbone, Layout, ModelEntry, assemble, token_grid
-from isograd.models.chain import chain, construct
+from isograd.models.assembly import assemble, token_grid
+from isograd.models.backbone import MODELS, Backbone, Layout, ModelEntry, classifier
+from isograd.models.chain import chain
+from isograd.models.library import LibraryConfig, construct
 from isograd.registry import suggestion
 from isograd.seeding import seeded
 
 
 @dataclass
-class TimmConfig:
-    """A network of timm.
-
-    Attributes:
-        name: Of the registry's entry.
-        architecture: What ``timm.create_model`` takes: ``resnet18``, ``vit_tiny_patch16_224``, ``resnet18.a1_in1k``.
-        pretrained: Starts from timm's weights (downloaded) instead of random ones; the classifier is new where the
-            number of classes differs.
-        drop_rate: Probability of dropout, 0 for none, whatever the architecture's own default.
-        drop_path_rate: Probability of dropping the last residual branch; falls linearly towards the first.
-        kwargs: Further keywords of ``timm.create_model``.
-    """
+class TimmConfig(LibraryConfig):
+    """A network of timm, as ``timm.create_model`` takes it (``resnet18``, ``vit_tiny_patch16_224``)."""
 
     name: str = "timm"
-    architecture: str = "resnet18"
-    pretrained: bool = False
-    drop_rate: float = 0.0
-    drop_path_rate: float = 0.0
-    kwargs: dict[str, Any] = field(default_factory=dict)
 
 
 def create(config: TimmConfig, *, input_shape: tuple[int, int, int], num_classes: int, seed: int) -> nn.Module:
@@ -69,17 +57,14 @@ def create(config: TimmConfig, *, input_shape: tuple[int, int, int], num_classes
     return construct(f"timm/{config.architecture}", make, kwargs | config.kwargs, optional)
 
 
-def build(config: TimmConfig, *, input_shape: tuple[int, int, int], num_classes: int, seed: int) -> Backbone:
+def build(config: TimmConfig, *, inputs: Fields, outputs: Fields, seed: int) -> Backbone:
     """Makes a backbone of timm's model; raises what :func:`create` and :func:`~isograd.models.chain.chain` do."""
-    model = create(config, input_shape=input_shape, num_classes=num_classes, seed=seed)
     name = f"timm/{config.architecture}"
-    return assemble(
-        name,
-        chain(name, model, _expand(model), input_shape=input_shape),
-        input_shape=input_shape,
-        num_classes=num_classes,
-        layout_of=_layout_of(model, input_shape[1], input_shape[2]),
-    )
+    wanted = classifier(name, inputs, outputs)
+    shape = wanted.input_shape
+    model = create(config, input_shape=shape, num_classes=wanted.num_classes, seed=seed)
+    links = chain(name, model, _expand(model), wanted)
+    return assemble(name, links, inputs=inputs, outputs=outputs, layout_of=_layout_of(model, shape[1], shape[2]))
 
 
 def _expand(model: nn.Module) -> Callable[[str, nn.Module], bool]:

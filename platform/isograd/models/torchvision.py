@@ -3,40 +3,27 @@
 torchvision is imported where a network is built: it takes seconds, which other backbones need not wait for.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
+from isograd.data.field import Fields
 from isograd.errors import BackboneError, ConfigError, UnknownNameError
-from isograd.models.backbone import MODELS, Backbone, Layout, ModelEntry, assemble
-from isograd.models.chain import chain, construct
+from isograd.models.assembly import assemble
+from isograd.models.backbone import MODELS, Backbone, Layout, ModelEntry, classifier
+from isograd.models.chain import chain
+from isograd.models.library import LibraryConfig, construct
 from isograd.registry import suggestion
 from isograd.seeding import seeded
 
 
 @dataclass
-class TorchvisionConfig:
-    """A network of torchvision.
-
-    Attributes:
-        name: Of the registry's entry.
-        architecture: What ``torchvision.models.get_model`` takes: ``resnet18``, ``vgg11_bn``, ``swin_t``.
-        pretrained: Starts from torchvision's best weights (downloaded) instead of random ones; the classifier is new
-            where the number of classes differs.
-        drop_rate: Probability of dropout, 0 for none, whatever the architecture's own default.
-        drop_path_rate: Probability of dropping the last residual branch; falls towards the first as the architecture
-            defines it. 0 for none, whatever the architecture's own default.
-        kwargs: Further keywords of ``torchvision.models.get_model``.
-    """
+class TorchvisionConfig(LibraryConfig):
+    """A network of torchvision, as ``torchvision.models.get_model`` takes it (``resnet18``, ``swin_t``)."""
 
     name: str = "torchvision"
-    architecture: str = "resnet18"
-    pretrained: bool = False
-    drop_rate: float = 0.0
-    drop_path_rate: float = 0.0
-    kwargs: dict[str, Any] = field(default_factory=dict)
 
 
 def create(config: TorchvisionConfig, *, input_shape: tuple[int, int, int], num_classes: int, seed: int) -> nn.Module:
@@ -80,20 +67,16 @@ def create(config: TorchvisionConfig, *, input_shape: tuple[int, int, int], num_
     return model
 
 
-def build(config: TorchvisionConfig, *, input_shape: tuple[int, int, int], num_classes: int, seed: int) -> Backbone:
+def build(config: TorchvisionConfig, *, inputs: Fields, outputs: Fields, seed: int) -> Backbone:
     """Makes a backbone of the model; raises what :func:`create` and :func:`~isograd.models.chain.chain` do."""
     name = f"torchvision/{config.architecture}"
+    wanted = classifier(name, inputs, outputs)
     maps: Layout = "NHWC" if config.architecture.startswith("swin") else "NCHW"
     # Tokens are those of the vision transformer, with its class token.
     layouts: dict[int, tuple[Layout, int]] = {2: ("NC", 0), 3: ("NLC", 1), 4: (maps, 0)}
-    model = create(config, input_shape=input_shape, num_classes=num_classes, seed=seed)
-    return assemble(
-        name,
-        chain(name, model, _expand, input_shape=input_shape),
-        input_shape=input_shape,
-        num_classes=num_classes,
-        layout_of=lambda value: layouts[value.ndim],
-    )
+    model = create(config, input_shape=wanted.input_shape, num_classes=wanted.num_classes, seed=seed)
+    links = chain(name, model, _expand, wanted)
+    return assemble(name, links, inputs=inputs, outputs=outputs, layout_of=lambda value: layouts[value.ndim])
 
 
 def _expand(path: str, module: nn.Module) -> bool:

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from isograd.data.field import Fields
 from isograd.errors import BackboneError
-from isograd.models.backbone import MODELS, Backbone, Layout, ModelEntry, assemble
+from isograd.models.assembly import Link, assemble
+from isograd.models.backbone import MODELS, Backbone, Layout, ModelEntry, classifier
 from isograd.seeding import seeded
 
 
@@ -71,19 +73,21 @@ class ClassTokenHead(nn.Module):
         return self.fc(self.norm(tokens[:, 0]))
 
 
-def build(config: ViTCifarConfig, *, input_shape: tuple[int, int, int], num_classes: int, seed: int) -> Backbone:
+def build(config: ViTCifarConfig, *, inputs: Fields, outputs: Fields, seed: int) -> Backbone:
     """Builds units ``stem``, ``blocks.0`` ... , ``head``.
 
     Raises:
-        BackboneError: The patch size does not divide the image, or the heads do not divide the width.
+        BackboneError: The patch size does not divide the image, the heads do not divide the width, or this is no
+            classification of images.
     """
-    _check(config, input_shape)
-    plan: list[tuple[str, Callable[[], nn.Module]]] = [("stem", lambda: PatchStem(config, input_shape))]
+    wanted = classifier(config.name, inputs, outputs)
+    _check(config, wanted.input_shape)
+    plan: list[tuple[str, Callable[[], nn.Module]]] = [("stem", lambda: PatchStem(config, wanted.input_shape))]
     for depth in range(config.depth):
         plan.append((f"blocks.{depth}", lambda depth=depth: _block(config, depth)))
-    plan.append(("head", lambda: ClassTokenHead(config.width, num_classes)))
-    modules = [(name, _drawn(make, seed, name)) for name, make in plan]
-    return assemble(config.name, modules, input_shape=input_shape, num_classes=num_classes, layout_of=_layout)
+    plan.append(("head", lambda: ClassTokenHead(config.width, wanted.num_classes)))
+    links = [Link(unit, _drawn(make, seed, unit)) for unit, make in plan]
+    return assemble(config.name, links, inputs=inputs, outputs=outputs, layout_of=_layout)
 
 
 def _check(config: ViTCifarConfig, input_shape: tuple[int, int, int]) -> None:
@@ -126,7 +130,7 @@ def _drawn(make: Callable[[], nn.Module], seed: int, name: str) -> nn.Module:
 
 
 def _layout(value: Tensor) -> tuple[Layout, int]:
-    return ("NLC", 1) if value.dim() == 3 else ("NC", 0)
+    return ("NLC", 1) if value.ndim == 3 else ("NC", 0)
 
 
 for _name, _width, _heads in (("vit_ti", 192, 3), ("vit_s", 384, 6), ("vit_b", 768, 12)):

@@ -47,13 +47,14 @@ class Partition:
         return self.num_modules if self.name_k is None else self.name_k
 
     def block_after(self, module: int) -> Unit | None:
-        """Returns the unit after module ``module``, which is not the last; None where that is the head."""
-        end = self.ends[module]
-        return self.backbone.units[end] if end < len(self.backbone.units) - 1 else None
+        """Returns the unit after module ``module``, which is not the last; None where that is no block."""
+        unit = self.backbone.units[self.ends[module]]
+        return unit if unit.role == "block" else None
 
     def blocks_after(self, unit: Unit) -> tuple[Unit, ...]:
-        """Returns the blocks after ``unit``, the head not among them."""
-        return self.backbone.units[self.backbone.index(unit.name) + 1 : -1]
+        """Returns the blocks after ``unit``."""
+        later = self.backbone.units[self.backbone.index(unit.name) + 1 :]
+        return tuple(unit for unit in later if unit.role == "block")
 
     def units(self, module: int) -> tuple[Unit, ...]:
         """Returns the units of local module ``module`` (from 0)."""

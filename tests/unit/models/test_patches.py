@@ -8,6 +8,7 @@ from torch.nn import functional as F
 from isograd.errors import BackboneError
 from isograd.models.patches import whole_patches
 from isograd.models.timm import TimmConfig, build
+from tests.fields import classification
 
 
 class Padding(nn.Conv2d):
@@ -45,11 +46,12 @@ def test_padding_and_overlap_leave_out_nothing(layer: nn.Module) -> None:
 def test_a_network_of_timm_names_mends_that_work() -> None:
     config = TimmConfig(architecture="vit_tiny_patch16_224")
     with pytest.raises(BackboneError, match=r"12 rows and 12 columns") as caught:
-        build(config, input_shape=(3, 28, 28), num_classes=3, seed=0)
+        build(config, **classification((3, 28, 28)), seed=0)
     assert "model.kwargs.patch_size=14" in caught.value.mend
     assert "data.image_shape=[3,32,32] data.loading=stream data.crop=random" in caught.value.mend
-    build(TimmConfig(architecture="vit_tiny_patch16_224", kwargs={"patch_size": 14}), **SHAPE)
-    build(config, input_shape=(3, 32, 32), num_classes=3, seed=0)
-
-
-SHAPE = {"input_shape": (3, 28, 28), "num_classes": 3, "seed": 0}
+    build(
+        TimmConfig(architecture="vit_tiny_patch16_224", kwargs={"patch_size": 14}),
+        **classification((3, 28, 28)),
+        seed=0,
+    )
+    build(config, **classification(), seed=0)

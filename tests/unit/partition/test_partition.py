@@ -7,12 +7,13 @@ from isograd.errors import BackboneError, PartitionError
 from isograd.models.backbone import MODELS, Backbone
 from isograd.partition import published
 from isograd.partition.partition import Even, Explicit, Published
+from tests.fields import classification
 from tests.runs import config
 
 
 def backbone(name: str = "resnet32") -> Backbone:
     entry = MODELS.get(name)
-    return entry.build(entry.config, input_shape=(3, 32, 32), num_classes=10, seed=0)
+    return entry.build(entry.config, **classification(), seed=0)
 
 
 def residual_blocks(table: str, k: int, name: str = "resnet32") -> list[int]:
@@ -112,3 +113,11 @@ def test_a_published_partition_without_table_or_method_is_refused() -> None:
 
 def test_modules_are_spread_over_stages_without_gaps() -> None:
     assert [list(stage) for stage in spread(7, 3)] == [[0, 1, 2], [3, 4], [5, 6]]
+
+
+def test_what_crosses_a_cut_is_what_is_alive_there() -> None:
+    partition = Explicit(ends=["layer1.4", "layer3.4"]).cut(backbone(), 3)
+    assert list(partition.entering(0)) == ["image"] and list(partition.live(2)) == ["logits"]
+    assert partition.entering(1) == partition.live(0) == {"x": partition.units(0)[-1].output}
+    assert partition.block_after(0) == partition.units(1)[0] and partition.block_after(1) is None
+    assert partition.blocks_after(partition.units(1)[-2]) == partition.units(1)[-1:]
