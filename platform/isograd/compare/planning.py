@@ -10,7 +10,7 @@ from isograd.compare.arguments import Asked, Request
 from isograd.compare.comparison import AuxiliaryParameters
 from isograd.config.load import load as composed
 from isograd.config.stored import read_config
-from isograd.data.datasets import identify
+from isograd.data.dataset import dataset_of
 from isograd.engine.blueprint import Blueprint
 from isograd.engine.config import RunConfig, fingerprint
 from isograd.errors import ConfigError, IsogradError, RunFolderError
@@ -197,7 +197,7 @@ def _check_same(folder: Path, found: RunConfig, found_fingerprint: str, config: 
 
 
 def _check_data(record: load.Record, config: RunConfig) -> None:
-    now = identify(config.data)
+    now = dataset_of(config.data).identify()
     if record.data not in (None, now):
         raise RunFolderError(
             f"{record.folder} was trained on other data: {record.data}; now there are {now}",

@@ -35,25 +35,13 @@ CONF = Path(__file__).parent / "conf"
 EXECUTORS = {name: ExecutorConfig(name) for name in ("sequential", "pipelined", "microbatch")}
 
 
-@dataclasses.dataclass
-class TaskConfig:
-    """Configuration of a task.
-
-    Attributes:
-        label_smoothing: Share of the target's mass spread over all classes.
-    """
-
-    name: str = "classification"
-    label_smoothing: float = 0.0
-
-
 def groups() -> dict[str, Mapping[str, Any]]:
     """Returns the groups of the configuration: name of the group -> name of a choice -> its default configuration."""
     return {
         "model": {name: MODELS.get(name).config for name in MODELS},
         "data": {name: DATASETS.get(name).config for name in DATASETS},
         "method": {name: METHODS.get(name).Config() for name in METHODS},
-        "task": {name: TaskConfig(name) for name in TASKS},
+        "task": {name: TASKS.get(name).Config() for name in TASKS},
         "partition": {name: RULES.get(name)() for name in RULES},
         "optimizer": {name: OPTIMIZERS.get(name)() for name in OPTIMIZERS},
         "schedule": {name: SCHEDULES.get(name)() for name in SCHEDULES},

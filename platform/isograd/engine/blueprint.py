@@ -4,10 +4,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate, pairwise
+from typing import Any
 
 import torch
 
-from isograd.data.dataset import Dataset
+from isograd.data.dataset import Dataset, dataset_of
 from isograd.engine.check import check
 from isograd.engine.config import RunConfig
 from isograd.engine.upward import Routes
@@ -44,9 +45,9 @@ class Blueprint:
         )
 
     @cached_property
-    def dataset(self) -> Dataset:
+    def dataset(self) -> Dataset[Any]:
         """What it is trained on."""
-        return Dataset(self.config.data)
+        return dataset_of(self.config.data)
 
     @cached_property
     def task(self) -> Task:
@@ -227,7 +228,7 @@ class Blueprint:
 
 def _network(config: RunConfig) -> tuple[object, ...]:
     """Returns all that a backbone depends on."""
-    return config.model, config.data.shape, config.data.num_classes, config.seed
+    return config.model, config.data, config.seed
 
 
 def spread(num_modules: int, num_stages: int) -> list[range]:

@@ -48,8 +48,8 @@ class Partition:
 
     def block_after(self, module: int) -> Unit | None:
         """Returns the unit after module ``module``, which is not the last; None where that is no block."""
-        unit = self.backbone.units[self.ends[module]]
-        return unit if unit.role == "block" else None
+        end, units = self.ends[module], self.backbone.units
+        return units[end] if end < len(units) and units[end].role == "block" else None
 
     def blocks_after(self, unit: Unit) -> tuple[Unit, ...]:
         """Returns the blocks after ``unit``."""

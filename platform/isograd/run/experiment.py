@@ -15,7 +15,6 @@ from isograd.cluster.loopback import prefer_loopback
 from isograd.config.load import overridden
 from isograd.config.stored import read_config
 from isograd.data.batch import Source
-from isograd.data.datasets import identify, open_source
 from isograd.data.identity import Identity
 from isograd.engine.blueprint import Blueprint
 from isograd.engine.config import RunConfig, fingerprint
@@ -93,7 +92,7 @@ def prepare(config: RunConfig) -> Prepared:
     folder.check_writable(run_folder)
     source = _checked_source(blueprint)
     program = _program(blueprint, source, Position())
-    return Prepared(config, blueprint, program, run_folder, identify(config.data))
+    return Prepared(config, blueprint, program, run_folder, blueprint.dataset.identify())
 
 
 def prepare_resumed(path: Path, overrides: Sequence[str] = (), data_path: str | None = None) -> Prepared:
@@ -112,7 +111,7 @@ def prepare_resumed(path: Path, overrides: Sequence[str] = (), data_path: str | 
     run_folder = RunFolder(folder.absolute(path))
     config = stored_config(run_folder, overrides)
     if data_path is not None:
-        config = replace(config, data=replace(config.data, path=data_path))
+        config = replace(config, data=config.data.at(data_path))
     folder.check_writable(
         run_folder, f"Use a copy: `cp -r --no-preserve=mode {run_folder.path} COPY`, and `isograd resume COPY`."
     )
@@ -122,7 +121,7 @@ def prepare_resumed(path: Path, overrides: Sequence[str] = (), data_path: str | 
 
 def _prepared_resumed(run_folder: RunFolder, config: RunConfig) -> Prepared:
     blueprint = Blueprint(resolved(config))
-    newest, data = checkpoint.newest(run_folder.checkpoints), identify(config.data)
+    newest, data = checkpoint.newest(run_folder.checkpoints), blueprint.dataset.identify()
     found = checkpoint.read(newest, fingerprint(config), data)
     program = _program(blueprint, _checked_source(blueprint), found.position)
     _check_unfinished(run_folder, program)
@@ -287,7 +286,7 @@ def _terminal(console: Console, prepared: Prepared) -> Terminal:
 
 def _checked_source(blueprint: Blueprint) -> Source:
     modules = blueprint.check()
-    source = open_source(blueprint.config.data, blueprint.config.seed)
+    source = blueprint.dataset.open(blueprint.config.seed)
     has_batchnorm = any(isinstance(part, _BatchNorm) for module in modules for part in module.modules())
     last = source.num_train % source.batch_size or source.batch_size
     if has_batchnorm and last == 1:
@@ -323,7 +322,7 @@ def _program(blueprint: Blueprint, source: Source, start: Position) -> Program:
 
 def _readers(config: RunConfig) -> AbstractContextManager[None]:
     """Connects Ray where it reads the data although the executor does without it."""
-    if config.data.loading != "stream" or config.executor.name != "sequential":
+    if not config.data.streams or config.executor.name != "sequential":
         return nullcontext()
     prefer_loopback()
     from isograd.cluster.connection import connected
@@ -333,7 +332,7 @@ def _readers(config: RunConfig) -> AbstractContextManager[None]:
 
 def _extra_cpus(prepared: Prepared) -> int:
     """One for each process that opens a streamed data set: two under ``microbatch``, the first and the last stage."""
-    if prepared.config.data.loading != "stream":
+    if not prepared.config.data.streams:
         return 0
     return 2 if prepared.config.executor.name == "microbatch" else 1
 

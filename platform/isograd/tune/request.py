@@ -14,7 +14,7 @@ from isograd.config.items import split_all
 from isograd.config.load import changing, load, overridden
 from isograd.config.stored import check_sections, from_stored, naming_options, reason
 from isograd.config.typed import typed
-from isograd.data.datasets import identify
+from isograd.data.dataset import dataset_of
 from isograd.engine.config import RunConfig, rounding, to_dict
 from isograd.errors import ConfigError, SpaceError, StudyError
 from isograd.options import check_not_set
@@ -82,7 +82,7 @@ class Request:
         shared = {
             "space": self.file.space.to_json(),
             "run": base,
-            "data": identify(self.base.data).to_json(),
+            "data": dataset_of(self.base.data).identify().to_json(),
             "seeds": self.sweep.seeds,
             "objectives": self.sweep.objectives,
         }
