@@ -8,18 +8,20 @@ it:
 L, the local branch, keeps the resolution of h_k; G, the global branch, is a thumbnail of the rest of the network.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from isograd.local.base import form_name
-from isograd.local.blocks import Projection, fitted, repeatable
+from isograd.local.blocks import Projection, blocks_of, fitted, repeatable
 from isograd.local.leaps import chosen
 from isograd.local.method import METHODS, Method
 from isograd.local.module import Behind, Objective, TaskObjective
 from isograd.models.backbone import MAIN, Feature, Unit
-from isograd.models.layers import AsMap
+from isograd.models.layers import AsMap, is_normalised
 from isograd.options import choice, number
 from isograd.partition.partition import Partition
 from isograd.tasks.task import Form
@@ -38,15 +40,38 @@ class Gated(nn.Module):
 
 
 class Concatenated(nn.Module):
-    """Both side by side, through a 1x1 convolution with BatchNorm and ReLU."""
+    """Both side by side, through a 1x1 convolution; with BatchNorm and ReLU where the network has normalisations."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, *, has_norm: bool = True) -> None:
         super().__init__()
-        self.mix = nn.Sequential(nn.Conv2d(2 * channels, channels, 1, bias=False), nn.BatchNorm2d(channels), nn.ReLU())
+        norm = [nn.BatchNorm2d(channels), nn.ReLU()] if has_norm else []
+        self.mix = nn.Sequential(nn.Conv2d(2 * channels, channels, 1, bias=not has_norm), *norm)
 
     def forward(self, local: Tensor, broad: Tensor) -> Tensor:
         """Shapes: (B, C, H, W) twice -> (B, C, H, W)."""
         return self.mix(torch.cat([local, broad], dim=1))
+
+
+class HalfSize(nn.Module):
+    """A network on the map at half its size, brought back to its own. Shapes: (B, C, H, W) -> (B, C, H, W)."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, value: Tensor) -> Tensor:
+        """Pools by two, runs the network and interpolates."""
+        half = self.network(F.avg_pool2d(value, 2, ceil_mode=True))
+        return F.interpolate(half, size=value.shape[-2:], mode="bilinear", align_corners=False)
+
+
+def dilate(blocks: nn.Sequential) -> nn.Sequential:
+    """Spreads the 3x3 convolutions of blocks in a row: by 2 in the first one, by 4 in the second, and so on."""
+    for place, block in enumerate(blocks, start=1):
+        for part in block.modules():
+            if isinstance(part, nn.Conv2d) and part.kernel_size == (3, 3) and part.stride == (1, 1):
+                part.dilation = part.padding = (2**place, 2**place)
+    return blocks
 
 
 class Collaboration(nn.Module):
@@ -76,8 +101,10 @@ class GLCAN(Method):
         our reading of them. The local branch is ``local_depth`` fresh blocks like the module's own last one, at its
         resolution. The global branch has a fresh block for each later change of shape and one like the network's last
         block, ``global_depth`` in all where the changes leave room; where the backbone keeps one shape (a vision
-        transformer), they are evenly spaced later blocks. The local branch is pooled and projected to the global one's
-        shape. ``branches`` leaves out one of the two, the ablation that the name asks for. The head is the task's
+        transformer, EDSR), they are evenly spaced later blocks. If that shape is a map, they see it at half its size
+        (``view=half``), or with spread convolutions (``dilated``). The local branch is pooled and projected to the
+        global one's shape, where that is another. Beside a network without normalisation there is no BatchNorm here,
+        either. ``branches`` leaves out one of the two, the ablation that the name asks for. The head is the task's
         own: for classification one of the auxiliary networks, by default a global pool and a linear layer.
     """
 
@@ -87,6 +114,8 @@ class GLCAN(Method):
         branches: ``both``, ``local`` or ``global``.
         local_depth: Blocks of the local branch.
         global_depth: Blocks of the global branch, but for those that changes of shape need.
+        view: How the global branch sees the map of a backbone that keeps one shape of maps: at ``half`` its size,
+            ``dilated``, or ``full``, as it sees others.
         fusion: ``concat`` (1x1 convolution) or ``gated``.
         auxiliary: The head behind the fusion.
         """
@@ -95,6 +124,7 @@ class GLCAN(Method):
         branches: str = choice("both", "local", "global")
         local_depth: int = number(1, least=1)
         global_depth: int = number(2, least=1)
+        view: str = choice("half", "dilated", "full")
         fusion: str = choice("concat", "gated")
         auxiliary: str = "linear"
 
@@ -110,11 +140,20 @@ class GLCAN(Method):
         later = partition.blocks_after(units[-1])
         if self.config.branches == "local" or not later:
             return self._local(partition, units[-1])
-        broad, feature = _chain(partition, chosen(units[-1], later, self.config.global_depth), units[-1].output)
+        broad, feature = self._global(partition, units[-1], later)
         if self.config.branches == "global":
             return broad, feature
         local, local_feature = self._local(partition, units[-1])
-        return self._joined(local, local_feature, broad, feature)
+        has_norm = is_normalised(partition.backbone)
+        return self._joined(local, local_feature, broad, feature, has_norm)
+
+    def _global(self, partition: Partition, end: Unit, later: Sequence[Unit]) -> tuple[nn.Module, Feature]:
+        """Builds fresh blocks like some of the later ones, which see a map that keeps its shape from afar."""
+        broad, feature = _chain(partition, chosen(end, later, self.config.global_depth), end.output)
+        shapes = {block.output for block in blocks_of(partition.backbone)}
+        if self.config.view == "full" or len(shapes) > 1 or feature.layout != "NCHW":
+            return broad, feature
+        return (dilate(broad) if self.config.view == "dilated" else HalfSize(broad)), feature
 
     def _local(self, partition: Partition, end: Unit) -> tuple[nn.Module, Feature]:
         """Builds fresh blocks at the resolution of ``end``: like it, or like a later block where it is the stem."""
@@ -122,16 +161,17 @@ class GLCAN(Method):
         return _chain(partition, [like] * self.config.local_depth if like else [], end.output)
 
     def _joined(
-        self, local: nn.Module, local_feature: Feature, broad: nn.Module, feature: Feature
+        self, local: nn.Module, local_feature: Feature, broad: nn.Module, feature: Feature, has_norm: bool
     ) -> tuple[nn.Module, Feature]:
         channels, size = feature.channels, feature.size
         as_map = Feature((channels, *size), "NCHW")
-        fusion = Concatenated(channels) if self.config.fusion == "concat" else Gated(channels)
-        projected = nn.Sequential(local, Projection(local_feature, as_map))
+        fusion = Concatenated(channels, has_norm=has_norm) if self.config.fusion == "concat" else Gated(channels)
+        needs_projection = has_norm or local_feature != as_map
+        projected = nn.Sequential(local, Projection(local_feature, as_map)) if needs_projection else local
         return Collaboration(projected, nn.Sequential(broad, AsMap(feature)), fusion), as_map
 
 
-def _chain(partition: Partition, units: list[Unit], feature: Feature) -> tuple[nn.Module, Feature]:
+def _chain(partition: Partition, units: list[Unit], feature: Feature) -> tuple[nn.Sequential, Feature]:
     """Returns fresh blocks like ``units`` in a row, and what leaves the last one."""
     blocks: list[nn.Module] = []
     for unit in units:
