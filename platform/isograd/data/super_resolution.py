@@ -80,13 +80,13 @@ class Centre(nn.Module):
 
     def __init__(self, mean: Sequence[float], value_range: float) -> None:
         super().__init__()
-        centre = value_range * torch.tensor(mean, dtype=torch.float64).view(-1, 1, 1)  # rounded where the module is
-        self.register_buffer("mean", centre, persistent=False)
-        self.factor = value_range / 255
+        self.centre, self.factor = [value_range * value for value in mean], value_range / 255
+        self.register_buffer("mean", torch.tensor(self.centre, dtype=torch.float32), persistent=False)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Shapes: pixels (B, C, H, W) uint8 -> the same, floating."""
-        return pixels.to(self.mean.dtype) * self.factor - self.mean
+        mean = self.mean if self.mean.dtype == torch.float32 else self.mean.new_tensor(self.centre)  # not rounded
+        return pixels.to(mean.dtype) * self.factor - mean.view(-1, 1, 1)
 
     def restore(self, pixels: Tensor) -> Tensor:
         """Returns the image that a decoder shall reproduce, in [0, 1]. Shapes as :meth:`forward`."""
