@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from isograd.local.base import form_name
+from isograd.local.base import check_unread, form_name
 from isograd.local.blocks import Projection, blocks_of, fitted, repeatable
 from isograd.local.leaps import chosen
 from isograd.local.method import METHODS, Method
@@ -150,8 +150,10 @@ class GLCAN(Method):
     def _global(self, partition: Partition, end: Unit, later: Sequence[Unit]) -> tuple[nn.Module, Feature]:
         """Builds fresh blocks like some of the later ones, which see a map that keeps its shape from afar."""
         broad, feature = _chain(partition, chosen(end, later, self.config.global_depth), end.output)
-        shapes = {block.output for block in blocks_of(partition.backbone)}
-        if self.config.view == "full" or len(shapes) > 1 or feature.layout != "NCHW":
+        if len({block.output for block in blocks_of(partition.backbone)}) > 1 or feature.layout != "NCHW":
+            check_unread(self.config, ("view",), "a backbone that does not keep one shape of maps")
+            return broad, feature
+        if self.config.view == "full":
             return broad, feature
         return (dilate(broad) if self.config.view == "dilated" else HalfSize(broad)), feature
 

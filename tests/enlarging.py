@@ -8,7 +8,8 @@ import numpy as np
 from torch import Tensor
 
 from isograd.config.load import load
-from isograd.data.super_resolution import Crops, PairSource, Pictures
+from isograd.data.pictures import Pictures
+from isograd.data.super_resolution import Crops, PairSource
 from isograd.engine.blueprint import Blueprint
 from isograd.engine.config import RunConfig
 from isograd.engine.program import Program

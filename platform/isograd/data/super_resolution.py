@@ -7,24 +7,18 @@ import copy
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
-from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
-from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from isograd.data.batch import Batch, num_batches
 from isograd.data.dataset import DATASETS, DataConfig, Dataset, DatasetEntry
-from isograd.data.decoding import decode, open_image, to_pixels, undecodable
 from isograd.data.field import Field, Fields
 from isograd.data.identity import Identity
-from isograd.data.image_folder import is_hidden
+from isograd.data.pictures import Pictures, read_images
 from isograd.data.rows import WHOLE, Part, hold_out
 from isograd.data.shared import as_tensor
 from isograd.errors import DataError
@@ -33,7 +27,6 @@ from isograd.seeding import generator
 
 RGB_MEAN = (0.4488, 0.4371, 0.4040)  # of DIV2K, as EDSR has it
 _LEAST_SIDE = 8  # of small images, pixels: SSIM has windows of 11, and the border is left out
-_SUFFIXES = frozenset([".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"])
 
 
 @dataclass
@@ -142,7 +135,7 @@ class SuperResolution(Dataset[SuperResolutionConfig]):
         train, valid, test = (len(split.images) for split in splits)
         return Identity(digest.hexdigest()[:16], train, test, num_bytes, valid)
 
-    def _splits(self) -> "tuple[Pictures, Pictures, Pictures]":
+    def _splits(self) -> tuple[Pictures, Pictures, Pictures]:
         config = self.config
         train = read_images(config.path, "train", config.shrink)
         test = read_images(config.test_path, "test")
@@ -150,21 +143,6 @@ class SuperResolution(Dataset[SuperResolutionConfig]):
             return train, Pictures(()), test
         held = hold_out(np.zeros(len(train.images), np.int64), config.valid)
         return train.part(~held), train.part(held), test
-
-
-class Pictures(NamedTuple):
-    """A split: images of any sizes, (3, H, W) uint8 each."""
-
-    images: tuple[np.ndarray, ...]
-
-    @property
-    def num_bytes(self) -> int:
-        """Of all pixels."""
-        return sum(image.nbytes for image in self.images)
-
-    def part(self, keep: np.ndarray) -> "Pictures":
-        """Returns the images where ``keep``, (N,) bool, is true."""
-        return Pictures(tuple(image for image, is_kept in zip(self.images, keep, strict=True) if is_kept))
 
 
 def _check_sizes(split: Pictures, scale: int, least: int) -> None:
@@ -176,69 +154,6 @@ def _check_sizes(split: Pictures, scale: int, least: int) -> None:
                 f"It needs {least} on each side: data.crop where it is trained on, else what metrics need",
                 "Use larger images, or smaller numbers for data.crop, data.shrink or data.scale.",
             )
-
-
-def read_images(path: str, split: str, shrink: int = 1) -> Pictures:
-    """Returns the images of a folder in the order of their names, made ``shrink`` times smaller.
-
-    Args:
-        path: Of the folder; of Parquet files in it, those whose names begin with ``split`` are meant, if there are.
-        split: ``train`` or ``test``.
-        shrink: Whole factor.
-
-    Raises:
-        DataError: There is none, or one cannot be read.
-    """
-    folder = Path(path).absolute()
-    files = sorted(folder.iterdir()) if folder.is_dir() else []
-    files = [file for file in files if file.is_file() and not is_hidden(file.name)]
-    tables = [file for file in files if file.suffix == ".parquet"]
-    tables = [file for file in tables if file.name.startswith(split)] or tables
-    chosen = tables or [file for file in files if file.suffix.lower() in _SUFFIXES]
-    if not chosen:
-        raise DataError(
-            f"there are 0 images in {folder}",
-            "Images to train on and to test on lie in a folder each, as files or in the column image of Parquet files",
-            "Use data.path=FOLDER data.test_path=FOLDER with the folders that hold them.",
-        )
-    return _read(tuple(chosen), tuple(file.stat().st_mtime_ns for file in chosen), shrink)
-
-
-@lru_cache(maxsize=4)
-def _read(files: tuple[Path, ...], written: tuple[int, ...], shrink: int) -> Pictures:
-    """Decodes images, once for all the runs that a process makes on them."""
-    return Pictures(tuple(_decode(data, where, shrink) for file in files for data, where in _encoded(file)))
-
-
-def _encoded(file: Path) -> Iterator[tuple[bytes, str]]:
-    """Yields the bytes of each image in a file, and where it lies."""
-    if file.suffix != ".parquet":
-        yield file.read_bytes(), str(file)
-        return
-    try:
-        column = pq.read_table(file, columns=["image"]).column("image")
-    except (pa.ArrowException, OSError, KeyError) as error:
-        raise DataError(
-            f"{file} has no column image that can be read ({error})",
-            "The large images lie in it, encoded, as on the Hugging Face hub",
-            "Use data.path=FOLDER with Parquet files that have it.",
-        ) from error
-    for row, value in enumerate(column):
-        image = value.as_py()
-        yield image["bytes"] if isinstance(image, dict) else image, f"row {row} of {file}"
-
-
-def _decode(data: bytes, where: str, shrink: int) -> np.ndarray:
-    try:
-        if shrink == 1:
-            return np.ascontiguousarray(decode(data, 3))
-        image = open_image(data).convert("RGB")
-        small = image.resize((image.width // shrink, image.height // shrink), Image.Resampling.BICUBIC)
-        return np.ascontiguousarray(to_pixels(small, 3))
-    except Exception as error:
-        raise DataError(
-            f"{where} cannot be decoded ({undecodable(error)})", "Each image is learned from", "Remove or replace it."
-        ) from error
 
 
 def resize(image: Tensor, size: tuple[int, int]) -> Tensor:

@@ -172,6 +172,7 @@ class SuperResolution(Task):
     def loss(self, prediction: Tree, targets: Tree) -> tuple[Tensor, int]:
         """Returns the mean absolute error. Shapes: (B, 3, r h, r w) twice -> ()."""
         image = prediction[self.high]
+        image = image.to(torch.promote_types(image.dtype, torch.float32))  # bfloat16 has no 256 greys
         high = targets[self.high].to(image.dtype) * (self.config.value_range / 255)
         high = high - self._mean.to(image.device, image.dtype)
         return F.l1_loss(image, high), high.numel()
