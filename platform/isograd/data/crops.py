@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from isograd.data.decoding import convert, to_pixels
-from isograd.data.parquet import wrong_size
+from isograd.errors import DataError
 
 
 class ImageTransform(Protocol):
@@ -32,7 +32,12 @@ class Exact:
         """Returns (C, H, W) uint8; draws nothing."""
         channels, height, width = self.image_size
         if image.size != (width, height):
-            raise wrong_size((channels, image.height, image.width), self.image_size)
+            raise DataError(
+                f"an image is {image.height}x{image.width}, not {height}x{width}",
+                "Images of a batch must have one size, and nothing resizes them here",
+                "Use data.loading=stream data.crop=random, which resizes; or, where all images have this size, "
+                f"data.image_shape=[{channels},{image.height},{image.width}].",
+            )
         return to_pixels(image, channels)
 
 

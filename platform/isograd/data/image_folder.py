@@ -5,7 +5,6 @@ an image that it cannot open is refused, what is no image is named, and hidden f
 those of file managers are neither images nor classes. Links are followed, but a folder is one class's, and once.
 """
 
-import errno
 import mimetypes
 import os
 import unicodedata
@@ -16,9 +15,10 @@ from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
-from isograd.data.access import not_allowed
+from isograd.data.access import reading
 from isograd.data.decoding import has_pixels
 from isograd.errors import DataError
 
@@ -32,20 +32,42 @@ _SHOWN = 5
 
 
 @dataclass(frozen=True)
-class FolderImages:
-    """The images of a split, as ImageFolder has them.
+class FileImages:
+    """Images that lie in files; their bytes are kept.
 
     Attributes:
-        root: Folder of the split.
-        samples: Path and class of each image, sorted.
+        folder: Of the split.
+        paths: Of each image, below ``folder``, in the order of ImageFolder.
+        labels: (N,) int64, the class of each.
         classes: Names of the classes, sorted.
-        left_out: Files that are no images, relative to ``root``.
+        left_out: Files that are no images, below ``folder``.
     """
 
-    root: Path
-    samples: list[tuple[str, int]]
+    folder: Path
+    paths: list[str]
+    labels: np.ndarray
     classes: list[str]
-    left_out: list[str]
+    left_out: tuple[str, ...] = ()
+
+    def encoded(self, row: int) -> tuple[bytes, str | None]:
+        """Returns the bytes of an image, and its path, in which bytes that are no UTF-8 are replaced."""
+        path, stored = self.folder / self.paths[row], self.paths[row]
+        if not path.is_file():
+            raise DataError(f"{path} is no file", "A pipe's bytes may never end", "Replace it by an image.")
+        return path.read_bytes(), stored.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+    def identity(self) -> bytes:
+        """Returns all paths, not the contents: a corrupt file may be replaced without starting anew."""
+        return "\n".join(self.paths).encode("utf-8", "surrogateescape")
+
+    def stamp(self) -> bytes:
+        """Returns what changes with the images, and where they are copied: sizes and times of all files."""
+        statuses = (os.stat(self.folder / path) for path in self.paths)
+        return b"".join(b"%d %d\n" % (status.st_size, status.st_mtime_ns) for status in statuses)
+
+    def folders(self) -> set[str]:
+        """Returns the folders that hold images, by their paths without links."""
+        return {os.path.realpath(self.folder / place) for place in {os.path.dirname(path) for path in self.paths}}
 
 
 def is_hidden(name: str) -> bool:
@@ -53,7 +75,7 @@ def is_hidden(name: str) -> bool:
     return name.startswith(".") or name.lower() in _OF_FILE_MANAGERS
 
 
-def list_images(root: Path, names: Sequence[str]) -> FolderImages:
+def list_images(root: Path, names: Sequence[str]) -> FileImages:
     """Lists the images of a split.
 
     Args:
@@ -66,35 +88,37 @@ def list_images(root: Path, names: Sequence[str]) -> FolderImages:
             class, or Pillow cannot open it; a folder is there twice, by a link, or cannot be read, or something is
             neither a folder nor a file.
     """
-    folder = _chosen(root, names)
-    folders, files = _listed(folder)
-    classes = sorted(folders, key=_name)
-    _refuse_one_name(classes)
-    beside = {path: _is_image(path) for path in files}
-    if astray := [path.name for path, is_image in beside.items() if is_image]:
+    folder = _find_folder(root, names)
+    places, beside = _list(folder)
+    places.sort(key=_class_name)
+    _refuse_one_name(places)
+    if astray := [path.name for path in beside if _is_image(path)]:
         raise DataError(
-            f"{len(astray)} images lie in {folder} itself, in no class folder: {_some(astray)}",
+            f"{len(astray)} images lie in {folder} itself, in no class folder: {_join(astray)}",
             "An image's class is the folder that it lies in",
             "Move them into the folders of their classes, or elsewhere.",
         )
-    if not classes:
+    if not places:
         raise DataError(
             f"{folder} has no class folders", "An image's class is the folder that it lies in", "Make one a class."
         )
-    samples: list[tuple[str, int]] = []
+    paths: list[str] = []
+    labels: list[int] = []
     left_out = [path.name for path in beside]
     seen = {folder.resolve(): folder}
-    for number, place in enumerate(classes):
-        found = {path: _is_image(path) for path in _files(place, seen)}
-        samples += [(str(path), number) for path, is_image in found.items() if is_image]
-        left_out += [path.relative_to(folder).as_posix() for path, is_image in found.items() if not is_image]
-        if not any(found.values()):
+    for label, place in enumerate(places):
+        for path in (path for _, files in sorted(_walk(place, seen)) for path in files):
+            (paths if _is_image(path) else left_out).append(path.relative_to(folder).as_posix())
+        if len(paths) == len(labels):
             raise DataError(
                 f"the class folder {place} has no image",
                 "Classes are numbered in the order of their folders, and each needs images",
                 "Remove the folder, or put the images of its class there.",
             )
-    return FolderImages(folder, samples, [_name(path) for path in classes], left_out)
+        labels += [label] * (len(paths) - len(labels))
+    return FileImages(
+        folder, paths, np.array(labels, np.int64), [_class_name(place) for place in places], tuple(left_out)
+    )
 
 
 def folders_beside(folders: Sequence[Path], output: Path) -> list[str]:
@@ -112,7 +136,7 @@ def folders_beside(folders: Sequence[Path], output: Path) -> list[str]:
     return sorted(path.name for path in found if os.path.isdir(path) and path.resolve() not in read)
 
 
-def _chosen(root: Path, names: Sequence[str]) -> Path:
+def _find_folder(root: Path, names: Sequence[str]) -> Path:
     """Returns the folder of a split: the one with class folders, as ImageNet's ``test`` has none."""
     there: dict[Path, Path] = {}
     for folder in (root / name for name in names):
@@ -120,7 +144,7 @@ def _chosen(root: Path, names: Sequence[str]) -> Path:
             there.setdefault(folder.resolve(), folder)  # a link gives one folder two names
     if not there:
         raise _no_folder(root, names)
-    with_classes = [folder for folder in there.values() if _listed(folder)[0]]
+    with_classes = [folder for folder in there.values() if _list(folder)[0]]
     if len(with_classes) > 1 and with_classes[0].name != names[0]:
         first, *others = with_classes
         raise DataError(
@@ -145,13 +169,13 @@ def _no_folder(root: Path, names: Sequence[str]) -> DataError:
     elif (root.parent / names[0]).is_dir():
         mend = f"Use --root {root.parent}."
     return DataError(
-        f"there is no folder {' or '.join(names)} in {root}; found: {_some(there) or 'nothing'}",
+        f"there is no folder {' or '.join(names)} in {root}; found: {_join(there) or 'nothing'}",
         "A folder of images has a folder for each split, train and test (or val, validation), with one a class in each",
         mend,
     )
 
 
-def _name(path: Path) -> str:
+def _class_name(path: Path) -> str:
     """Returns the name of a class, whose accents file systems write in two ways: é as one character, or as two.
 
     Raises:
@@ -169,64 +193,43 @@ def _name(path: Path) -> str:
 def _refuse_one_name(classes: Sequence[Path]) -> None:
     """Raises DataError where two folders of classes have names that read the same."""
     for one, other in pairwise(classes):
-        if _name(one) == _name(other):
+        if _class_name(one) == _class_name(other):
             raise DataError(
-                f"two class folders of {one.parent} are called {_name(one)}: {one.name!a} and {other.name!a}",
+                f"two class folders of {one.parent} are called {_class_name(one)}: {one.name!a} and {other.name!a}",
                 "Accents are written as one character in one of them, and as two in the other; they are one class",
                 "Move the images of one of them into the other.",
             )
 
 
-def _listed(folder: Path) -> tuple[list[Path], list[Path]]:
+def _list(folder: Path) -> tuple[list[Path], list[Path]]:
     """Returns the subfolders and the files of a folder that are not hidden, each sorted by name.
 
     Raises:
         DataError: It cannot be read, or something in it is neither.
     """
-    try:
-        with os.scandir(folder) as entries:
-            shown = sorted((entry for entry in entries if not is_hidden(entry.name)), key=lambda entry: entry.name)
-    except PermissionError as error:
-        raise not_allowed(folder, error) from error
-    found: dict[str, list[Path]] = {"folder": [], "file": []}
-    for entry in shown:
-        kind = _kind(entry)
-        if kind is None:
-            link = entry.is_symlink()
+    with reading(folder):
+        shown = sorted((path for path in folder.iterdir() if not is_hidden(path.name)), key=lambda path: path.name)
+    folders = [path for path in shown if path.is_dir()]
+    files = [path for path in shown if not path.is_dir()]
+    for path in files:
+        if not path.is_file():
+            is_link = path.is_symlink()
             raise DataError(
-                f"{entry.path} is a link to {os.readlink(entry)}, where nothing is"
-                if link
-                else f"{entry.path} is neither a folder nor a file",
-                "What it stands for would be missing" if link else "It may be a pipe, whose bytes never end",
+                f"{path} is a link to {path.readlink()}, where nothing is"
+                if is_link
+                else f"{path} is neither a folder nor a file",
+                "What it stands for would be missing" if is_link else "It may be a pipe, whose bytes never end",
                 "Remove it, or put there what is meant.",
             )
-        found[kind].append(Path(entry.path))
-    return found["folder"], found["file"]
-
-
-def _kind(entry: os.DirEntry[str]) -> str | None:
-    """Returns what an entry is, or leads to; None where it is no folder or file, or leads to nothing."""
-    try:
-        return "folder" if entry.is_dir() else "file" if entry.is_file() else None
-    except OSError as error:
-        if error.errno == errno.ELOOP:  # a link to itself
-            return None
-        raise
-
-
-def _files(folder: Path, seen: dict[Path, Path]) -> Iterator[Path]:
-    """Yields the files of a class, in the order of ImageFolder.
-
-    Args:
-        folder: Of the class.
-        seen: Where each folder of the split was found, by its path without links; those of this class are added.
-    """
-    for _, files in sorted(_walk(folder, seen)):
-        yield from files
+    return folders, files
 
 
 def _walk(folder: Path, seen: dict[Path, Path]) -> Iterator[tuple[str, list[Path]]]:
     """Yields a folder and all below it, each with its files.
+
+    Args:
+        folder: Of a class.
+        seen: Where each folder of the split was found, by its path without links; those of this class are added.
 
     Raises:
         DataError: One of them was seen before: links lead there twice.
@@ -239,7 +242,7 @@ def _walk(folder: Path, seen: dict[Path, Path]) -> Iterator[tuple[str, list[Path
             "Remove the link.",
         )
     seen[real] = folder
-    folders, files = _listed(folder)
+    folders, files = _list(folder)
     yield str(folder), files
     for path in folders:
         yield from _walk(path, seen)
@@ -248,16 +251,16 @@ def _walk(folder: Path, seen: dict[Path, Path]) -> Iterator[tuple[str, list[Path
 def _is_image(path: Path) -> bool:
     """Whether a file is an image, by its suffix or else its content. Raises DataError for one that cannot be opened."""
     suffix = path.suffix.lower()
-    if suffix in _openable():
+    if suffix in _list_suffixes():
         return True
     if path.name.lower().endswith(_COPIES):
         return False
     try:
-        with Image.open(path) as image:
+        with reading(path), Image.open(path) as image:
             if image.format is not None and has_pixels(image.format):
                 return True
-    except PermissionError as error:
-        raise not_allowed(path, error) from error
+    except DataError:
+        raise
     except Exception:  # of whatever is no image, Pillow's many readers raise what they like
         pass
     guess = mimetypes.guess_type(path.name)[0] or ""
@@ -271,10 +274,10 @@ def _is_image(path: Path) -> bool:
 
 
 @lru_cache(maxsize=1)
-def _openable() -> frozenset[str]:
+def _list_suffixes() -> frozenset[str]:
     suffixes = Image.registered_extensions()
     return frozenset(suffix for suffix, kind in suffixes.items() if kind in Image.OPEN and has_pixels(kind))
 
 
-def _some(names: Sequence[str]) -> str:
+def _join(names: Sequence[str]) -> str:
     return ", ".join(names[:_SHOWN]) + (" ..." if len(names) > _SHOWN else "")

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from isograd.data import labels, parquet, windows
+from isograd.data import labels, parquet, stored_images, windows
+from isograd.data.access import read_footer
 from isograd.data.batch import Source
 from isograd.data.dataset import DATASETS, DatasetEntry
 from isograd.data.identity import Identity
@@ -117,7 +118,7 @@ class Images(LabelledImages[ImagesConfig]):
         splits = self._hold_out(splits)
         if config.streams:
             return self._stream(seed, splits)
-        train, valid, test = (_decoded(split, self.shape, config.num_classes, _written(split)) for split in splits)
+        train, valid, test = (_decode(split, self.shape, config.num_classes, _stat_files(split)) for split in splits)
         return MemorySource(
             *(train, valid, test), batch_size=config.batch_size, seed=seed, augmentation=self.augmentation
         )
@@ -125,7 +126,7 @@ class Images(LabelledImages[ImagesConfig]):
     def identify(self) -> Identity:
         """Returns what the files are; reads no image. Raises DataError where they are missing, or no data set."""
         splits = self._hold_out(self._splits())
-        return _identified(splits, tuple(_written(split) for split in splits))
+        return _identify(splits, tuple(_stat_files(split) for split in splits))
 
     def _splits(self) -> Splits:
         config = self.config
@@ -141,7 +142,7 @@ class Images(LabelledImages[ImagesConfig]):
         return Splits(train.part(~held), train.part(held), splits.test)
 
     def _labels(self, split: ParquetSplit) -> np.ndarray:
-        return _labels(split, self.config.num_classes, _written(split))
+        return _labels(split, self.config.num_classes, _stat_files(split))
 
     def _stream(self, seed: int, splits: Splits) -> Source:
         from isograd.data import crops, stream
@@ -241,34 +242,34 @@ class Images(LabelledImages[ImagesConfig]):
             )
 
 
-def _written(split: ParquetSplit) -> tuple[tuple[int, int], ...]:
+def _stat_files(split: ParquetSplit) -> tuple[tuple[int, int], ...]:
     """Returns what changes when a file does: its time and its size."""
     statuses = (Path(file).stat() for file in split.files)
     return tuple((status.st_mtime_ns, status.st_size) for status in statuses)
 
 
 @lru_cache(maxsize=8)
-def _labels(split: ParquetSplit, num_classes: int, written: tuple[tuple[int, int], ...]) -> np.ndarray:
+def _labels(split: ParquetSplit, num_classes: int, stats: tuple[tuple[int, int], ...]) -> np.ndarray:
     """Reads the labels of a split, once for all the runs that a process makes on it."""
-    return parquet.check_labels(split, num_classes)
+    return labels.check_labels(split, num_classes)
 
 
 @lru_cache(maxsize=3)
-def _decoded(
-    split: ParquetSplit, shape: tuple[int, int, int], num_classes: int, written: tuple[tuple[int, int], ...]
+def _decode(
+    split: ParquetSplit, shape: tuple[int, int, int], num_classes: int, stats: tuple[tuple[int, int], ...]
 ) -> Samples:
     """Decodes a split, once for all the runs that a process makes on it: those of a sweep, say."""
-    images, targets = parquet.load_images(split, shape, num_classes)
+    images, targets = stored_images.load_images(split, shape, num_classes)
     return Samples({"image": images.numpy()}, {"label": targets.numpy()})
 
 
 @lru_cache(maxsize=8)
-def _identified(splits: Splits, written: tuple[tuple[tuple[int, int], ...], ...]) -> Identity:
+def _identify(splits: Splits, stats: tuple[tuple[tuple[int, int], ...], ...]) -> Identity:
     """Reads footers and labels once for all the runs that a process makes on them."""
     digest, num_bytes = hashlib.sha256(), {}
     for split in (split for split in splits if split.num_rows):
         for file in split.files:
-            num_bytes[file], footer = parquet.read_footer(file)
+            num_bytes[file], footer = read_footer(file)
             digest.update(f"{num_bytes[file]} {len(footer)} ".encode() + footer)
         numbers = split.read_labels()
         digest.update(f"{split.num_rows} {numbers.null_count} {split.names!r}".encode() + split.kept)

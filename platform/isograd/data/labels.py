@@ -8,12 +8,19 @@ Dictionary encoding is how a column is stored, and changes nothing.
 import json
 import unicodedata
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from isograd.data.shards import splits_beside
 from isograd.errors import DataError
+
+if TYPE_CHECKING:
+    from isograd.data.parquet import ParquetSplit
 
 MOST_CLASSES = 10**6  # that a network is built for; what is numbered further identifies something
 _FORM = "NFC"  # of Unicode: accents as one character where there is one
@@ -22,18 +29,18 @@ _LARGEST = np.iinfo(np.int64).max
 
 def is_text(kind: pa.DataType) -> bool:
     """Whether a column holds names of classes."""
-    kind = _plain(kind)
+    kind = _plain_type(kind)
     return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
 
 
 def is_label(kind: pa.DataType) -> bool:
     """Whether a column can be read as classes."""
-    return is_text(kind) or pa.types.is_integer(_plain(kind)) or pa.types.is_boolean(_plain(kind))
+    return is_text(kind) or pa.types.is_integer(_plain_type(kind)) or pa.types.is_boolean(_plain_type(kind))
 
 
 def names_in(column: pa.ChunkedArray) -> tuple[str, ...]:
     """Returns the names that occur in a column of text, sorted."""
-    return tuple(sorted(name for name in _decoded(column).unique().to_pylist() if name is not None))
+    return tuple(sorted(name for name in _decode(column).unique().to_pylist() if name is not None))
 
 
 def declared_names(schema: pa.Schema, column: str) -> tuple[str, ...]:
@@ -54,7 +61,7 @@ def numbers_of(column: pa.ChunkedArray, names: Sequence[str]) -> pa.ChunkedArray
     Raises:
         DataError: A number is too large for int64.
     """
-    column = _decoded(column)
+    column = _decode(column)
     if not is_text(column.type):
         largest = pc.call_function("max", [column]).as_py() if pa.types.is_uint64(column.type) else None
         if largest is not None and largest > _LARGEST:
@@ -89,12 +96,60 @@ def to_numpy(numbers: pa.ChunkedArray) -> np.ndarray:
     return numbers.to_numpy().astype(np.int64)
 
 
-def _plain(kind: pa.DataType) -> pa.DataType:
+def check_labels(split: "ParquetSplit", num_classes: int) -> np.ndarray:
+    """Returns the labels of a split, (N,) int64. Reads the label column only, and checks all of the files.
+
+    Raises:
+        DataError: A label is null, or not in [0, num_classes).
+    """
+    if split.kept:
+        return check_labels(replace(split, kept=b""), num_classes)[split.rows]
+    column = split.read_labels()
+    if column.null_count:
+        index = column.to_pylist().index(None)
+        raise _bad_label(split, index, "has no label", "Every image needs a class", "Remove the row, or label it.")
+    values = to_numpy(column)
+    blank = [number for number, name in enumerate(split.names) if not name.strip()]
+    if (unlabelled := np.flatnonzero(np.isin(values, blank))).size:
+        what = "has no label, but an empty text"
+        raise _bad_label(split, int(unlabelled[0]), what, "It would be a class", "Remove the row, or label it.")
+    wrong = np.flatnonzero((values < 0) | (values >= num_classes))
+    if wrong.size:
+        value = int(values[wrong[0]])
+        label = f"label {value}" + (f" ('{split.names[value]}')" if split.names else "")
+        raise _bad_label(
+            split,
+            int(wrong[0]),
+            f"has {label}, not one of 0 to {num_classes - 1}",
+            f"The classifier has data.num_classes={num_classes} outputs; {wrong.size} of {values.size} labels are "
+            "outside",
+            _label_mend(split, value, int(values.max())),
+        )
+    return values
+
+
+def _label_mend(split: "ParquetSplit", value: int, largest: int) -> str:
+    if value == -1 and split.name != "train":
+        others = splits_beside(Path(split.files[0]))
+        other = f"data.test_split={others[0]}" if others else "a part of the training split, in a file test.parquet"
+        return f"Use a labelled split, such as {other}: the hub marks hidden labels with -1."
+    if value < 0:
+        return "Number the classes from 0."
+    if largest >= MOST_CLASSES:
+        return f"Number the classes from 0: labels up to {largest:,} identify something, and are no classes."
+    return f"Use data.num_classes={max(largest + 1, split.num_named)} if the labels are right."
+
+
+def _bad_label(split: "ParquetSplit", index: int, what: str, why: str, mend: str) -> DataError:
+    return DataError(f"{split.where(index)} {what}", why, mend)
+
+
+def _plain_type(kind: pa.DataType) -> pa.DataType:
     return kind.value_type if isinstance(kind, pa.DictionaryType) else kind
 
 
-def _decoded(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    plain = _plain(column.type)
+def _decode(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    plain = _plain_type(column.type)
     if pa.types.is_string_view(plain):
         plain = pa.string()
     column = column if plain == column.type else column.cast(plain)

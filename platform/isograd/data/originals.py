@@ -6,7 +6,6 @@ an image has and which label.
 
 import hashlib
 import io
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,8 +14,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from isograd.data.access import not_allowed
-from isograd.data.image_folder import is_hidden, list_images
+from isograd.data.access import reading
+from isograd.data.image_folder import FileImages, list_images
 from isograd.errors import DataError
 from isograd.registry import Registry
 
@@ -26,9 +25,9 @@ class PreparedSource:
     """A data set that can be prepared: one row.
 
     Attributes:
-        open: (root, split, download) -> a data set of torchvision, or an object with the same attributes: ``samples``,
-            pairs of path and class, or ``data``, uint8 (N, H, W), (N, H, W, 3) or (N, 3, H, W), with ``targets`` or
-            ``labels``; and ``classes``, unless the row has them.
+        open: (root, split, download) -> images in files, or a data set of torchvision, or an object with the same
+            attributes: ``data``, uint8 (N, H, W), (N, H, W, 3) or (N, 3, H, W), with ``targets`` or ``labels``; and
+            ``classes``, unless the row has them.
         splits: The splits, as they are called in the names of the shards.
         classes: Names of the classes; empty: the data set's own.
         downloads: Whether ``open`` can fetch it.
@@ -74,54 +73,17 @@ class ArrayImages:
         """Returns what changes with the images: nothing, for :meth:`identity` does."""
         return b""
 
-
-@dataclass(frozen=True)
-class FileImages:
-    """Images that lie in files, at ``paths`` below ``folder``; their bytes are kept.
-
-    ``left_out`` are files that are no images.
-    """
-
-    folder: Path
-    paths: list[str]
-    labels: np.ndarray
-    classes: list[str]
-    left_out: tuple[str, ...] = ()
-
-    def encoded(self, row: int) -> tuple[bytes, str | None]:
-        """Returns the bytes of an image, and its path, in which bytes that are no UTF-8 are replaced."""
-        path, stored = self.folder / self.paths[row], self.paths[row]
-        if not path.is_file():
-            raise DataError(f"{path} is no file", "A pipe's bytes may never end", "Replace it by an image.")
-        return path.read_bytes(), stored.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-
-    def identity(self) -> bytes:
-        """Returns all paths, not the contents: a corrupt file may be replaced without starting anew."""
-        return "\n".join(self.paths).encode("utf-8", "surrogateescape")
-
-    def stamp(self) -> bytes:
-        """Returns what changes with the images, and where they are copied: sizes and times of all files."""
-        found = [os.stat(self.folder / path) for path in self.paths]
-        return b"".join(b"%d %d\n" % (status.st_size, status.st_mtime_ns) for status in found)
+    def folders(self) -> set[str]:
+        """Returns the folders that hold images: none."""
+        return set()
 
 
 def as_images(dataset: Any, classes: Sequence[str] = ()) -> ArrayImages | FileImages:
     """Returns the images of a data set of torchvision; see :class:`PreparedSource` for what it must have."""
     names = [name if isinstance(name, str) else ", ".join(name) for name in classes or dataset.classes]
-    names = [
-        f"{name} ({y})" if names.count(name) > 1 else name for y, name in enumerate(names)
-    ]  # ImageNet's two cranes
-    if hasattr(dataset, "samples"):
-        folder = Path(dataset.root)
-        samples = [(Path(path).relative_to(folder), label) for path, label in dataset.samples]
-        shown = [(path.as_posix(), label) for path, label in samples if not is_hidden(path.name)]
-        return FileImages(
-            folder,
-            [path for path, _ in shown],
-            np.array([label for _, label in shown], np.int64),
-            names,
-            tuple(getattr(dataset, "left_out", ())),
-        )
+    names = [f"{name} ({y})" if names.count(name) > 1 else name for y, name in enumerate(names)]  # two cranes
+    if isinstance(dataset, FileImages):
+        return replace(dataset, classes=names)
     pixels = np.asarray(dataset.data)
     if pixels.shape[1] == 3:
         pixels = pixels.transpose(0, 2, 3, 1)  # (N, H, W, 3)
@@ -144,19 +106,16 @@ def open_original(name: str, root: Path, download: bool) -> dict[str, ArrayImage
     if download and not source.downloads:
         raise DataError(f"{name} cannot be downloaded", "Nobody offers it without an account", source.by_hand)
     mend = "Use --download (download=True in Python)." if source.downloads and not download else source.by_hand
-    try:
+    with reading(root):
         if not download and not root.is_dir():
             raise DataError(f"there is no folder {root}", f"The original of {name} is read from it", mend)
-    except PermissionError as error:
-        raise not_allowed(root, error) from error
     splits: dict[str, ArrayImages | FileImages] = {}
     for split in source.splits:
         try:
-            splits[split] = as_images(source.open(root, split, download), source.classes)
+            with reading(root):
+                splits[split] = as_images(source.open(root, split, download), source.classes)
         except DataError:
             raise
-        except PermissionError as error:
-            raise not_allowed(root, error) from error
         except Exception as error:  # torchvision lets through whatever its many parsers raise
             raise DataError(
                 f"cannot open the {split} split of {name} in {root} ({error})",
@@ -178,7 +137,7 @@ def _check(name: str, split: str, splits: dict[str, ArrayImages | FileImages]) -
             "Classes are numbered in the order of their names; one number would mean two classes",
             f"Let the {split} split have the same {len(classes)} class folders as train.",
         )
-    if split != "train" and (shared := sorted(_folders(images) & _folders(splits["train"]))):
+    if split != "train" and (shared := sorted(images.folders() & splits["train"].folders())):
         raise DataError(
             f"the splits train and {split} of {name} share {len(shared)} folders: {', '.join(shared[:5])}",
             "Tests on images that were trained on say nothing of others",
@@ -201,13 +160,6 @@ def _check(name: str, split: str, splits: dict[str, ArrayImages | FileImages]) -
         )
 
 
-def _folders(images: ArrayImages | FileImages) -> set[str]:
-    """Returns the folders that hold images, by their paths without links."""
-    if isinstance(images, ArrayImages):
-        return set()
-    return {os.path.realpath(images.folder / place) for place in {os.path.dirname(path) for path in images.paths}}
-
-
 def _image_folder(root: Path, split: str, download: bool) -> Any:
     return list_images(root, ("train",) if split == "train" else ("test", "val", "validation", "valid"))
 
@@ -227,7 +179,7 @@ def _imagenet(root: Path, split: str, download: bool) -> Any:
     return replace(list_images(root, [dataset.split]), classes=dataset.classes)
 
 
-def _row(name: str, kind: str, arguments: Callable[[str], dict[str, Any]], **options: Any) -> None:
+def _add_row(name: str, kind: str, arguments: Callable[[str], dict[str, Any]], **options: Any) -> None:
     """Adds a class of torchvision; ``arguments`` are what it wants to hear for a split."""
 
     def open_split(root: Path, split: str, download: bool) -> Any:
@@ -238,10 +190,10 @@ def _row(name: str, kind: str, arguments: Callable[[str], dict[str, Any]], **opt
     SOURCES.add(name, PreparedSource(open_split, **options))
 
 
-_row("cifar10", "CIFAR10", lambda split: {"train": split == "train"})
-_row("cifar100", "CIFAR100", lambda split: {"train": split == "train"})
-_row("svhn", "SVHN", lambda split: {"split": split}, classes=tuple("0123456789"))
-_row("stl10", "STL10", lambda split: {"split": split})
+_add_row("cifar10", "CIFAR10", lambda split: {"train": split == "train"})
+_add_row("cifar100", "CIFAR100", lambda split: {"train": split == "train"})
+_add_row("svhn", "SVHN", lambda split: {"split": split}, classes=tuple("0123456789"))
+_add_row("stl10", "STL10", lambda split: {"split": split})
 SOURCES.add("imagenet", PreparedSource(_imagenet, splits=("train", "validation"), downloads=False))
 _OWN = "Set --root to the folder that has train and test (or val, validation), with a folder a class in each."
 SOURCES.add("image_folder", PreparedSource(_image_folder, downloads=False, by_hand=_OWN))

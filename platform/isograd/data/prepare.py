@@ -23,11 +23,10 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import Progress
 
-from isograd.data.access import not_allowed
+from isograd.data.access import not_allowed, open_parquet, reading
 from isograd.data.decoding import GREY_MODES, open_image, to_pixels, undecodable
-from isograd.data.image_folder import folders_beside
-from isograd.data.originals import SOURCES, ArrayImages, FileImages, open_original, source_name
-from isograd.data.parquet import unreadable
+from isograd.data.image_folder import FileImages, folders_beside
+from isograd.data.originals import SOURCES, ArrayImages, open_original, source_name
 from isograd.errors import ConfigError, DataError
 from isograd.seeding import derive
 from isograd.system.console import say
@@ -65,7 +64,7 @@ def prepare(name: str, root: Path, output: Path, *, download: bool = False, rows
     SOURCES.get(name)  # says which there are
     if rows_per_shard < 1:
         raise ConfigError(f"rows_per_shard={rows_per_shard} is not positive", "A shard holds rows", "Use 10000.")
-    console, found = Console(stderr=True), _complete(output)
+    console, found = Console(stderr=True), _read_summary(output)
     if found.get("name") == name and not root.exists():
         say(console, f"{output} already holds {name}, complete; its original is gone, and was not compared.")
         return output
@@ -76,7 +75,7 @@ def prepare(name: str, root: Path, output: Path, *, download: bool = False, rows
         if left_out := images.left_out:
             names = ", ".join(left_out[:5]) + (" ..." if len(left_out) > 5 else "")
             say(console, f"left out of {split}: {len(left_out)} files that are no images ({names})")
-    if passed_over := job.passed_over():
+    if passed_over := job.list_passed_over():
         say(console, f"not read: the folders {', '.join(passed_over)} in {root}")
     if found.get("fingerprint") == job.fingerprint:
         with suppress(OSError):  # of an output that may only be read, images are compared each time
@@ -174,7 +173,7 @@ class Job:
             digest.update(images.stamp())
         return digest.hexdigest()
 
-    def passed_over(self) -> list[str]:
+    def list_passed_over(self) -> list[str]:
         """Returns the names of the folders beside those of the splits, but not of what is written."""
         folders = [images.folder for images in self.splits.values() if isinstance(images, FileImages)]
         return folders_beside(folders, self.output)
@@ -197,7 +196,7 @@ class Job:
                     "Use another output folder.",
                 )
         for path in sorted(self.output.glob("*.parquet")):
-            found = _footer(path)
+            found = _read_footer(path)
             if found is None:
                 raise DataError(
                     f"{path} is damaged: it is no Parquet file",
@@ -214,22 +213,22 @@ class Job:
 
     def compare(self, console: Console) -> None:
         """Raises DataError where a shard that is there holds an image that the original does not have."""
-        if self._noted() == self.stamp:
+        if self._read_stamp() == self.stamp:
             return
-        kept = [
+        there = [
             (shard, images)
             for shard in self.shards()
             if isinstance(images := self.splits[shard.split], FileImages)  # arrays' pixels are in the fingerprint
             and (self.output / shard.file).exists()
         ]
-        if kept:
-            say(console, f"comparing {len(kept)} shards in {self.output} with the original of {self.name}")
-        for shard, images in kept:
+        if there:
+            say(console, f"comparing {len(there)} shards in {self.output} with the original of {self.name}")
+        for shard, images in there:
             self._compare(shard, images)
 
     def _compare(self, shard: Shard, images: FileImages) -> None:
         path = self.output / shard.file
-        for row, stored in zip(shard.rows, _images_in(path), strict=True):
+        for row, stored in zip(shard.rows, _read_images(path), strict=True):
             if images.encoded(int(row))[0] != stored:
                 raise DataError(
                     f"image {images.paths[row]} of the {shard.split} split of {self.name} is another one in {path}",
@@ -243,37 +242,29 @@ class Job:
         with Progress(console=console) as progress, ThreadPoolExecutor(NUM_THREADS) as pool:
             bar = progress.add_task(self.name, total=sum(len(shard.rows) for shard in shards))
             for shard in shards:
-                kept = (self.output / shard.file).exists()
-                for count in [len(shard.rows)] if kept else self._write(shard, pool):
+                there = (self.output / shard.file).exists()
+                for count in [len(shard.rows)] if there else self._write(shard, pool):
                     progress.advance(bar, count)
-        self._summarise(shards)
+        self._write_summary(shards)
         self.note_stamp()
 
     def _write(self, shard: Shard, pool: ThreadPoolExecutor) -> Iterator[int]:
         """Writes a shard, and yields the number of rows after each row group; of one that fails, nothing stays."""
-        partial = self.output / f".{shard.file}.partial"
+        partial, schema, statistics = self.output / f".{shard.file}.partial", self._schema(), Statistics()
         try:
-            yield from self._written(shard, partial, pool)
+            with pq.ParquetWriter(partial, schema, compression="none", use_dictionary=False) as writer:
+                for start in range(0, len(shard.rows), ROWS_PER_GROUP):
+                    rows = shard.rows[start : start + ROWS_PER_GROUP]
+                    images = list(pool.map(lambda row: self._image(shard.split, int(row)), rows))
+                    labels = self.splits[shard.split].labels[rows]
+                    writer.write_table(pa.table([[image for image, _ in images], labels], schema=schema))
+                    statistics = sum((of_image for _, of_image in images), statistics)
+                    yield len(rows)
+                footer = {"totals": statistics.totals.tolist(), "shapes": sorted(statistics.shapes)}
+                writer.add_key_value_metadata({FOOTER: json.dumps({"fingerprint": self.fingerprint, **footer})})
             partial.replace(self.output / shard.file)
         finally:
             partial.unlink(missing_ok=True)
-
-    def _written(self, shard: Shard, partial: Path, pool: ThreadPoolExecutor) -> Iterator[int]:
-        statistics = Statistics()
-        with pq.ParquetWriter(partial, self._schema(), compression="none", use_dictionary=False) as writer:
-            for start in range(0, len(shard.rows), ROWS_PER_GROUP):
-                rows = shard.rows[start : start + ROWS_PER_GROUP]
-                images = list(pool.map(lambda row: self._image(shard.split, int(row)), rows))
-                labels = self.splits[shard.split].labels[rows]
-                writer.write_table(pa.table([[image for image, _ in images], labels], schema=self._schema()))
-                statistics = sum((found for _, found in images), statistics)
-                yield len(rows)
-            footer = {
-                "fingerprint": self.fingerprint,
-                "totals": statistics.totals.tolist(),
-                "shapes": sorted(statistics.shapes),
-            }
-            writer.add_key_value_metadata({FOOTER: json.dumps(footer)})
 
     def _image(self, split: str, row: int) -> tuple[dict[str, Any], Statistics]:
         path = None
@@ -301,17 +292,17 @@ class Job:
 
     def note_stamp(self) -> None:
         """Writes the stamp of the original that the shards were made of, or compared with."""
-        if self._noted() != self.stamp:
+        if self._read_stamp() != self.stamp:
             (self.output / STAMP).write_text(self.stamp)
 
-    def _noted(self) -> str:
+    def _read_stamp(self) -> str:
         try:
             return (self.output / STAMP).read_text()
         except (OSError, ValueError):
             return ""
 
-    def _summarise(self, shards: list[Shard]) -> None:
-        footers = [_footer(self.output / shard.file) or {} for shard in shards if shard.split == "train"]
+    def _write_summary(self, shards: list[Shard]) -> None:
+        footers = [_read_footer(self.output / shard.file) or {} for shard in shards if shard.split == "train"]
         parts = [Statistics(np.array(part["totals"]), frozenset(map(tuple, part["shapes"]))) for part in footers]
         summary = {
             "name": self.name,
@@ -327,7 +318,7 @@ class Job:
         partial.replace(self.output / SUMMARY)
 
 
-def _complete(output: Path) -> dict[str, Any]:
+def _read_summary(output: Path) -> dict[str, Any]:
     """Returns the summary of a finished data set, or nothing."""
     try:
         summary = json.loads((output / SUMMARY).read_text())
@@ -336,22 +327,18 @@ def _complete(output: Path) -> dict[str, Any]:
         return {}
 
 
-def _images_in(path: Path) -> Iterator[bytes]:
+def _read_images(path: Path) -> Iterator[bytes]:
     """Yields the encoded images of a shard of ours. Raises DataError where it is damaged."""
-    try:
-        with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(ROWS_PER_GROUP, columns=["image.bytes"]):
-                yield from (image.as_py()["bytes"] for image in batch.column("image"))
-    except (pa.ArrowException, OSError) as error:
-        raise unreadable(path, error) from error
+    with open_parquet(path) as file:
+        for batch in file.iter_batches(ROWS_PER_GROUP, columns=["image.bytes"]):
+            yield from (image.as_py()["bytes"] for image in batch.column("image"))
 
 
-def _footer(path: Path) -> dict[str, Any] | None:
+def _read_footer(path: Path) -> dict[str, Any] | None:
     """Returns what a shard of ours says about itself; of other Parquet files nothing, of what is none None."""
     try:
-        return json.loads((pq.read_metadata(path).metadata or {}).get(FOOTER, "{}"))
-    except PermissionError as error:
-        raise not_allowed(path, error) from error
+        with reading(path):
+            return json.loads((pq.read_metadata(path).metadata or {}).get(FOOTER, "{}"))
     except (pa.ArrowException, OSError):
         return None
     except ValueError:

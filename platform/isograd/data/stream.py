@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
+from numpy.random import default_rng
 
-from isograd.data import parquet
 from isograd.data.crops import ImageTransform
-from isograd.data.decoding import open_image
 from isograd.data.parquet import ParquetSplit
 from isograd.data.rows import WHOLE, Part
+from isograd.data.stored_images import decode_row
 from isograd.data.windows import Window, cut_windows, skip_rows
 from isograd.errors import ContractError, DataError, IsogradError
 
@@ -135,7 +135,7 @@ class StreamSource:
         from isograd.seeding import derive
 
         groups = self._train.groups
-        order = np.random.default_rng(derive(self.seed, "row groups", epoch)).permutation(len(groups))
+        order = default_rng(derive(self.seed, "row groups", epoch)).permutation(len(groups))
         windows = cut_windows([groups[place] for place in order], self.window)
         return [replace(window, seed=derive(self.seed, "window", epoch, n)) for n, window in enumerate(windows)]
 
@@ -144,15 +144,19 @@ class StreamSource:
             return
         require_free_cpu()
         last = first + math.ceil(decoder.num_rows / self.batch_size) - 1
+        is_idle = not self._part.size(decoder.num_rows % self.batch_size or self.batch_size)  # in the last batch
+        if is_idle and first == last:  # the images of others say what an empty batch looks like
+            decoder = replace(decoder, part=WHOLE)
         number = first - 1
-        with _our_errors():
-            columns = _start(decoder, self._part.size(self.batch_size))
-            head = _first(columns, self.first_batch_timeout_s)
+        with _translate_errors():
+            columns = _start(decoder, decoder.part.size(self.batch_size))
+            head = _wait_for_first(columns, self.first_batch_timeout_s)
             with closing(columns):  # frees the CPUs at once where the consumer leaves early
                 for number, batch in enumerate(itertools.chain([head], columns), first):
-                    yield _to_batch(batch, number).to(self._device)
-                if number == last - 1 and not self._part.size(decoder.num_rows % self.batch_size):
-                    number = last  # of fewer samples than there are workers
+                    if not (is_idle and number == last):
+                        yield _to_batch(batch, number).to(self._device)
+                if is_idle and number >= last - 1:
+                    number = last
                     yield _to_batch({name: column[:0] for name, column in head.items()}, last).to(self._device)
         assert number == last, "Ray Data lost rows"
 
@@ -201,29 +205,11 @@ class WindowDecoder:
         index = np.concatenate([np.arange(group.first, group.first + group.num_rows) for group in window.groups])
         for start in range(0, len(order), CHUNK):
             places = order[start : start + CHUNK]
-            images = [self._image(encoded[int(place)].as_py(), int(index[place])) for place in places]
+            images = [
+                decode_row(self.split, row, encoded[place].as_py(), self.transform, default_rng([self.seed, row]))
+                for place, row in zip(places.tolist(), index[places].tolist(), strict=True)
+            ]
             yield {"image": _stack(images, self.transform), "label": labels[places], "index": index[places]}
-
-    def _image(self, data: bytes | None, index: int) -> np.ndarray:
-        if data is None:
-            raise parquet.no_bytes(self.split, index)
-        try:
-            image = open_image(data)
-        except DataError as error:
-            raise parquet.at_row(self.split, index, error) from error
-        except Exception as error:
-            raise parquet.corrupt(self.split, index, error) from error
-        draws = np.random.default_rng([self.seed, index])
-        try:
-            return self.transform(image, draws)
-        except DataError as error:
-            raise parquet.at_row(self.split, index, error) from error
-        except Exception as error:
-            raise ContractError(
-                f"{self.transform} failed on {self.split.where(index)} ({error!r})",
-                "A transform has to accept every image of the data set",
-                "See the traceback of the task above this one.",
-            ) from error
 
 
 class TaskError(Exception):
@@ -252,10 +238,10 @@ def require_free_cpu() -> None:
     reserved = sum(bundle.get("CPU", 0) for group in groups for bundle in group["bundles"].values())
     total = ray.cluster_resources().get("CPU", 0)
     if total - reserved < 1:
-        raise _starved(f"placement groups reserve {reserved:g} of the cluster's {total:g} CPUs")
+        raise _no_cpu(f"placement groups reserve {reserved:g} of the cluster's {total:g} CPUs")
 
 
-def _starved(what: str) -> DataError:
+def _no_cpu(what: str) -> DataError:
     return DataError(
         what,
         "Ray Data decodes images in tasks of 1 CPU each, and waits without a word where there is none for them",
@@ -283,7 +269,7 @@ def _start(decoder: WindowDecoder, batch_size: int) -> Columns:
     return iter(images.iter_batches(batch_size=batch_size, batch_format="numpy"))  # pyright: ignore[reportReturnType]
 
 
-def _first(columns: Columns, timeout_s: float) -> dict[str, np.ndarray]:
+def _wait_for_first(columns: Columns, timeout_s: float) -> dict[str, np.ndarray]:
     """Returns the first batch. Raises DataError where it takes longer; a batch that comes later ends the stream."""
     arrived: Future[dict[str, np.ndarray]] = Future()
 
@@ -306,7 +292,7 @@ def _too_late(timeout_s: float) -> DataError:
     free, total = (resources.get("CPU", 0) for resources in (ray.available_resources(), ray.cluster_resources()))
     what = f"no batch arrived within first_batch_timeout_s={timeout_s:g}; {free:g} of {total:g} CPUs are free"
     if free < 1:
-        return _starved(what)
+        return _no_cpu(what)
     return DataError(what, "The first window takes longer to read and decode", "Use a smaller data.window.")
 
 
@@ -324,14 +310,14 @@ def _to_batch(columns: dict[str, np.ndarray], number: int) -> "Batch":
 
 
 @contextmanager
-def _our_errors() -> Iterator[None]:
+def _translate_errors() -> Iterator[None]:
     """Turns what Ray raises into the error that a task raised, or one that says which setting to change."""
     from ray.exceptions import RayError
 
     try:
         yield
     except RayError as error:
-        if ours := _carried(error):
+        if ours := _find_error(error):
             raise ours from (None if isinstance(ours, DataError) else error)
         raise DataError(
             f"the stream of images broke ({type(error).__name__}: {error})",
@@ -340,7 +326,7 @@ def _our_errors() -> Iterator[None]:
         ) from error
 
 
-def _carried(error: BaseException | None) -> IsogradError | None:
+def _find_error(error: BaseException | None) -> IsogradError | None:
     while error is not None:
         if type(error) is TaskError:
             return error.error

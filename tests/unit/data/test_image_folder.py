@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from isograd.data.originals import FileImages
+from isograd.data.image_folder import FileImages
 from isograd.data.prepare import prepare
 from isograd.errors import DataError
 from tests.unit.data.folders import CLASSES, contents, refusal, rows, write_folder

@@ -13,9 +13,10 @@ from PIL import Image
 
 from isograd.data.crops import Exact
 from isograd.data.decoding import decode, open_image, to_pixels
-from isograd.data.originals import FileImages
-from isograd.data.parquet import find_split, load_images
+from isograd.data.image_folder import FileImages
+from isograd.data.parquet import find_split
 from isograd.data.prepare import Statistics
+from isograd.data.stored_images import load_images
 from isograd.data.stream import WindowDecoder
 from isograd.data.windows import cut_windows
 from isograd.errors import DataError

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from isograd.data.parquet import find_split, load_images
+from isograd.data.parquet import find_split
 from isograd.data.prepare import prepare
+from isograd.data.stored_images import load_images
 from isograd.errors import DataError
 from tests.unit.data.folders import rows, write_folder
 

@@ -15,8 +15,9 @@ from PIL import Image
 
 from isograd.data import prepare as preparation
 from isograd.data.originals import SOURCES, ArrayImages, PreparedSource
-from isograd.data.parquet import find_split, load_images
+from isograd.data.parquet import find_split
 from isograd.data.prepare import STAMP, prepare
+from isograd.data.stored_images import load_images
 from isograd.errors import ConfigError, RunFolderError, UnknownNameError
 from isograd.system.lock import held
 from tests.unit.data.folders import CLASSES, contents, refusal, rows, write_folder

@@ -19,7 +19,8 @@ from PIL import Image
 
 from isograd.data.batch import Batch, Source
 from isograd.data.crops import Exact, RandomResizedCrop, ResizeCenterCrop
-from isograd.data.parquet import find_split, find_splits, load_images
+from isograd.data.parquet import find_split, find_splits
+from isograd.data.stored_images import load_images
 from isograd.data.stream import StreamSource
 from isograd.data.transforms import Augmentation
 from isograd.errors import ContractError, DataError
@@ -158,6 +159,9 @@ class TestOrder:
         shards = [source.shard(rank, 3) for rank in range(3)]
         assert [[batch.size for batch in shard.train(1)][-1] for shard in shards] == [0, 1, 1]
         assert same(list(source.train(1)), whole([shard.train(1) for shard in shards]))
+        source = open_source(folder, batch_size=76, window=100)  # 230 rows leave 2 in the last of 4 batches
+        shards = [source.shard(rank, 3) for rank in range(3)]
+        assert same(list(source.train(1, 3)), whole([shard.train(1, 3) for shard in shards]))
 
     def test_window_and_batch_of_any_size(self, folder: Path):
         for window, batch_size in ((1, 7), (10_000, 1000)):

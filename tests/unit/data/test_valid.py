@@ -69,6 +69,17 @@ def test_an_own_validation_split_is_used_where_it_is_not_tested_on(folder: Path)
     assert sizes(images(folder, test_split="valid").open(0)) == (60, 0, 2)
 
 
+def test_an_own_validation_split_lies_where_the_others_do(folder: Path) -> None:
+    files = list(folder.iterdir())
+    write(folder / "data", "val", [2, 1])
+    for file in files:
+        file.rename(folder / "data" / file.name)
+    assert sizes(images(folder).open(0)) == (60, 2, 3)
+    (folder / "data" / "val-00000-of-00001.parquet").rename(folder / "data" / "val-00000-of-00002.parquet")
+    with pytest.raises(DataError, match=r"val-00000-of-00002.* are missing: 1"):
+        images(folder).open(0)
+
+
 def test_an_own_validation_split_has_the_classes_of_the_training_split(folder: Path) -> None:
     write(folder, "validation", ["a", "b"])
     with pytest.raises(DataError, match=r"are int64 in .*, but string in .*One number would mean two classes"):
