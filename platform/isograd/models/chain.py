@@ -31,8 +31,8 @@ def chain(name: str, model: nn.Module, expand: Expand, wanted: Classifier) -> li
     linear layer): normalisation, activation and pooling belong to the weights before them, so that a unit is worth a
     local module and never writes into its input. Between blocks of a knot, the cut is where the least is alive.
 
-    A value is called ``x`` wherever it is the only one alive, and as long as it is alive; others have the name of the
-    unit that writes them.
+    The value that a unit has made last is called ``x``, so it is where nothing else is alive; others have the name of
+    the unit that has made them.
 
     Args:
         name: For messages.
@@ -81,14 +81,25 @@ def _link(model: nn.Module, flow: Flow, units: list[tuple[str, Segment]], wanted
     names = {flow.images: wanted.input_name}
     links: list[Link] = []
     for position, (unit_name, segment) in enumerate(units):
-        alive = {names[value] for value in segment.leaving if value in names}
-        candidates = (unit_name, *(f"{unit_name}:{number}" for number in range(1, len(segment.writes) + 1)))
-        free = iter([key for key in (MAIN, *dict.fromkeys(candidates)) if key not in alive])
-        for value in segment.writes:
-            names[value] = next(free) if position < len(units) - 1 else wanted.output_name
-        reads, writes = (tuple(names[value] for value in values) for values in (segment.reads, segment.writes))
-        links.append(Link(unit_name, build(model, segment), reads, writes))
+        given, is_last = dict(names), position == len(units) - 1
+        # What was the main value, and is still needed, goes on under the name of the unit that wrote it.
+        passed = [value for value in segment.leaving if names.get(value) == MAIN]
+        main, *others = segment.writes
+        names[main] = wanted.output_name if is_last else MAIN
+        taken = {MAIN, *(names[value] for value in segment.leaving if value in names)}
+        for value in (*passed, *others):
+            names[value] = _free_name(links[-1].name if value in passed else unit_name, taken)
+            taken.add(names[value])
+        reads, writes = tuple(dict.fromkeys((*segment.reads, *passed))), (main, *passed, *others)
+        module = build(model, segment, reads, writes)
+        keys = tuple(given[value] for value in reads), tuple(names[value] for value in writes)
+        links.append(Link(unit_name, module, *keys))
     return links
+
+
+def _free_name(writer: str, taken: set[str]) -> str:
+    candidates = (writer, *(f"{writer}:{number}" for number in range(1, len(taken) + 2)))
+    return next(name for name in candidates if name not in taken)
 
 
 def _units(model: nn.Module, segments: list[Segment]) -> list[tuple[str, Segment]]:

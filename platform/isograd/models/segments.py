@@ -196,13 +196,17 @@ def _count_weights(model: nn.Module, node: fx.Node) -> int:
     return sum(shape.numel() > shape[0] for shape in shapes if len(shape) > 1)
 
 
-def build(model: nn.Module, segment: Segment) -> nn.Module:
-    """Returns the block itself where the segment is nothing but one call of it, else a graph over the same modules."""
+def build(model: nn.Module, segment: Segment, reads: tuple[fx.Node, ...], writes: tuple[fx.Node, ...]) -> nn.Module:
+    """Returns a module that computes ``writes`` from ``reads``.
+
+    It is the block itself where the segment is nothing but one call of it, else a graph over the same modules.
+    """
     only = segment.nodes[0]
-    if len(segment.nodes) == 1 and only.op == "call_module" and only.args == segment.reads and not only.kwargs:
+    is_call = only.op == "call_module" and only.args == reads and not only.kwargs
+    if is_call and segment.nodes == writes:
         return model.get_submodule(str(only.target))
     graph = fx.Graph()
-    copies = {value: graph.placeholder(f"x{number or ''}") for number, value in enumerate(segment.reads)}
+    copies = {value: graph.placeholder(f"x{number or ''}") for number, value in enumerate(reads)}
 
     def copy(node: fx.Node) -> None:
         for value in node.all_input_nodes:
@@ -212,6 +216,6 @@ def build(model: nn.Module, segment: Segment) -> nn.Module:
 
     for node in segment.nodes:
         copy(node)
-    written = [copies[value] for value in segment.writes]
+    written = [copies[value] for value in writes]
     graph.output(tuple(written) if len(written) > 1 else written[0])
     return fx.GraphModule(model, graph, class_name="Unit")
