@@ -12,7 +12,7 @@ from torch import nn
 from isograd.errors import ConfigError
 from isograd.local.blocks import fitted
 from isograd.local.method import METHODS, Method
-from isograd.local.module import Objective, TaskObjective
+from isograd.local.module import Behind, Objective, TaskObjective
 from isograd.models.backbone import MAIN
 from isograd.options import number
 from isograd.partition.partition import Partition
@@ -75,8 +75,11 @@ class AugLocal(Method):
         name = self.task.preferred("pooled")
         options = {"norm": len(layers) <= 1 and feature.layout != "NLC"} if name == "pooled" else {}
         head = self.task.head({**partition.live(index), MAIN: feature}, Form(name, options))
-        parts = [head.module] if name != "pooled" else list(head.module.children())
-        return TaskObjective(self.task, replace(head, module=nn.Sequential(*layers, *parts)))
+        if name == "pooled":
+            module = nn.Sequential(*layers, *head.module.children())
+        else:
+            module = Behind(nn.Sequential(*layers), head.module)
+        return TaskObjective(self.task, replace(head, module=module))
 
     def depth(self, partition: Partition, index: int) -> int:
         """Returns how many auxiliary layers a module has: d (1 - r tau) + r tau, r = index / (K - 2), at least 1."""

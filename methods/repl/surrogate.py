@@ -10,8 +10,9 @@ from torch.nn import functional as F
 
 from isograd.errors import BackboneError
 from isograd.methods.repl.sites import Gap
-from isograd.methods.repl.synthesis import Blend, KernelFusion, ScaleConfig, Synthesis, Union, ValueOutput
+from isograd.methods.repl.synthesis import Blend, KernelFusion, LayerFusion, ScaleConfig, Synthesis, Union, ValueOutput
 from isograd.models.backbone import Unit
+from isograd.models.edsr import ResidualBlock
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,26 @@ class ConvolutionSurrogate(nn.Module):
     def forward(self, value: Tensor) -> Tensor:
         """Returns the output of the block."""
         return F.relu(value + self.norm(self.convolutions(value)))
+
+
+class ResidualSurrogate(nn.Module):
+    """y = x + r conv(ReLU(x)), for a residual block without normalisation.
+
+    Args:
+        block: Has the residual scale r.
+        width: C.
+
+    Shapes: (B, C, H, W) -> (B, C, H, W).
+    """
+
+    def __init__(self, block: ResidualBlock, width: int) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(width, width, 3, padding=1, device="meta")
+        self.residual_scale = block.residual_scale
+
+    def forward(self, value: Tensor) -> Tensor:
+        """Returns the output of the block."""
+        return torch.add(value, self.convolution(F.relu(value)), alpha=self.residual_scale)
 
 
 class ParallelSurrogate(nn.Module):
@@ -106,6 +127,9 @@ def surrogate(gap: Gap, config: SurrogateConfig) -> tuple[nn.Module, Synthesis]:
     """
     if _is_transformer(gap.block):
         return _transformer(gap, config)
+    if isinstance(gap.block.module, ResidualBlock) and gap.matches:
+        template = ResidualSurrogate(gap.block.module, gap.block.output.channels)
+        return template, LayerFusion("convolution", ("body.0", "body.2"), config.scales)
     return _convolutional(gap, config)
 
 

@@ -180,6 +180,33 @@ class KernelFusion(Synthesis):
         return {self.targets[0]: sum(mixed[1:], mixed[0])}
 
 
+class LayerFusion(Synthesis):
+    """One layer from several of equal shape: weight and bias are sum_j a_j previous_j + sum_j b_j following_j.
+
+    Args:
+        target: Name of the layer that is made.
+        layers: Names of those that it is made from, the same in both neighbours.
+        config: Of the scales, of which each layer has its own.
+    """
+
+    def __init__(self, target: str, layers: Sequence[str], config: ScaleConfig) -> None:
+        super().__init__()
+        self.targets = (f"{target}.weight", f"{target}.bias")
+        self.scales = Scales(config, len(layers))
+        self._layers = tuple(layers)
+
+    def forward(self, previous: Tensors, following: Tensors) -> dict[str, Tensor]:
+        """Returns weight and bias."""
+        scales = torch.cat([self.scales.a, self.scales.b]).unbind()
+        made: dict[str, Tensor] = {}
+        for target in self.targets:
+            leaf = target.rpartition(".")[2]
+            given = [tensors[f"{layer}.{leaf}"] for tensors in (previous, following) for layer in self._layers]
+            scaled: list[Tensor] = [scale * tensor for scale, tensor in zip(scales, given, strict=True)]
+            made[target] = sum(scaled[1:], scaled[0])
+        return made
+
+
 def _mixing(given: torch.Size, wanted: torch.Size, *, learned: bool) -> nn.Module:
     axes = [axis for axis in (0, 1) if given[axis] != wanted[axis]]
     return nn.Sequential(*(ChannelMixing(axis, given[axis], wanted[axis], learned=learned) for axis in axes))

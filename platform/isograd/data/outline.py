@@ -23,6 +23,7 @@ class Outline:
     def __init__(self, source: Source) -> None:
         self.num_train, self.num_valid, self.num_test = source.num_train, source.num_valid, source.num_test
         self.batch_size = source.batch_size
+        self.test_batch_size: int = getattr(source, "test_batch_size", source.batch_size)
         self._part = WHOLE
 
     def on(self, device: torch.device) -> "Outline":
@@ -37,17 +38,17 @@ class Outline:
 
     def train(self, epoch: int, first: int = 0) -> Iterator[Batch]:
         """Yields the outlines of an epoch's batches, from number ``first`` on."""
-        return self._batches(self.num_train, first)
+        return self._batches(self.num_train, self.batch_size, first)
 
     def valid(self) -> Iterator[Batch]:
         """Yields the outlines of the validation split."""
-        return self._batches(self.num_valid)
+        return self._batches(self.num_valid, self.test_batch_size)
 
     def test(self) -> Iterator[Batch]:
         """Yields the outlines of the test split."""
-        return self._batches(self.num_test)
+        return self._batches(self.num_test, self.test_batch_size)
 
-    def _batches(self, num_samples: int, first: int = 0) -> Iterator[Batch]:
-        for number in range(first, num_batches(num_samples, self.batch_size)):
-            size = min(self.batch_size, num_samples - number * self.batch_size)
+    def _batches(self, num_samples: int, batch_size: int, first: int = 0) -> Iterator[Batch]:
+        for number in range(first, num_batches(num_samples, batch_size)):
+            size = min(batch_size, num_samples - number * batch_size)
             yield Batch({}, {}, torch.empty(self._part.size(size), dtype=torch.int64), number)

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import torch
 
@@ -42,7 +43,7 @@ class Blueprint:
         )
 
     @cached_property
-    def dataset(self) -> Dataset:
+    def dataset(self) -> Dataset[Any]:
         """What it is trained on."""
         return dataset_of(self.config.data)
 

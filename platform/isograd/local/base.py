@@ -145,7 +145,9 @@ class DGLBase(BaseLoss):
                 "Use method.patches=shared, or method.base=infopro.",
             )
         form = Form(form_name(self._config, "auxiliary", self._task))
-        return TaskObjective(self._task, patching.head(site.live, lambda live: self._task.head(live, form)))
+        return TaskObjective(
+            self._task, patching.head(site.live, lambda live: self._task.head(live, form), self._task.output)
+        )
 
     def head(self, site: Site) -> Objective:
         """Returns the same on the whole map."""
@@ -217,7 +219,9 @@ class InfoProBase(BaseLoss):
                 self._task,
                 patching.network(site.live[MAIN], lambda feature: build(feature, config.feature_dim, **form.options)),
             )
-        return TaskObjective(self._task, patching.head(site.live, lambda live: self._task.head(live, form)))
+        return TaskObjective(
+            self._task, patching.head(site.live, lambda live: self._task.head(live, form), self._task.output)
+        )
 
     def _decoder(self, feature: Feature, image_shape: ImageShape) -> nn.Module:
         if self._config.decoder == "imagenet":

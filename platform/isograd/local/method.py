@@ -24,6 +24,7 @@ from torch import nn
 from isograd.data.dataset import Dataset
 from isograd.local.exchange import Exchange, Window, window
 from isograd.local.module import LocalModule, Objective, TaskObjective
+from isograd.models.layers import is_normalised
 from isograd.models.resnet_cifar import draw_convolutions
 from isograd.partition.partition import Partition
 from isograd.registry import Registry
@@ -97,8 +98,12 @@ class Method(ABC):
         return ()
 
     def initialise(self, objective: nn.Module, partition: Partition, index: int) -> None:
-        """Draws the initial weights of a new objective, from the module's own stream of random numbers."""
-        draw_convolutions(objective)
+        """Draws the initial weights of a new objective, from the module's own stream of random numbers.
+
+        Beside a network without normalisation it keeps PyTorch's own, smaller ones, as that network itself does.
+        """
+        if is_normalised(partition.backbone):
+            draw_convolutions(objective)
 
     def local_module(self, partition: Partition, index: int, seed: int) -> LocalModule:
         """Builds one local module. Its initial weights depend on ``seed`` and on unit names only."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from isograd.data.field import Fields
 from isograd.errors import ConfigError
 from isograd.local.decoders import ImageShape
 from isograd.local.infopro import Reconstruction, pixel_loss
@@ -77,17 +78,32 @@ class Patching:
     mode: str = "none"
     count: int = 2
 
-    def head(self, live: Mapping[str, Feature], build: Callable[[Mapping[str, Feature]], Head]) -> Head:
+    def head(
+        self, live: Mapping[str, Feature], build: Callable[[Mapping[str, Feature]], Head], outputs: Fields
+    ) -> Head:
         """Returns the head that ``build`` makes for live values, on patches of the main one where the mode says so.
 
+        Args:
+            live: What is alive at the cut.
+            build: Makes the task's head.
+            outputs: What the task predicts.
+
         Raises:
-            ConfigError: The head reads other values too, or predicts several, which cannot be averaged over patches.
+            ConfigError: The head reads other values too, predicts several, or one for each place, which cannot be
+                averaged over patches.
         """
         if MAIN in live:
             self._check_map(live[MAIN])
         if self.mode != "shared":
             return build(live)
         head = build({**live, MAIN: self._patch(live[MAIN])})
+        if any(len(field.shape) > 1 for field in outputs.values()):
+            raise ConfigError(
+                "method.patches=shared cannot average what this task predicts: "
+                + ", ".join(f"{name} ({field.kind})" for name, field in outputs.items()),
+                "A patch would be taken for the whole: each place has a prediction of its own",
+                "Use method.patches=none.",
+            )
         if head.reads != (MAIN,) or len(head.writes) != 1:
             raise ConfigError(
                 f"method.patches=shared cannot split what this task's auxiliary network reads: {', '.join(head.reads)}",

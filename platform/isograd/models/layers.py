@@ -5,7 +5,9 @@ from typing import Protocol, runtime_checkable
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from isograd.models.backbone import Feature
+from isograd.models.backbone import Backbone, Feature
+
+_NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.LocalResponseNorm)
 
 
 class AsMap(nn.Module):
@@ -59,6 +61,14 @@ class PatchTokens(nn.Module):
     def forward(self, value: Tensor) -> Tensor:
         """Returns the tokens, row by row."""
         return value.flatten(2).transpose(1, 2)
+
+
+def is_normalised(backbone: Backbone) -> bool:
+    """Whether a network has any normalisation, and so may have auxiliary networks with BatchNorm.
+
+    One without, such as EDSR, keeps the contrast of its images, which BatchNorm would take out.
+    """
+    return any(isinstance(part, _NORMS) for unit in backbone.units for part in unit.module.modules())
 
 
 def as_map(feature: Feature, head: nn.Module) -> nn.Module:

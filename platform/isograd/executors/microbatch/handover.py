@@ -59,9 +59,7 @@ class Handover:
             if piece.is_first:
                 values = piece.entering(message)
             elif not self._is_local(piece.index - 1):
-                values = [wire.empty(message.size, self._device) for wire in entering]
-                for value in values:
-                    dist.recv(value, self._plan.stage_of(piece.index - 1))
+                values = self._receive(entering, message.size, self._plan.stage_of(piece.index - 1))
             with piece.stopwatch.computing():
                 values = piece.values(piece(*values))
             if not self._is_local(piece.index + 1):
@@ -92,10 +90,24 @@ class Handover:
         dist.recv_object_list(received, self._plan.stage_of(piece), device=self._device)
         return received[0]
 
-    def _send(self, values: Sequence[Tensor], stage: int) -> None:
-        """Begins to send, once what was sent before has arrived."""
-        self.finish()
+    def _receive(self, wires: Wires, size: int, stage: int) -> list[Tensor]:
+        """Returns what a stage sends of ``size`` samples, of other lengths than the survey's if they are so."""
+        lengths = torch.empty(sum(len(wire.shape) for wire in wires), dtype=torch.int64, device=self._device)
+        dist.recv(lengths, stage)
+        shapes = lengths.split([len(wire.shape) for wire in wires])
+        values = [
+            torch.empty(size, *shape.tolist(), dtype=wire.dtype, device=self._device)
+            for wire, shape in zip(wires, shapes, strict=True)
+        ]
         for value in values:
+            dist.recv(value, stage)
+        return values
+
+    def _send(self, values: Sequence[Tensor], stage: int) -> None:
+        """Begins to send shapes and values, once what was sent before has arrived."""
+        self.finish()
+        lengths = [length for value in values for length in value.shape[1:]]
+        for value in (torch.tensor(lengths, device=self._device), *values):
             work = dist.isend(value, stage)
             if work is not None:
                 self._sending.append((work, value))
