@@ -38,15 +38,14 @@ class Combination:
     @property
     def overrides(self) -> tuple[str, ...]:
         """A run of it that is small enough for tests."""
-        largest = METHODS.get(self.method).max_num_modules
-        return (
+        options = (
             *TASKS.get(self.task).example,
             f"task={self.task}",
             f"method={self.method}",
             f"executor={self.executor}",
             "executor.device=cpu",
-            f"partition.num_modules={largest or 3}",
         )
+        return (*options, f"partition.num_modules={Blueprint(load(options)).method.max_num_modules or 3}")
 
     def blueprint(self) -> Blueprint:
         """Returns its blueprint, checked. Raises IsogradError where it is refused."""
@@ -93,7 +92,9 @@ def table() -> str:
             refusals = {name: Combination(method, task, name).refusal() for name in EXECUTORS}
             served = [name for name, refusal in refusals.items() if refusal is None]
             if not served:
-                reasons.append(next(str(error.what) for error in refusals.values() if error is not None))
+                refusal = refusals["sequential"]
+                assert refusal is not None
+                reasons.append(refusal.what)
             cells.append(", ".join(served) or f"refused ({len(reasons)})")
         lines.append(f"| {method} | {' | '.join(cells)} |")
     notes = [f"{number}. {reason}." for number, reason in enumerate(reasons, start=1)]

@@ -80,6 +80,11 @@ class Language(Task):
     blocks that it trains.
     """
 
+    example = (
+        *("data=wikitext2", "data.context=12", "data.batch_size=8"),
+        *("model=gpt_small", "model.width=16", "model.num_heads=2", "optimizer=adamw"),
+    )
+
     @dataclass
     class Config:
         """Attributes:

@@ -130,6 +130,10 @@ class SuperResolution(Task):
         tail, since one at every module doubles the memory for maps of the large size.
     """
 
+    example = (
+        *("data=camvid_set5", "data.crop=8", "data.batch_size=8"),
+        *("model=edsr_small", "model.width=8", "optimizer=adam"),
+    )
     score = Score("psnr", "dB", higher_is_better=True, label="PSNR-Y")
 
     @dataclass
