@@ -118,9 +118,10 @@ class EmulatedPieces:
         last = units[-1]
         numel = max(self.activation_bytes[last] // 4 // self.batch_size, 1)
         module = EmulatedUnit(sum(self.unit_s[unit] for unit in units) / self.batch_size, numel)
-        unit = Unit(f"unit{last}", module, {MAIN: Feature((numel,), "NC")})
+        entering = MAIN if units.start else "image"
+        unit = Unit(f"unit{last}", module, {MAIN: Feature((numel,), "NC")}, (entering,))
         return make_learner(
-            LocalModule(0, [unit], EmulatedObjective(), entering=(MAIN,), leaving=(MAIN,)),
+            LocalModule(0, [unit], EmulatedObjective(), entering=(entering,), leaving=(MAIN,)),
             SGD(lr=0.0),
             Constant(),
             num_epochs=1,

@@ -43,6 +43,7 @@ class Classification(Task):
     """One class of Y for each sample."""
 
     knows_groups = True
+    example = ("data=digits", "data.batch_size=8", "model=resnet20", "model.width=4")
     score = Score("error", "%", higher_is_better=False, scale=100.0, label="error")
 
     @dataclass

@@ -138,10 +138,12 @@ class Task(ABC):
         score: Which metric judges.
         output: Fields of what the backbone's last unit writes.
         knows_groups: Whether :meth:`groups` says which samples belong together.
+        example: Options of a run of it that trains in seconds: the conformance tests train it by every method.
     """
 
     Config: ClassVar[type]
     knows_groups: ClassVar[bool] = False
+    example: ClassVar[tuple[str, ...]] = ()
     score: Score
     output: Fields
 

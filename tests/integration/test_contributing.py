@@ -1,0 +1,71 @@
+"""What CONTRIBUTING.md shows is a package: installed beside this one, it trains, is planned, compared and searched."""
+
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+OPTIONS = ("task=multilabel", "data=pairs", "model=two_branches", "train.epochs=2", "schedule=cosine")
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The package as an installer leaves it: its files, and what says which entry points it has."""
+    site = tmp_path_factory.mktemp("site")
+    blocks = dict(re.findall(r"```\w+\n# (\S+)\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(), re.DOTALL))
+    for name, text in blocks.items():
+        if name.endswith(".py"):
+            (site / name).parent.mkdir(exist_ok=True)
+            (site / name).write_text(text)
+    project = tomllib.loads(blocks["pyproject.toml"])["project"]
+    information = site / "mine-1.dist-info"
+    information.mkdir()
+    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: mine\nVersion: 1\n")
+    lines = [
+        line
+        for group, points in project["entry-points"].items()
+        for line in (f"[{group}]", *(f"{name} = {value}" for name, value in points.items()))
+    ]
+    (information / "entry_points.txt").write_text("\n".join(lines) + "\n")
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(site), str(ROOT / "platform")])}
+
+
+def isograd(environment: dict[str, str], *arguments: str) -> str:
+    command = [sys.executable, "-m", "isograd", *arguments]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr + done.stdout
+    assert "cannot be imported" not in done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("executor", ["sequential", "counted"])
+def test_the_package_trains(environment: dict[str, str], tmp_path: Path, executor: str) -> None:
+    options = (*OPTIONS, "method=halved", f"executor={executor}", "partition.num_modules=3", f"folder={tmp_path}")
+    shown = isograd(environment, "train", *options, "run_name=mine")
+    assert "wrong labels" in shown and (tmp_path / "mine" / "result.json").exists()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("options", [("executor=pipelined",), ("method=e2e", "executor=microbatch")])
+def test_the_package_is_pipelined(environment: dict[str, str], tmp_path: Path, options: tuple[str, ...]) -> None:
+    isograd(environment, "train", *OPTIONS, *options, f"folder={tmp_path}", "run_name=mine")
+
+
+def test_the_package_is_planned(environment: dict[str, str]) -> None:
+    assert "join" in isograd(environment, "plan", "--counted", *OPTIONS, "method=halved", "partition.num_modules=5")
+
+
+@pytest.mark.long
+def test_the_package_is_compared_and_searched(environment: dict[str, str], tmp_path: Path) -> None:
+    common = (*OPTIONS, "executor=sequential")
+    compared = isograd(environment, "compare", "method=halved", "method=e2e", *common, "--output", str(tmp_path / "c"))
+    assert "wrong labels" in compared
+    space = tmp_path / "space.yaml"
+    space.write_text("parameters:\n  method.weight: {low: 0.1, high: 1.0}\n")
+    options = ("method=halved", *common, "tune.num_trials=2", f"tune.folder={tmp_path}", "tune.name=mine")
+    assert "best" in isograd(environment, "tune", str(space), *options)
