@@ -80,6 +80,16 @@ class Language(Task):
     blocks that it trains.
     """
 
+    # nine blocks in three modules: each module has one that RepL can replace
+    example = (
+        "data=text",
+        "data.context=12",
+        "data.batch_size=8",
+        "model=gpt_small",
+        "model.depth=9",
+        "model.width=16",
+    )
+
     @dataclass
     class Config:
         """Attributes:
