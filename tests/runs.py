@@ -48,8 +48,8 @@ def config(*overrides: str) -> RunConfig:
 def program(blueprint: Blueprint, num_train: int = 84, **options: Any) -> Program:
     options.setdefault("num_epochs", 2)
     carries_inputs = blueprint.method.exchange.inputs
-    images = source(num_train, shape=blueprint.dataset.inputs["image"].fixed_shape)
-    return Program(images, carries_inputs=carries_inputs, **options)
+    channels, height, width = blueprint.dataset.inputs["image"].fixed_shape
+    return Program(source(num_train, shape=(channels, height, width)), carries_inputs=carries_inputs, **options)
 
 
 @contextmanager
