@@ -49,8 +49,7 @@ def program(blueprint: Blueprint, num_train: int = 84, **options: Any) -> Progra
     options.setdefault("num_epochs", 2)
     carries_inputs = blueprint.method.exchange.inputs
     channels, height, width = blueprint.dataset.inputs["image"].fixed_shape
-    images = source(num_train, shape=(channels, height, width))
-    return Program(images, carries_inputs=carries_inputs, **options)
+    return Program(source(num_train, shape=(channels, height, width)), carries_inputs=carries_inputs, **options)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from torch import Tensor
 from isograd.engine.program import Program
 from isograd.errors import PartitionError
 from isograd.events.events import EpochRecord, Event
+from isograd.executors.executor import check
 from isograd.executors.hosts import Hosts
 from tests.language import blueprint, write_text
 from tests.runs import differences, opened
@@ -68,7 +69,7 @@ def test_tied_weights_stay_one_table(folder: Path) -> None:
     state, _ = trained(folder, "executor=sequential", "method=e2e", "model.tied=true")
     assert torch.equal(state["backbone.embed.token.weight"], state["backbone.head.unembed.weight"])
     with pytest.raises(PartitionError, match="share a weight"):
-        blueprint("method=e2e", "model.tied=true", "executor=microbatch", "executor.num_microbatches=2").check()
+        check(blueprint("method=e2e", "model.tied=true", "executor=microbatch", "executor.num_microbatches=2"))
 
 
 def records(events: list[Event]) -> dict[Any, Any]:

@@ -80,9 +80,14 @@ class Language(Task):
     blocks that it trains.
     """
 
+    # nine blocks in three modules: each module has one that RepL can replace
     example = (
-        *("data=wikitext2", "data.context=12", "data.batch_size=8"),
-        *("model=gpt_small", "model.width=16", "model.num_heads=2", "optimizer=adamw"),
+        "data=text",
+        "data.context=12",
+        "data.batch_size=8",
+        "model=gpt_small",
+        "model.depth=9",
+        "model.width=16",
     )
 
     @dataclass
