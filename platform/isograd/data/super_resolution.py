@@ -11,7 +11,7 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from isograd.data.batch import Batch, num_batches
@@ -21,6 +21,7 @@ from isograd.data.identity import Identity
 from isograd.data.pictures import Pictures, read_images
 from isograd.data.rows import WHOLE, Part, hold_out
 from isograd.data.shared import as_tensor
+from isograd.data.transforms import Normalize
 from isograd.errors import DataError
 from isograd.options import Range, check_numbers, number
 from isograd.seeding import generator
@@ -61,7 +62,7 @@ class SuperResolutionConfig(DataConfig):
         return replace(self, path=path)
 
 
-class Centre(nn.Module):
+class Centre(Normalize):
     """Maps pixels to numbers of another range, less their mean.
 
     Args:
@@ -69,21 +70,17 @@ class Centre(nn.Module):
         value_range: What white becomes.
     """
 
-    mean: Tensor
+    centre: Tensor
 
     def __init__(self, mean: Sequence[float], value_range: float) -> None:
-        super().__init__()
-        self.centre, self.factor = [value_range * value for value in mean], value_range / 255
-        self.register_buffer("mean", torch.tensor(self.centre, dtype=torch.float32), persistent=False)
+        super().__init__(mean, [1 / value_range] * len(mean))
+        self._exact, self._factor = [value_range * value for value in mean], value_range / 255
+        self.register_buffer("centre", torch.tensor(self._exact, dtype=torch.float32), persistent=False)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Shapes: pixels (B, C, H, W) uint8 -> the same, floating."""
-        mean = self.mean if self.mean.dtype == torch.float32 else self.mean.new_tensor(self.centre)  # not rounded
-        return pixels.to(mean.dtype) * self.factor - mean.view(-1, 1, 1)
-
-    def restore(self, pixels: Tensor) -> Tensor:
-        """Returns the image that a decoder shall reproduce, in [0, 1]. Shapes as :meth:`forward`."""
-        return pixels.to(self.mean.dtype) / 255
+        centre = self.centre if self.centre.dtype == torch.float32 else self.centre.new_tensor(self._exact)
+        return pixels.to(centre.dtype) * self._factor - centre.view(-1, 1, 1)
 
 
 class SuperResolution(Dataset[SuperResolutionConfig]):

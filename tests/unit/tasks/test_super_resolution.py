@@ -169,3 +169,14 @@ def test_initial_weights_depend_on_names_alone() -> None:
     for name in ("head", "block.1", "tail"):
         first, second = (net.units[net.index(name)].module.state_dict() for net in (few, many))
         assert all(torch.equal(tensor, second[key]) for key, tensor in first.items())
+
+
+def test_a_surrogate_has_neither_norm_nor_relu_behind_its_sum() -> None:
+    blueprint = Blueprint(config("method=repl", "method.mode=surrogate", "model.residual_scale=0.5"))
+    before, replaced, after = (unit.module for unit in blueprint.partition.backbone.units[1:4])
+    value = torch.randn(2, 6, 5, 7, generator=torch.Generator().manual_seed(0))
+    layers = [module.get_submodule(f"body.{at}") for module in (before, after) for at in (0, 2)]
+    weight, bias = (0.5 * sum(getattr(layer, name) for layer in layers) for name in ("weight", "bias"))
+    expected = value + 0.5 * torch.conv2d(value.relu(), weight, bias, padding=1)  # pyright: ignore[reportArgumentType]
+    torch.testing.assert_close(replaced(value), expected)
+    assert [name for name, _ in replaced.named_parameters()] == ["synthesis.scales.a", "synthesis.scales.b"]
