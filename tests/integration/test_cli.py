@@ -83,6 +83,7 @@ BAD = {
     "executor.channel=pigeon": "auto or store or direct or collective",
     "train.epochs=1 schedule.warmup_epochs=0": "the learning rate is 0 in every epoch",
     "train.epochs=0": "It has to be at least 1",
+    "train.evaluate_every=0": "train.evaluate_every=0 is out of range",
     "data.batch_size=0": "data.batch_size=0 is out of range",
     "data=parquet data.image_shape=[8,8]": "Use data.image_shape=[3,8,8]",
     "data.mean=[0.1,0.2]": "one number a channel, of pixels in [0, 1]: 1 of them",

@@ -121,6 +121,18 @@ def test_resumed_result_remembers_earlier_epochs(tmp_path: Path) -> None:
     assert list(result.by_epoch()) == [1, 2] and result.split == "test"
 
 
+def test_the_validation_split_is_run_as_often_as_asked_and_the_test_split_once(tmp_path: Path) -> None:
+    options = ("train.epochs=3", "train.evaluate_every=2", "data.valid=0.1", f"folder={tmp_path}")
+    whole = run(load([*SMALL, *SEQUENTIAL, *options, "run_name=whole"]))
+    run(load([*SMALL, *SEQUENTIAL, *options, "run_name=part", "train.max_steps=42"]))
+    resumed = execute(prepare_resumed(tmp_path / "part", ["train.max_steps=0"]))
+    for record in (whole, resumed):
+        assert record.split == "valid" and list(record.by_epoch()) == [2, 3]
+    assert list(whole.by_epoch("test")) == [3] and whole.by_epoch() == resumed.by_epoch() and whole.test == resumed.test
+    with pytest.raises(CheckpointError, match="was written with configuration"):
+        prepare_resumed(tmp_path / "part", ["train.evaluate_every=1"])
+
+
 def test_prepare_writes_nothing(tmp_path: Path) -> None:
     prepare(load([*SMALL, f"folder={tmp_path / 'new'}"]))
     assert not (tmp_path / "new").exists()

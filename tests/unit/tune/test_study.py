@@ -6,11 +6,15 @@ import sys
 import time
 from pathlib import Path
 
+import optuna
 import pytest
+from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
 from isograd.engine.blueprint import Blueprint
 from isograd.errors import ConfigError, PlacementError, StudyError
+from isograd.tasks.classification import Classification
+from isograd.tasks.task import Score
 from isograd.tune import storage
 from isograd.tune.request import Request, move_request, parse, read_request
 from isograd.tune.results import Outcome, outcome_of
@@ -186,6 +190,36 @@ def test_several_objectives_have_a_front(tmp_path: Path, sampler: str) -> None:
     assert assignment is not None
     study.tell(assignment.number, Outcome("pruned", {"score": 0.01, "epoch_s": 0.1}, 1))
     assert sorted(study.find_best().values.values()) == [(0.2, 4.0), (0.3, 2.0), (0.5, 1.0)]
+
+
+def test_a_score_of_which_more_is_better_is_maximised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Classification, "score", Score("accuracy", "%", higher_is_better=True, scale=100, label="hits"))
+    study = create_study(request(tmp_path))
+    for value in (0.3, 0.6, 0.5):
+        assignment = study.propose()
+        assert assignment is not None
+        study.tell(assignment.number, complete(value))
+    assert study.find_best().values == {1: (0.6,)} and str(study.find_best()) == "best 60.00 % (trial 1)"
+    stored = optuna.load_study(study_name="mine", storage=study.url)
+    assert stored.direction == StudyDirection.MAXIMIZE
+
+
+def test_trials_are_judged_on_the_validation_split_alone(tmp_path: Path) -> None:
+    assert request(tmp_path).base.data.valid == 0.1 and request(tmp_path, "data.valid=0.3").base.data.valid == 0.3
+    with pytest.raises(ConfigError, match=r"data\.valid=0 leaves the trials no validation split"):
+        request(tmp_path, "data.valid=0")
+    path = tmp_path / "shares.yaml"
+    path.write_text("parameters: {data: {valid: {distribution: float, low: 0.1, high: 0.2}}}\n")
+    with pytest.raises(ConfigError, match=r"data\.valid cannot be set in a space"):
+        request(tmp_path, space=str(path))
+
+
+def test_a_study_of_another_format_is_refused(tmp_path: Path) -> None:
+    create_study(request(tmp_path))
+    path = tmp_path / "mine" / "sweep.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 1}))
+    with pytest.raises(StudyError, match="it has format 1, and this version reads format 2"):
+        read_request(tmp_path / "mine")
 
 
 def test_a_study_of_another_space_is_refused(tmp_path: Path) -> None:
