@@ -8,6 +8,7 @@ import numpy as np
 import optuna
 import pytest
 from optuna.samplers import BaseSampler, RandomSampler
+from optuna.study import StudyDirection
 from optuna.trial import FixedTrial, TrialState
 
 from isograd.errors import PartitionError
@@ -36,8 +37,13 @@ def value_of(settings: dict[str, Any]) -> float:
     return 0.1 + float(error + (abs(ends[0] - 1) + abs(ends[1] - 5)) / 4)
 
 
-def search(sampler: BaseSampler, count: int) -> optuna.Study:
-    study = optuna.create_study(sampler=sampler)
+def search(
+    sampler: BaseSampler,
+    count: int,
+    value_of: Callable[[dict[str, Any]], float] = value_of,
+    direction: StudyDirection = StudyDirection.MINIMIZE,
+) -> optuna.Study:
+    study = optuna.create_study(sampler=sampler, direction=direction)
     for _ in range(count):
         trial = study.ask()
         settings = SPACE.suggest(trial, GROUND)
@@ -103,6 +109,13 @@ def test_it_proposes_nothing_twice_and_the_same_again_for_the_same_seed() -> Non
     settings = [str(trial.user_attrs["settings"]) for trial in first.trials]
     assert len(set(settings)) == 20
     assert settings == [str(trial.user_attrs["settings"]) for trial in second.trials]
+
+
+def test_a_score_of_which_more_is_better_is_searched_alike() -> None:
+    less = search(SpaceSampler(SPACE, GROUND, 3, 5), 12, lambda settings: value_of(settings) - 100)
+    sampler = SpaceSampler(SPACE, GROUND, 3, 5, lambda score: -score)
+    more = search(sampler, 12, lambda settings: 100 - value_of(settings), StudyDirection.MAXIMIZE)
+    assert [trial.params for trial in less.trials] == [trial.params for trial in more.trials]
 
 
 @pytest.mark.parametrize(
