@@ -39,6 +39,11 @@ class Measure:
         return f"{self.label}, {self.unit}" if self.unit else self.label
 
     @property
+    def title(self) -> str:
+        """The label as a sentence begins with it."""
+        return self.label[:1].upper() + self.label[1:]
+
+    @property
     def better(self) -> str:
         """Which values are better: ``smaller`` or ``larger``."""
         return "larger" if self.higher_is_better else "smaller"

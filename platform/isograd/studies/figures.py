@@ -1,9 +1,12 @@
 """Figures: how all of them look, and as PNG on the screen of a notebook, in a page, in a file."""
 
 import io
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from isograd.display.measures import Measure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,6 +39,12 @@ def mark_whole_numbers(axes: "Axes") -> None:
     from matplotlib.ticker import MaxNLocator
 
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def start_at_zero(axes: "Axes", measure: Measure, values: Iterable[float]) -> None:
+    """Lets the y axis start at 0 where that is the best that ``values`` can be; where more is better, 0 is far off."""
+    if not measure.higher_is_better and min(values, default=0.0) >= 0:
+        axes.set_ylim(bottom=0)
 
 
 def finish_figure(panels: "list[Axes]") -> "Figure":
