@@ -82,6 +82,10 @@ class NonFiniteLossError(IsogradError):
     """The loss of a local module became NaN or infinite."""
 
 
+class NonFiniteScoreError(IsogradError):
+    """What a run is judged by is no number."""
+
+
 class StageFailedError(IsogradError):
     """A stage of the pipeline failed or died."""
 

@@ -14,6 +14,7 @@ import pytest
 
 from isograd.cli.main import main
 from isograd.run import checkpoint
+from isograd.run.stored_record import read_record
 from tests.processes import HUNG_S, wait_until
 
 QUICK = ("model.width=8", "train.epochs=2", "executor.device=cpu")
@@ -30,10 +31,10 @@ def test_the_main_job_learns_digits_on_a_ray_of_its_own(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     folder = tmp_path / "runs" / "main"
-    result = json.loads((folder / "result.json").read_text())
-    assert result["test_error"] <= 0.025
-    assert len(result["module_test_errors"]) == 4 and len(result["stages"]) == 2
-    for said in ("epoch  15/15", "images/s", "left", "utilisation", "queue wait", "peak memory", str(folder)):
+    record = read_record(folder)
+    assert record.split == "test" and record.final is not None and record.final <= 0.025
+    assert len(record.module_scores) == 4 and len(record.stages) == 2
+    for said in ("epoch  15/15", "samples/s", "left", "utilisation", "queue wait", "peak memory", str(folder)):
         assert said in done.stdout
     assert sorted(path.name for path in folder.iterdir()) == [
         "checkpoints",
@@ -44,7 +45,7 @@ def test_the_main_job_learns_digits_on_a_ray_of_its_own(tmp_path: Path) -> None:
     ]
     provenance = json.loads((folder / "provenance.json").read_text())
     assert provenance["seed"] == 0 and provenance["packages"]["torch"] and provenance["hardware"]
-    stage = result["stages"][0]
+    stage = record.stages[0]
     assert stage["sent_bytes"] > 0 and 0 < stage["utilisation"] <= 1 and stage["peak_bytes"] > 2**20
     kinds = {json.loads(line)["event"] for line in (folder / "events.jsonl").read_text().splitlines()}
     assert kinds == {"Progress", "EpochRecord", "Snapshot", "ReportSoFar", "StageReport"}
@@ -89,14 +90,14 @@ BAD = {
     "data.padding=9 data.padding_mode=reflect": "cannot be reflected in images of 8 pixels",
     "data.valid=1": "data.valid=1 is out of range",
     "data.valid=0.001": "leaves class 0 empty: 0 of its",
-    "data.batch_size=1": "the last batch of an epoch has 1 image",
+    "data.batch_size=1": "the last batch of an epoch has 1 sample",
     "optimizer.lr=nan": "optimizer.lr=nan is out of range",
     "run_name=../x": "without slashes",
     "run_name=' '": "cannot be the name of a folder",
     "partition.ends=[layer1.0]": "It is an option of partition=balanced and partition=explicit",
     "partition=explicit": "has no cuts for 4 local modules",
     "seed=abc": "could not be converted to Integer",
-    "data.batch_size=359": "the last batch of an epoch has 1 image",
+    "data.batch_size=359": "the last batch of an epoch has 1 sample",
     "model.drop_rate=1.5": "at most 1",
     "precision.clip_norm=-1": "precision.clip_norm=-1 is out of range",
     "optimizer.lr=-1": "optimizer.lr=-1 is out of range",

@@ -138,7 +138,7 @@ def test_a_checkpoint_goes_on_in_the_other_executor(
     run(load([*DIGITS, *SEQUENTIAL, f"folder={tmp_path}", "run_name=whole", "train.max_steps=14"]))
     run(load([*DIGITS, *first, f"folder={tmp_path}", "run_name=part", "train.max_steps=9"]))
     result = execute(prepare_resumed(tmp_path / "part", [*second, "train.max_steps=14"]))
-    assert result.num_steps == 14 and len(result.module_test_errors) == 1
+    assert result.num_steps == 14 and len(result.module_scores) == 1
     states = [
         load_file(checkpoint.newest(tmp_path / name / "checkpoints") / "state.safetensors")
         for name in ("part", "whole")

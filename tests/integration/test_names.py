@@ -20,7 +20,7 @@ from isograd.run.experiment import run
 if __name__ == "__main__":
     common = ["model.width=4", "train.max_steps=2", "executor.device=cpu", "executor.channel=store", *sys.argv[1:]]
     found = [run(load([f"executor={name}", f"run_name={name}", *common])) for name in ("sequential", "pipelined")]
-    assert found[0].module_test_errors == found[1].module_test_errors
+    assert found[0].module_scores == found[1].module_scores
     assert "dgl" in METHODS and METHODS.get("dgl").__module__ == "isograd.methods.dgl"
     print("same")
 """

@@ -7,8 +7,9 @@ from isograd.engine.blueprint import Blueprint
 from isograd.engine.program import Program
 from isograd.events.events import EpochRecord, Event, Position, Rebalanced, StageReport
 from isograd.executors.executor import make_executor
-from isograd.run.result import Tally
+from isograd.run.record import Tally
 from isograd.run.spent import Account
+from isograd.tasks.task import Score
 from tests.runs import config, differences, program, source, trained
 
 pytestmark = pytest.mark.usefixtures("ray_session")
@@ -37,23 +38,23 @@ def test_moving_modules_changes_nothing(method: str, channel: str) -> None:
     moves = [event for event in events if isinstance(event, Rebalanced)]
     assert moves[0].before == (4, 1) and moves[0].after[0] < 4
     assert moves[0].slowest_before_s > 1.1 * moves[0].slowest_after_s
-    _check_reports(events, run)
+    _check_reports(events, run, blueprint.task.score)
     alone = trained(f"method={method}", *OPTIONS, "executor=sequential", num_epochs=3)
     assert not differences(found, alone)
 
 
-def _check_reports(events: list[Event], run: Program) -> None:
+def _check_reports(events: list[Event], run: Program, score: Score) -> None:
     """All parts of the run count: steps, epochs, modules."""
-    tally, account = Tally(5), Account(0, ())
+    tally, account = Tally(5, score, "test"), Account(0, ())
     for event in events:
         tally.take(event)
         account.take(event)
-    result = tally.result(account.legs, account.stages, checkpoint=None, fingerprint="", hardware="")
-    assert result.spent[-1]["num_images"] == sum(
-        event.num_images for event in events if isinstance(event, StageReport) and event.stage == 1
+    record = tally.record(account.legs, account.stages, checkpoint=None, fingerprint="", hardware="")
+    assert record.spent[-1].num_samples == sum(
+        event.num_samples for event in events if isinstance(event, StageReport) and event.stage == 1
     )
-    assert [stage["num_steps"] for stage in result.stages] == [run.num_steps] * 2
-    assert [entry["epoch"] for entry in result.history] == [1, 2, 3]
+    assert [stage["num_steps"] for stage in record.stages] == [run.num_steps] * 2
+    assert list(record.by_epoch()) == [1, 2, 3]
     assert sum(isinstance(event, StageReport) for event in events) == 2 * len(list(run.parts()))
     assert {event.module for event in events if isinstance(event, EpochRecord)} == set(range(5))
 

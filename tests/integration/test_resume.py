@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from isograd.executors.executor import Opener, make_executor
 from isograd.executors.hosts import Hosts
 from isograd.run import checkpoint
 from isograd.run.experiment import execute, prepare, prepare_resumed, run
+from isograd.run.stored_record import read_record
 from isograd.system.lock import held
 from tests.runs import differences
 
@@ -92,7 +94,7 @@ def test_a_step_that_ends_an_epoch_is_saved_once_and_after_its_test(
     records = [json.loads(line) for line in (edge / "events.jsonl").read_text().splitlines()]
     tested = [(row["epoch"], row["module"], row["split"]) for row in records if row["event"] == "EpochRecord"]
     assert sorted(tested) == sorted({*tested})
-    assert {row["num_images"] for row in records if row.get("split") == "train"} == {1437}
+    assert {row["num_samples"] for row in records if row.get("split") == "train"} == {1437}
 
 
 OVERRIDES = {
@@ -116,7 +118,7 @@ def test_overrides_that_do_not_fit_are_explained(tmp_path: Path, override: str) 
 def test_resumed_result_remembers_earlier_epochs(tmp_path: Path) -> None:
     run(load([*SMALL, *SEQUENTIAL, f"folder={tmp_path}", "run_name=part", "train.max_steps=23"]))
     result = execute(prepare_resumed(tmp_path / "part", ["train.max_steps=0"]))
-    assert [row["epoch"] for row in result.history] == [1, 2]
+    assert list(result.by_epoch()) == [1, 2] and result.split == "test"
 
 
 def test_prepare_writes_nothing(tmp_path: Path) -> None:
@@ -152,13 +154,13 @@ def test_a_lost_history_is_no_result_without_errors(tmp_path: Path, left: str) -
 def test_a_damaged_result_is_written_again(tmp_path: Path) -> None:
     run(load([*SMALL, *SEQUENTIAL, f"folder={tmp_path}", "run_name=short", "train.max_steps=23"]))
     result = tmp_path / "short" / "result.json"
-    expected = json.loads(result.read_text())["test_error"]
+    expected = read_record(tmp_path / "short").final
     with pytest.raises(RunFolderError, match="is complete"):
         prepare_resumed(tmp_path / "short")
     for damaged in ("", "[]", result.read_text()[:20]):
         result.write_text(damaged)
-        assert execute(prepare_resumed(tmp_path / "short")).test_error == expected
-        assert json.loads(result.read_text())["test_error"] == expected
+        assert execute(prepare_resumed(tmp_path / "short")).final == expected
+        assert read_record(tmp_path / "short").final == expected
 
 
 def test_what_a_resumed_run_took_is_that_of_all_its_legs(tmp_path: Path) -> None:
@@ -168,23 +170,22 @@ def test_what_a_resumed_run_took_is_that_of_all_its_legs(tmp_path: Path) -> None
     execute(prepare_resumed(folder, ["train.max_steps=23"]))
     (folder / "result.json").unlink()
     again = execute(prepare_resumed(folder))  # takes no step
-    assert [leg["start"] for leg in again.spent] == [0, 9, 23]
-    assert sum(leg["num_images"] for leg in again.spent) == 1437 and again.spent[-1]["num_images"] == 0
-    assert again.spent[0] == json.loads((early / "checkpoint.json").read_text())["spent"][0]
-    assert again.device_s == sum(leg["device_s"] for leg in again.spent)
-    assert again.images_per_s == 1437 / sum(leg["train_s"] for leg in again.spent)
-    assert again.peak_bytes == max(leg["peak_bytes"] for leg in again.spent)
+    assert [leg.start for leg in again.spent] == [0, 9, 23]
+    assert sum(leg.num_samples for leg in again.spent) == 1437 and again.spent[-1].num_samples == 0
+    assert asdict(again.spent[0]) == json.loads((early / "checkpoint.json").read_text())["spent"][0]
+    assert again.device_s == sum(leg.device_s for leg in again.spent)
+    assert again.samples_per_s == 1437 / sum(leg.train_s for leg in again.spent)
+    assert again.peak_bytes == max(leg.peak_bytes for leg in again.spent)
 
 
-def test_what_a_run_took_before_its_checkpoint_said_so_is_not_known(tmp_path: Path) -> None:
+def test_a_checkpoint_of_another_format_is_refused(tmp_path: Path) -> None:
     run(load([*SMALL, *SEQUENTIAL, f"folder={tmp_path}", "run_name=part", "train.max_steps=9"]))
     folder = tmp_path / "part"
     header = checkpoint.newest(folder / "checkpoints") / "checkpoint.json"
-    tree = json.loads(header.read_text())
-    header.write_text(json.dumps({name: part for name, part in tree.items() if name != "spent"}))
-    result = execute(prepare_resumed(folder, ["train.max_steps=23"]))
-    assert (result.images_per_s, result.device_s, result.peak_bytes) == (None, None, None)
-    assert [leg["start"] for leg in result.spent] == [9]
+    header.write_text(json.dumps(json.loads(header.read_text()) | {"format": 1}))
+    with pytest.raises(CheckpointError, match="has format 1, and this version reads format 2") as caught:
+        prepare_resumed(folder, ["train.max_steps=23"])
+    assert caught.value.mend.startswith("Train the run again with `isograd train`")
 
 
 def test_a_run_that_another_process_went_on_with_is_read_again(tmp_path: Path) -> None:

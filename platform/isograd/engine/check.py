@@ -14,8 +14,6 @@ _COUNT, _POSITIVE, _NOT_NEGATIVE, _SHARE = Range(1), Range(0, open=True), Range(
 
 # By section and field, for whatever component is chosen; a field that it does not have is passed over.
 RANGES: dict[str, Range] = {
-    "train.epochs": _COUNT,
-    "train.max_steps": _NOT_NEGATIVE,
     "checkpoint.every_epochs": _NOT_NEGATIVE,
     "checkpoint.every_steps": _NOT_NEGATIVE,
     "checkpoint.keep": _COUNT,
@@ -47,6 +45,7 @@ def check(config: RunConfig) -> None:
         value = _value(config, option)
         if value is not None:
             check_number(option, value, allowed)
+    check_declared("train", config.train)
     dataset_of(config.data).check()
     check_declared("method", config.method)
     check_declared("task", config.task)

@@ -2,12 +2,14 @@
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Self
 
 from isograd.cluster.config import ClusterConfig, Demand
 from isograd.local.learner import Precision
 from isograd.options import check_declared, choice, number
+
+_HELD_OUT = 0.1  # of the training split, by whoever chooses among runs
 
 # What changes the numbers of a run; a checkpoint only fits a run that agrees in these.
 _NUMERIC = ("seed", "model", "task", "data", "method", "partition", "optimizer", "schedule", "precision", "train")
@@ -18,10 +20,13 @@ class TrainConfig:
     """Attributes:
     epochs: Passes over the training split; the learning-rate schedule spans them.
     max_steps: Stop after this many steps; 0: after the last epoch.
+    evaluate_every: Run the validation split after so many epochs, and after the last one; where there is none, the test
+        split, which is else run once, at the end.
     """
 
-    epochs: int = 15
-    max_steps: int = 0
+    epochs: int = number(15, least=1)
+    max_steps: int = number(0, least=0)
+    evaluate_every: int = number(1, least=1)
 
 
 @dataclass
@@ -138,11 +143,18 @@ def to_dict(config: RunConfig) -> dict[str, Any]:
     return asdict(config)
 
 
+def hold_out(config: RunConfig) -> RunConfig:
+    """Returns the configuration with a validation split, unless it says itself what is held out: to choose by it."""
+    if config.data.valid is not None:
+        return config
+    return replace(config, data=replace(config.data, valid=_HELD_OUT))
+
+
 def fingerprint(config: RunConfig) -> str:
     """Returns a short hash of all that changes a run's numbers: neither executor nor folders are in it."""
     tree = {key: value for key, value in to_dict(config).items() if key in _NUMERIC}
     tree["data"] = {key: value for key, value in tree["data"].items() if key != "path"}
-    tree["train"] = {"epochs": tree["train"]["epochs"]}
+    del tree["train"]["max_steps"]
     return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()[:12]
 
 

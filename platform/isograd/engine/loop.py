@@ -106,12 +106,12 @@ class StageLoop(ABC):
         return iter(())
 
     def _reset(self) -> None:
-        self._clock, self._num_images, self._num_steps = Clock(), 0, 0
+        self._clock, self._num_samples, self._num_steps = Clock(), 0, 0
         self._step_ends_s = array("d")
 
-    def _stepped(self, num_images: int) -> None:
+    def _stepped(self, num_samples: int) -> None:
         self._num_steps += 1
-        self._num_images += num_images
+        self._num_samples += num_samples
         if self.records_steps:
             self._step_ends_s.append(time.perf_counter())
 
@@ -123,7 +123,7 @@ class StageLoop(ABC):
 
     def _progress(self, message: Message) -> Progress:
         elapsed_s = time.perf_counter() - self._clock.started_s
-        return Progress(self.index, message.epoch, message.step + 1, self._num_images, elapsed_s)
+        return Progress(self.index, message.epoch, message.step + 1, self._num_samples, elapsed_s)
 
     def _report_so_far(self, position: Position) -> ReportSoFar:
         return ReportSoFar(position, replace(self._report(), step_ends_s=()))
@@ -143,7 +143,7 @@ class StageLoop(ABC):
             modules,
             str(self.device),
             self._num_steps,
-            self._num_images,
+            self._num_samples,
             elapsed_s,
             self._clock.train_s,
             wait_s,

@@ -27,6 +27,7 @@ class Program:
         evaluates: Whether anything but the training split is run.
         evaluate_epochs: The validation split is run after so many epochs, and after the last one. Where there is none,
             the test split takes its place.
+        pauses: Whether the run goes on later from where it ends, at ``max_steps``: the test split is left to its end.
     """
 
     source: Source
@@ -39,6 +40,7 @@ class Program:
     carries_inputs: bool = False
     evaluates: bool = True
     evaluate_epochs: int = 1
+    pauses: bool = False
 
     @property
     def steps_per_epoch(self) -> int:
@@ -50,6 +52,11 @@ class Program:
         """Training steps of the whole run, those before ``start`` included."""
         total = self.num_epochs * self.steps_per_epoch
         return min(total, self.max_steps) if self.max_steps else total
+
+    @property
+    def judging_split(self) -> Split:
+        """The split by whose score the run is judged: ``test`` only where there is no validation split."""
+        return "valid" if self.source.num_valid else "test"
 
     @property
     def last_epoch(self) -> int:
@@ -101,7 +108,7 @@ class Program:
         is_due = at_end or epoch % self.evaluate_epochs == 0
         if not self.source.num_valid:
             return ["test"] if is_due else []
-        return [*(["valid"] if is_due else []), *(["test"] if at_end else [])]
+        return [*(["valid"] if is_due else []), *(["test"] if at_end and not self.pauses else [])]
 
     def _end_of_epoch(self, source: Source, epoch: int, step: int, device: torch.device) -> Iterator[Message]:
         yield Message(Kind.EPOCH, epoch, step=step)

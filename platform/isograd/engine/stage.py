@@ -112,7 +112,7 @@ class Stage(StageLoop):
         """
         if self._last is None:
             raise AssertionError("a stage can only loop after it has trained on a batch")
-        self._num_images = self._num_steps = 0
+        self._num_samples = self._num_steps = 0
         started_s = time.perf_counter()
         with self.upward.replaying():
             while (elapsed_s := time.perf_counter() - started_s) < duration_s:

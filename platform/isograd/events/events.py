@@ -28,13 +28,13 @@ class Progress:
     """How far a stage is. Times are since the stage's start.
 
     Attributes:
-        num_images: Training images that the stage has learnt from in this run.
+        num_samples: Training samples that the stage has learnt from in this run.
     """
 
     stage: int
     epoch: int
     step: int
-    num_images: int
+    num_samples: int
     elapsed_s: float
 
 
@@ -93,7 +93,7 @@ class StageReport:
     modules: tuple[int, ...]
     device: str
     num_steps: int
-    num_images: int
+    num_samples: int
     elapsed_s: float
     train_s: float
     wait_s: float
@@ -105,7 +105,7 @@ class StageReport:
 
     def followed_by(self, later: "StageReport") -> "StageReport":
         """Returns one report for two parts of a run, the modules and the device as they are in the later one."""
-        sums = ("num_steps", "num_images", "elapsed_s", "train_s", "wait_s", "blocked_s", "busy_s", "sent_bytes")
+        sums = ("num_steps", "num_samples", "elapsed_s", "train_s", "wait_s", "blocked_s", "busy_s", "sent_bytes")
         added: dict[str, Any] = {name: getattr(self, name) + getattr(later, name) for name in sums}
         peak_bytes = max(self.peak_bytes, later.peak_bytes)
         return replace(later, peak_bytes=peak_bytes, step_ends_s=self.step_ends_s + later.step_ends_s, **added)

@@ -33,7 +33,7 @@ class JsonLines(AppendedLines):
 
 
 class Terminal:
-    """Shows epoch, score, images a second and time left: a bar on a terminal, lines elsewhere.
+    """Shows epoch, score, samples a second and time left: a bar on a terminal, lines elsewhere.
 
     Args:
         console: Where to.
@@ -67,7 +67,7 @@ class Terminal:
             TextColumn("epoch {task.fields[epoch]}/{task.fields[num_epochs]}"),
             BarColumn(30),
             TextColumn(
-                "step {task.completed}/{task.total}  {task.fields[rate]:,.0f} images/s  {task.fields[left]} left"
+                "step {task.completed}/{task.total}  {task.fields[rate]:,.0f} samples/s  {task.fields[left]} left"
             ),
             console=console,
             transient=True,
@@ -104,7 +104,7 @@ class Terminal:
 
     def _progress(self, event: Progress) -> None:
         self._step = event.step
-        self._rate = event.num_images / event.elapsed_s if event.elapsed_s else 0.0
+        self._rate = event.num_samples / event.elapsed_s if event.elapsed_s else 0.0
         self._bar.update(
             self._line, completed=event.step, epoch=event.epoch, rate=self._rate, left=clock(self._left_s())
         )
@@ -113,7 +113,7 @@ class Terminal:
 
     def _show(self, what: str) -> None:
         self._shown_s = time.monotonic()
-        say(self._console, f"{what}  {self._rate:,.0f} images/s  {clock(self._left_s())} left")
+        say(self._console, f"{what}  {self._rate:,.0f} samples/s  {clock(self._left_s())} left")
 
     def _evaluated(self, event: EpochRecord) -> None:
         scores = self._scores.setdefault((event.epoch, event.split), {})

@@ -51,7 +51,7 @@ class Forecast:
         return found
 
     @property
-    def images_per_s(self) -> float:
+    def samples_per_s(self) -> float:
         """Training images a second."""
         return self.batch_size / self.period_s
 

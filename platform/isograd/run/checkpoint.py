@@ -19,6 +19,7 @@ from torch import Tensor
 from isograd.data.identity import Identity
 from isograd.errors import CheckpointError
 from isograd.events.events import Position, Snapshot
+from isograd.run.record import FORMAT
 from isograd.run.spent import Spent
 
 _TENSORS, _HEADER, _PREFIX = "state.safetensors", "checkpoint.json", "step-"
@@ -32,15 +33,15 @@ class Checkpoint:
         position: Where training goes on.
         fingerprint: Of the configuration that wrote it.
         state: All tensors by their global names.
-        data: What was trained on; None in checkpoints of versions that did not say.
-        spent: What the legs of the run until here took; none in checkpoints of versions that did not say.
+        data: What was trained on.
+        spent: What the legs of the run until here took.
     """
 
     position: Position
     fingerprint: str
     state: dict[str, Tensor]
-    data: Identity | None = None
-    spent: tuple[Spent, ...] = ()
+    data: Identity
+    spent: tuple[Spent, ...]
 
 
 class Collector:
@@ -94,14 +95,13 @@ def write(folder: Path, checkpoint: Checkpoint) -> Path:
         draft.mkdir(parents=True)
         save_file(checkpoint.state, draft / _TENSORS)
         header = {
-            "format": 1,
+            "format": FORMAT,
             "fingerprint": checkpoint.fingerprint,
             "position": asdict(checkpoint.position),
             "digest": _digest(draft / _TENSORS),
-            "spent": [leg.to_json() for leg in checkpoint.spent],
+            "data": checkpoint.data.to_json(),
+            "spent": [asdict(leg) for leg in checkpoint.spent],
         }
-        if checkpoint.data is not None:
-            header["data"] = checkpoint.data.to_json()
         (draft / _HEADER).write_text(json.dumps(header, indent=2) + "\n")
         shutil.copymode(draft / _HEADER, draft / _TENSORS)  # safetensors lets nobody else read it
         shutil.rmtree(target, ignore_errors=True)
@@ -145,14 +145,15 @@ def read(path: Path, fingerprint: str, data: Identity | None = None) -> Checkpoi
         data: What that run would train on; None where it only tells what was learnt.
 
     Raises:
-        CheckpointError: It is damaged, or was written by a run with another configuration or on other data.
+        CheckpointError: It is damaged, of another format, or was written by a run with another configuration or on
+            other data.
     """
     try:
         header = json.loads((path / _HEADER).read_text())
-        position = Position(**header["position"])
-        trained_on = Identity.from_json(header["data"]) if "data" in header else None
-        spent = tuple(map(Spent.from_json, header.get("spent", ())))
-        if header.get("digest") not in (None, _digest(path / _TENSORS)):  # earlier versions have none
+        _check_format(path, header["format"])
+        position, trained_on = Position(**header["position"]), Identity.from_json(header["data"])
+        spent = tuple(Spent(**leg) for leg in header["spent"])
+        if header["digest"] != _digest(path / _TENSORS):
             raise ValueError(f"{_TENSORS} is not what was written: its digest is another one")
         state = load_file(path / _TENSORS)
     except PermissionError as error:
@@ -173,10 +174,20 @@ def read(path: Path, fingerprint: str, data: Identity | None = None) -> Checkpoi
             "Backbone, partition, method, data, optimizer, seed and length must agree, or the result means nothing",
             "Use the configuration in its run folder; only executor, cluster, checkpoint and folders may differ.",
         )
-    if data is not None and trained_on is not None and data != trained_on:
+    if data not in (None, trained_on):
         raise CheckpointError(
             f"the data is not what the checkpoint {path} was trained on: {trained_on}, then; {data}, now",
             "The run would go on with other rows, and its result would be that of neither",
             "Use data.path=FOLDER with the data that it began with, or begin another run with `isograd train`.",
         )
     return Checkpoint(position, header["fingerprint"], state, trained_on, spent)
+
+
+def _check_format(path: Path, known: int) -> None:
+    """Raises CheckpointError for a checkpoint that another version wrote."""
+    if known != FORMAT:
+        raise CheckpointError(
+            f"the checkpoint {path} has format {known}, and this version reads format {FORMAT}",
+            "What it keeps of data, metrics and speed has other names there",
+            "Train the run again with `isograd train`, or go on with the version that began it.",
+        )

@@ -1,4 +1,4 @@
-"""A run, from its configuration to its result. Everything that can be checked is checked before training starts."""
+"""A run, from its configuration to its record. Everything that can be checked is checked before training starts."""
 
 import json
 import shutil
@@ -28,9 +28,10 @@ from isograd.planning.choose import resolved
 from isograd.run import checkpoint, folder
 from isograd.run.checkpoint import Checkpoint, Collector
 from isograd.run.folder import RunFolder
-from isograd.run.result import Result, Tally
+from isograd.run.record import RunRecord, Tally
+from isograd.run.score import ScoreCheck, check_score
 from isograd.run.spent import Account
-from isograd.run.stored_result import has_result
+from isograd.run.stored_record import has_record
 from isograd.run.timeline import TimelineKeeper, planned
 from isograd.system.files import write_atomically
 from isograd.system.lock import held
@@ -73,11 +74,11 @@ class Prepared:
     @property
     def note(self) -> str:
         """What a person should know before it starts; mostly nothing."""
-        if self.resumed is None or self.resumed.data is not None:
+        if self.program.source.num_valid:
             return ""
         return (
-            "note: the checkpoint does not say what data it was trained on, as those of earlier versions; "
-            "that it is the same has not been checked"
+            "note: there is no validation split, so what is shown is of the test split, and nothing may be chosen by "
+            "it; data.valid=0.1 holds one out"
         )
 
 
@@ -88,6 +89,7 @@ def prepare(config: RunConfig) -> Prepared:
         IsogradError: In three parts, what is wrong; nothing has been written.
     """
     blueprint = Blueprint(resolved(config))
+    check_score(blueprint.task)
     run_folder = folder.choose(config)
     folder.check_writable(run_folder)
     source = _checked_source(blueprint)
@@ -131,7 +133,7 @@ def _prepared_resumed(run_folder: RunFolder, config: RunConfig) -> Prepared:
 
 
 def _check_unfinished(run_folder: RunFolder, program: Program) -> None:
-    if program.start.step >= program.num_steps and has_result(run_folder.path):
+    if program.start.step >= program.num_steps and has_record(run_folder.path):
         raise RunFolderError(
             f"{run_folder.path} is complete: {program.start.step} of {program.num_steps} steps are trained",
             "There is nothing to go on with, and its result.json stays as it is",
@@ -141,17 +143,19 @@ def _check_unfinished(run_folder: RunFolder, program: Program) -> None:
 
 def _check_history(run_folder: RunFolder, program: Program, earlier: Sequence[Event]) -> None:
     """Raises RunFolderError where epochs that were trained are not in the events any more."""
-    known = {event.epoch for event in earlier if isinstance(event, EpochRecord) and event.split == "test"}
-    if missing := sorted(set(range(1, program.start.epoch)) - known):
+    split = program.judging_split
+    known = {event.epoch for event in earlier if isinstance(event, EpochRecord) and event.split == split}
+    due = [epoch for epoch in range(1, program.start.epoch) if epoch % program.evaluate_epochs == 0]
+    if missing := [epoch for epoch in due if epoch not in known]:
         raise RunFolderError(
-            f"{run_folder.events} has no test of {len(missing)} of {program.start.epoch - 1} epochs that the newest "
+            f"{run_folder.events} has no {split} of {len(missing)} of {len(due)} epochs that the newest "
             f"checkpoint has trained: {', '.join(map(str, missing[:5]))}{' ...' if len(missing) > 5 else ''}",
-            "It is damaged, and the result would be without their errors",
+            "It is damaged, and the result would be without their scores",
             "Use a copy of that file as the run wrote it, or `isograd train` to make the run again.",
         )
 
 
-def execute(prepared: Prepared, console: Console | None = None, open_executor: Opener = make_executor) -> Result:
+def execute(prepared: Prepared, console: Console | None = None, open_executor: Opener = make_executor) -> RunRecord:
     """Runs it, and writes the run folder.
 
     Args:
@@ -167,7 +171,7 @@ def execute(prepared: Prepared, console: Console | None = None, open_executor: O
         return _executed(prepared, console, open_executor)
 
 
-def _executed(prepared: Prepared, console: Console | None, open_executor: Opener) -> Result:
+def _executed(prepared: Prepared, console: Console | None, open_executor: Opener) -> RunRecord:
     blueprint, program = prepared.blueprint, prepared.program
     num_modules = blueprint.partition.num_modules
     keeper = TimelineKeeper(planned(blueprint)) if prepared.config.executor.timeline else None
@@ -178,10 +182,12 @@ def _executed(prepared: Prepared, console: Console | None, open_executor: Opener
         if prepared.resumed is not None:
             executor.load_state(prepared.resumed.state)
         _open_folder(prepared)
-        tally = Tally(num_modules)
+        score, split = blueprint.task.score, program.judging_split
+        tally = Tally(num_modules, score, split)
         for event in prepared.earlier:
             tally.take(event)
-        sinks: list[Sink] = [stack.enter_context(JsonLines(prepared.folder.events)), tally]
+        log = stack.enter_context(JsonLines(prepared.folder.events))
+        sinks: list[Sink] = [log, ScoreCheck(num_modules, score, split), tally]
         if keeper is not None:
             sinks.append(keeper)
         if console is not None:
@@ -189,7 +195,7 @@ def _executed(prepared: Prepared, console: Console | None, open_executor: Opener
         account = Account(program.start.step, prepared.resumed.spent if prepared.resumed else ())
         newest = _consume(executor.fit(program), [account, *sinks], _collector(prepared), account)
         spent = account.legs
-    result = tally.result(
+    record = tally.record(
         spent,
         account.stages,
         checkpoint=None if newest is None else str(newest),
@@ -197,8 +203,8 @@ def _executed(prepared: Prepared, console: Console | None, open_executor: Opener
         hardware=hardware(),
         timeline=None if keeper is None else keeper.write(prepared.folder),
     )
-    prepared.folder.write_json("result.json", result.to_json())
-    return result
+    prepared.folder.write_json(prepared.folder.result.name, record.to_json())
+    return record
 
 
 def _check_newest(prepared: Prepared) -> None:
@@ -214,8 +220,8 @@ def _check_newest(prepared: Prepared) -> None:
         )
 
 
-def run(config: RunConfig, console: Console | None = None) -> Result:
-    """Prepares and executes: from a configuration to a result."""
+def run(config: RunConfig, console: Console | None = None) -> RunRecord:
+    """Prepares and executes: from a configuration to a record."""
     return execute(prepare(config), console)
 
 
@@ -292,7 +298,7 @@ def _checked_source(blueprint: Blueprint) -> Source:
     if has_batchnorm and last == 1:
         smaller = next((n for n in range(source.batch_size - 1, 1, -1) if source.num_train % n != 1), 2)
         raise ConfigError(
-            f"the last batch of an epoch has 1 image: {source.num_train:,} images in batches of {source.batch_size}",
+            f"the last batch of an epoch has 1 sample: {source.num_train:,} samples in batches of {source.batch_size}",
             "BatchNorm needs at least two to take a variance of",
             f"Use data.batch_size={smaller}, for example.",
         )
@@ -310,6 +316,7 @@ def _program(blueprint: Blueprint, source: Source, start: Position) -> Program:
         snapshot_epochs=config.checkpoint.every_epochs,
         snapshot_steps=config.checkpoint.every_steps,
         carries_inputs=blueprint.method.exchange.inputs,
+        evaluate_epochs=config.train.evaluate_every,
     )
 
 

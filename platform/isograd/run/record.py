@@ -5,8 +5,10 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from isograd.events.events import EpochRecord, Event, StageReport
-from isograd.run.spent import Spent, is_whole
+from isograd.run.spent import Spent
 from isograd.tasks.task import Score
+
+FORMAT = 2  # of result.json and of checkpoints; in that of the first house there was one task, and no validation split
 
 
 @dataclass(frozen=True)
@@ -23,13 +25,12 @@ class RunRecord:
         wall_s: From the first message to the last report.
         device_s: Sum over stages of the time that each held its device.
         peak_bytes: Largest memory of a stage.
-        spent: What each leg took, of which a run that was resumed has several. Speed, times and memory are of all of
-            them; None where those of the first are not known.
         stages: One report a stage of the last leg: utilisation, waits, memory, bytes sent to the next stage.
         checkpoint: The newest, where there is one.
         fingerprint: Of all that changes the run's numbers.
         hardware: Where it ran.
         timeline: What the recorded timeline says beside the planned one; None where none was recorded.
+        spent: What each leg took, of which a run that was resumed has several; speed, times and memory are of all.
     """
 
     score: Score
@@ -38,9 +39,9 @@ class RunRecord:
     num_modules: int
     num_steps: int
     samples_per_s: float | None
-    wall_s: float | None
-    device_s: float | None
-    peak_bytes: int | None
+    wall_s: float
+    device_s: float
+    peak_bytes: int
     stages: list[dict[str, Any]]
     checkpoint: str | None
     fingerprint: str
@@ -89,8 +90,8 @@ class RunRecord:
         return [next(reversed(self.by_epoch(module=k).values()), None) for k in range(self.num_modules)]
 
     def to_json(self) -> dict[str, Any]:
-        """Returns the record as JSON."""
-        return asdict(self)
+        """Returns the record as JSON; :func:`~isograd.run.stored_record.read_record` turns it back."""
+        return {"format": FORMAT, **asdict(self)}
 
 
 class Tally:
@@ -122,8 +123,7 @@ class Tally:
         timeline: str | None = None,
     ) -> RunRecord:
         """Returns the record of the events so far, and of what the run's legs took, the last one stage by stage."""
-        known = legs if is_whole(legs) else ()
-        train_s = sum(leg.train_s for leg in known)
+        train_s = sum(leg.train_s for leg in legs)
         epochs = sorted(self._epochs.values(), key=lambda record: (record.epoch, record.step))
         return RunRecord(
             score=self._score,
@@ -131,10 +131,10 @@ class Tally:
             epochs=epochs,
             num_modules=self._num_modules,
             num_steps=max((record.step for record in epochs), default=0),
-            samples_per_s=sum(leg.num_samples for leg in known) / train_s if train_s else None,
-            wall_s=sum(leg.wall_s for leg in known) if known else None,
-            device_s=sum(leg.device_s for leg in known) if known else None,
-            peak_bytes=max((leg.peak_bytes for leg in known), default=None),
+            samples_per_s=sum(leg.num_samples for leg in legs) / train_s if train_s else None,
+            wall_s=sum(leg.wall_s for leg in legs),
+            device_s=sum(leg.device_s for leg in legs),
+            peak_bytes=max(leg.peak_bytes for leg in legs),
             stages=[_stage(report) for report in stages],
             checkpoint=checkpoint,
             fingerprint=fingerprint,

@@ -1,9 +1,8 @@
 """What a run takes, leg by leg: a leg goes from a start, or from a checkpoint, to where the next one goes on."""
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from isograd.events.events import Event, Position, ReportSoFar, StageReport
 
@@ -14,7 +13,7 @@ class Spent:
 
     Attributes:
         start: Training steps that were taken before it.
-        num_images: Training images of its last stage.
+        num_samples: Training samples of its last stage.
         train_s: Of that stage, training batches and the waits before them.
         wall_s: From the first message to the last report, or to the checkpoint that the next leg goes on from.
         device_s: Sum over stages of the time that each held its device.
@@ -22,25 +21,11 @@ class Spent:
     """
 
     start: int
-    num_images: int
+    num_samples: int
     train_s: float
     wall_s: float
     device_s: float
     peak_bytes: int
-
-    def to_json(self) -> dict[str, Any]:
-        """Returns it as JSON; :meth:`from_json` turns it back."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, tree: Mapping[str, Any]) -> "Spent":
-        """Returns what :meth:`to_json` was called of. Raises TypeError for anything else."""
-        return cls(**tree)
-
-
-def is_whole(legs: Sequence[Spent]) -> bool:
-    """Whether legs are all that a run had: checkpoints of earlier versions do not say what was spent before them."""
-    return bool(legs) and legs[0].start == 0
 
 
 class Account:
@@ -93,7 +78,7 @@ class Account:
     def _leg(self, stages: Sequence[StageReport], wall_s: float) -> Spent:
         return Spent(
             self._start,
-            num_images=stages[-1].num_images if stages else 0,
+            num_samples=stages[-1].num_samples if stages else 0,
             train_s=stages[-1].train_s if stages else 0.0,
             wall_s=wall_s,
             device_s=wall_s * len(stages),

@@ -22,15 +22,15 @@ def test_a_checkpoint_has_what_was_spent_until_its_position() -> None:
         report(0, 4),
     ):
         account.take(event)
-    for position, num_images in ((early, 20), (late, 40)):
+    for position, num_samples in ((early, 20), (late, 40)):
         legs = account.legs_until(position)
-        assert legs[0] == earlier and (legs[1].start, legs[1].num_images) == (4, num_images)
+        assert legs[0] == earlier and (legs[1].start, legs[1].num_samples) == (4, num_samples)
         assert legs[1].device_s == 2 * legs[1].wall_s > 0 and legs[1].peak_bytes == 1
-    assert account.legs[1].num_images == 40 and [stage.stage for stage in account.stages] == [0, 1]
+    assert account.legs[1].num_samples == 40 and [stage.stage for stage in account.stages] == [0, 1]
 
 
 def test_the_parts_of_a_rebalanced_run_are_one_leg() -> None:
     account, position = Account(0, ()), Position(step=5)
     for event in (report(0, 3), ReportSoFar(position, report(0, 2)), report(0, 4)):
         account.take(event)
-    assert account.legs_until(position)[0].num_images == 50 and account.legs[0].num_images == 70
+    assert account.legs_until(position)[0].num_samples == 50 and account.legs[0].num_samples == 70
