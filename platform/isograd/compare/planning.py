@@ -11,7 +11,7 @@ from isograd.config.load import load as compose
 from isograd.config.stored import read_config
 from isograd.data.dataset import dataset_of
 from isograd.engine.blueprint import Blueprint
-from isograd.engine.config import RunConfig, fingerprint
+from isograd.engine.config import RunConfig, fingerprint, hold_out
 from isograd.errors import ConfigError, IsogradError, RunFolderError
 from isograd.executors.executor import check, make_executor
 from isograd.local.module import LocalModule
@@ -135,7 +135,7 @@ def _plan_entry(request: Request, asked: Asked) -> Planned:
 
 
 def _compose(request: Request, asked: Asked) -> tuple[RunConfig, tuple[str, ...]]:
-    config = compose([*_DEFAULTS, *request.overrides, *asked.overrides])
+    config = hold_out(compose([*_DEFAULTS, *request.overrides, *asked.overrides]))  # the table has a best epoch
     if request.rule == "device-seconds" and config.train.max_steps:
         raise ConfigError(
             f"train.max_steps={config.train.max_steps} does not go with --rule device-seconds",

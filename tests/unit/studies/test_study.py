@@ -73,7 +73,7 @@ def test_frames_for_notebooks(tmp_path: Path) -> None:
     assert frame.loc[0, "method.decay"] == 0.75 and math.isnan(frame.loc[4, "method.decay"])  # pyright: ignore[reportArgumentType]
     assert list(frame["parameter kind"]) == ["ema", "none"]
     assert math.isnan(frame.loc[4, "score"]) and frame.loc[4, "reason"] == "it stopped"  # pyright: ignore[reportArgumentType]
-    final = epochs[(epochs["split"] == "valid") & (epochs["module"] == 1)].sort_values(["epoch", "seed"])
+    final = epochs.query("split == 'valid' and module == 1").sort_values(by=["epoch", "seed"])
     assert len(epochs) == 20 and list(final["error"]) == [0.5, 0.4, 0.2, 0.3]
     assert len(study(tmp_path).frame()) == len(study(tmp_path).epochs()) == 0
 
@@ -145,7 +145,7 @@ def test_what_a_sweep_writes_is_read(tmp_path: Path) -> None:
     assert write_table(made, {"commit": "abc"}).name == TABLE
     found = load_study(tmp_path / "real")
     assert (found.name, found.space, found.num_trials, found.seeds) == ("real", "man", 3, (0, 1))
-    assert found.data is not None and (found.data.num_train, found.data.num_test) == (1437, 360)
+    assert found.data is not None and (found.data.num_train, found.data.num_valid) == (1294, 143)
     assert found.parameters == made.request.file.space.parameters
     for ours, theirs in zip(found.trials, assigned, strict=True):
         ends = theirs.settings["partition.ends"]
