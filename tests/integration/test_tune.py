@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from statistics import fmean
 
@@ -15,6 +16,7 @@ from optuna.trial import TrialState
 from isograd.cli.main import main
 from isograd.errors import ConfigError, PlacementError, RunFolderError, StudyError
 from isograd.system.console import wide_console
+from isograd.tune.judge import read_scores
 from isograd.tune.request import parse, read_request
 from isograd.tune.rerun import choose, rerun
 from isograd.tune.results import METADATA, TABLE, outcome_of, read_records
@@ -66,20 +68,23 @@ def test_the_searcher_sees_means_over_seeds(study: Study) -> None:
             said[outcome.epoch] = trial.value
         assert outcome.epoch in said
         for epoch, value in said.items():
-            errors = [record["test_error"] for record in own if record["epoch"] == epoch]
-            assert len(errors) == 2 and value == fmean(errors)
+            scores = read_scores([record for record in own if record["epoch"] == epoch], study.request.score)
+            assert len(scores) == 2 and value == fmean(scores.values())
 
 
 def test_the_table_has_all_of_it(study: Study) -> None:
     table = parquet.read_table(study.request.folder / TABLE)
     rows = {row["trial"]: row for row in table.to_pylist()}
     metadata = json.loads((table.schema.metadata or {})[METADATA])
-    assert metadata["provenance"]["packages"]["torch"] and metadata["objectives"] == ["test_error"]
+    assert metadata["provenance"]["packages"]["torch"] and metadata["objectives"] == ["score"]
+    assert metadata["score"] == asdict(study.request.score) and metadata["split"] == "valid"
     for trial in study.trials:
         row, outcome = rows[trial.number], outcome_of(trial)
         assert outcome is not None
-        assert row["kind"] == outcome.kind and row["test_error"] == outcome.metrics["test_error"]
-        assert len(row["epochs"]) == 2 * outcome.epoch and len(row["runs"]) == 2
+        assert row["kind"] == outcome.kind and row["score"] == outcome.metrics["score"]
+        assert len({(epoch["seed"], epoch["epoch"]) for epoch in row["epochs"]}) == 2 * outcome.epoch
+        assert {epoch["split"] for epoch in row["epochs"]} >= {"train", "valid"} and len(row["runs"]) == 2
+        assert (row["test_score"] is not None) == (outcome.kind == "complete") and row["best_score"] <= row["score"]
         assert row["partition.ends"] and json.loads(row["config"])["method"]["name"] == "man"
 
 
@@ -119,7 +124,7 @@ def test_a_trial_runs_again_under_a_name_and_elsewhere(
 def test_the_best_is_named_best_and_others_by_their_numbers(study: Study) -> None:
     best = choose(f"{study.request.folder}/best")
     complete = [trial for trial in study.trials if trial.state == TrialState.COMPLETE]
-    assert best.outcome.metrics["test_error"] == min(trial.value for trial in complete if trial.value is not None)
+    assert best.outcome.metrics["score"] == min(trial.value for trial in complete if trial.value is not None)
     assert choose(str(study.request.folder)).number == best.number
     for text, what in ((f"{study.request.folder}/99", "names no trial"), ("nowhere/1", "names no trial of a study")):
         with pytest.raises(StudyError, match=what):
@@ -192,7 +197,7 @@ def test_a_trial_that_fails_is_told_so_and_counts_no_value(ray_session: None, tm
         outcome = outcome_of(trial)
         assert outcome is not None and outcome.kind == "failed" and "loss" in outcome.reason and outcome.epoch == 0
         assert trial.state == TrialState.FAIL and trial.values is None
-    assert parquet.read_table(tmp_path / "mine" / TABLE).column("test_error").null_count == 1
+    assert parquet.read_table(tmp_path / "mine" / TABLE).column("score").null_count == 1
 
 
 @pytest.mark.long

@@ -1,13 +1,11 @@
 """Real runs of a small network over a whole space, recorded once, for searches to be compared on.
 
 ``replay.csv`` has a row for each configuration of ``replay.yaml``: 45 splits x 3 decays x 3 kinds of bias, each trained
-with 12 seeds on the digits that scikit-learn brings, and how many of the 360 test images were wrong. ``python -m
-isograd.bench.replay OUTPUT.csv [SHARD COUNT]`` trains what OUTPUT does not hold yet; all of it takes 2.5 hours on one
-core of an Intel Xeon. One thread, so that the numbers are the same on any number of cores.
+with 12 seeds on the digits that scikit-learn brings, and how many of the 143 validation samples were wrong: what a
+search sees. ``python -m isograd.bench.replay OUTPUT.csv [SHARD COUNT]`` trains what OUTPUT does not hold yet; all of it
+takes 2.5 hours on one core of an Intel Xeon. One thread, so that the numbers are the same on any number of cores.
 
-The table is of 2026-11-23, before :mod:`isograd.local.convolution`. After it, 287 of the configurations were trained
-again on an Intel Xeon (AVX-512): each of the 3,444 runs has the same number wrong. The other 118 on an AMD EPYC
-(AVX-512) have 0.13 ± 0.19 images more wrong in the mean, as on another CPU sums are added in another order.
+To be recorded again: the table is of 2026-11-23, when there was no validation split, and counts the 360 test samples.
 """
 
 import csv
@@ -28,7 +26,7 @@ from isograd.tune.request import Request, parse
 from isograd.tune.space import Categorical, Settings
 
 SPACE, TABLE = Path(__file__).with_name("replay.yaml"), Path(__file__).with_name("replay.csv")
-SEEDS, NUM_IMAGES = tuple(range(12)), 360
+SEEDS, NUM_SAMPLES = tuple(range(12)), 143
 
 _COLUMNS = ("partition.ends", "method.decay", "method.blocks", "method.fusion")
 Key = tuple[str, ...]
@@ -46,8 +44,8 @@ def key(settings: Mapping[str, Any]) -> Key:
 
 
 def read_errors(path: Path = TABLE) -> dict[Key, float]:
-    """Returns the test error of every configuration, the mean over its seeds."""
-    return {found: fmean(wrong) / NUM_IMAGES for found, wrong in _rows(path).items()}
+    """Returns the validation error of every configuration, the mean over its seeds."""
+    return {configuration: fmean(wrong) / NUM_SAMPLES for configuration, wrong in _rows(path).items()}
 
 
 def grid(request: Request) -> Iterator[Settings]:
@@ -84,13 +82,13 @@ def record(output: Path, shard: int, count: int) -> None:
 
 
 def num_wrong(request: Request, settings: Settings, seed: int) -> int:
-    """Trains a configuration; returns how many test images it gets wrong."""
+    """Trains a configuration; returns how many samples of the validation split it gets wrong."""
     with tempfile.TemporaryDirectory() as folder:
         config = replace(change_config(request.base, settings), seed=seed, folder=folder)
         config = replace(config, checkpoint=replace(config.checkpoint, every_epochs=0))
-        error = execute(prepare(config)).test_error
-    assert error is not None, "a run that ends has been tested"
-    return round(error * NUM_IMAGES)
+        error = execute(prepare(config)).final
+    assert error is not None, "a run that ends has been evaluated"
+    return round(error * NUM_SAMPLES)
 
 
 def _rows(path: Path) -> dict[Key, list[int]]:

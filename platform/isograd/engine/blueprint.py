@@ -49,7 +49,7 @@ class Blueprint:
     @cached_property
     def task(self) -> Task:
         """What it is trained for."""
-        return TASKS.get(self.config.task.name)(self.config.task, self.dataset.inputs, self.dataset.targets)
+        return task_of(self.config)
 
     @cached_property
     def method(self) -> Method:
@@ -147,6 +147,12 @@ class Blueprint:
 
     def __getstate__(self) -> dict[str, RunConfig]:
         return {"config": self.config}
+
+
+def task_of(config: RunConfig) -> Task:
+    """Returns the task of a configuration, on its data. Raises TaskError where the data has no fields for it."""
+    dataset = dataset_of(config.data)
+    return TASKS.get(config.task.name)(config.task, dataset.inputs, dataset.targets)
 
 
 def _network(config: RunConfig) -> tuple[object, ...]:

@@ -9,7 +9,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from isograd.config.load import from_dict, groups, split_model, with_choices
 from isograd.engine.blueprint import Blueprint
-from isograd.engine.config import RunConfig, to_dict
+from isograd.engine.config import RunConfig, hold_out, to_dict
 from isograd.errors import ConfigError
 from isograd.tune.space import Ground, Settings
 
@@ -52,6 +52,8 @@ def _flatten(prefix: str, tree: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 def change_config(config: RunConfig, settings: Settings) -> RunConfig:
     """Returns the configuration with some settings changed, as if they had been given to `isograd train`.
 
+    Its data has a validation split, whatever data is chosen: trials are judged on it.
+
     Raises:
         ConfigError: There is no such option or choice, or its value has the wrong type.
     """
@@ -65,7 +67,7 @@ def change_config(config: RunConfig, settings: Settings) -> RunConfig:
         if name not in known:
             _set(tree, name, value)
     try:
-        return with_choices(config, tree) if only_choices else from_dict(tree)
+        return hold_out(with_choices(config, tree) if only_choices else from_dict(tree))
     except OmegaConfBaseException as error:
         raise ConfigError(
             f"{', '.join(f'{name}={value}' for name, value in settings.items())} is no configuration: "

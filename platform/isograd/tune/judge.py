@@ -1,4 +1,4 @@
-"""By what trials are judged: all that depends on which metric scores them, on its direction and on its unit."""
+"""By what trials are judged: their score on the validation split, and what they take of memory and time."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,73 +7,38 @@ from typing import Any
 
 from optuna.study import StudyDirection
 
+from isograd.data.batch import Split
+from isograd.display.measures import BEST_SCORE, SCORE, Measure
+from isograd.tasks.task import Score
 
-@dataclass(frozen=True)
-class Measure:
-    """A number that a trial comes to.
-
-    Attributes:
-        name: In results, tables and ``tune.objectives``.
-        unit: As it is shown in.
-        scale: From the number to that unit.
-        decimals: That are shown.
-        higher_is_better: Its direction.
-    """
-
-    name: str
-    unit: str
-    scale: float = 1.0
-    decimals: int = 2
-    higher_is_better: bool = False
-
-    @property
-    def mode(self) -> str:
-        """The direction as Tune has it."""
-        return "max" if self.higher_is_better else "min"
-
-    @property
-    def direction(self) -> StudyDirection:
-        """The direction as Optuna has it."""
-        return StudyDirection.MAXIMIZE if self.higher_is_better else StudyDirection.MINIMIZE
-
-    def cost(self, value: float) -> float:
-        """Returns a number of which less is better."""
-        return -value if self.higher_is_better else value
-
-    def show(self, value: float) -> str:
-        """Returns a value as text, with its unit."""
-        return f"{self.scale * value:,.{self.decimals}f} {self.unit}"
+SPLIT: Split = "valid"  # early stopping and the search see it, and no other; the test split is for the record
+OBJECTIVES = (SCORE, "peak_bytes", "epoch_s")
 
 
-SCORE = Measure("test_error", "%", scale=100)  # after an epoch; early stopping sees it, and no other
-_BEST_SCORE = Measure(f"best_{SCORE.name}", "%", scale=100)  # of all epochs
-_PEAK_BYTES, _EPOCH_S = Measure("peak_bytes", "MiB", 2**-20, decimals=0), Measure("epoch_s", "s")
-MEASURES = {
-    measure.name: measure
-    for measure in (SCORE, _BEST_SCORE, _PEAK_BYTES, _EPOCH_S, Measure("train_s", "s"), Measure("wall_s", "s"))
-}
-METRICS = tuple(MEASURES)
-OBJECTIVES = (SCORE.name, _PEAK_BYTES.name, _EPOCH_S.name)
+def direction_of(measure: Measure) -> StudyDirection:
+    """Returns the direction as Optuna has it."""
+    return StudyDirection.MAXIMIZE if measure.higher_is_better else StudyDirection.MINIMIZE
 
 
-def show_metric(name: str, value: float) -> str:
-    """Returns a metric of a trial as text, with its unit."""
-    return MEASURES[name].show(value)
+def mode_of(measure: Measure) -> str:
+    """Returns the direction as Tune has it."""
+    return "max" if measure.higher_is_better else "min"
 
 
-def read_score(row: Mapping[str, Any]) -> float:
-    """Returns the score of an epoch, of a row of a run's history."""
-    return row["module_test_errors"][-1]
+def read_scores(records: Iterable[Mapping[str, Any]], score: Score) -> dict[tuple[int, int], float]:
+    """Returns (seed, epoch) -> score of the final module, from the records of a trial's epochs."""
+    judged = [record for record in records if record["split"] == SPLIT and score.metric in record["values"]]
+    judged.sort(key=lambda record: record["module"])
+    return {(record["seed"], record["epoch"]): record["values"][score.metric] for record in judged}
 
 
-def average_scores(records: Iterable[Mapping[str, Any]], epoch: int) -> dict[str, float]:
-    """Returns the score after an epoch and the best one of all epochs: means over the seeds of the records."""
-    by_seed: dict[int, dict[int, float]] = {}
-    for record in records:
-        by_seed.setdefault(record["seed"], {})[record["epoch"]] = record[SCORE.name]
+def average_scores(by_seed: Iterable[Mapping[int, float]], epoch: int, score: Score) -> dict[str, float]:
+    """Returns the score after an epoch and the best one until then: means over seeds, of each its scores by epoch."""
+    until = [{number: value for number, value in scores.items() if number <= epoch} for scores in by_seed]
+    best = [score.best(scores.values()) for scores in until]
     return {
-        SCORE.name: fmean(scores[epoch] for scores in by_seed.values()),
-        _BEST_SCORE.name: fmean(min(scores.values(), key=SCORE.cost) for scores in by_seed.values()),
+        SCORE: fmean(scores[epoch] for scores in until),
+        BEST_SCORE: fmean(value for value in best if value is not None),
     }
 
 
@@ -86,7 +51,7 @@ class Best:
         values: Trial -> its values, of those that no other trial beats in all of them.
     """
 
-    objectives: Sequence[str]
+    objectives: Mapping[str, Measure]
     values: dict[int, tuple[float, ...]] = field(default_factory=dict)
 
     def take(self, number: int, metrics: Mapping[str, float]) -> None:
@@ -98,9 +63,10 @@ class Best:
         if len(self.objectives) > 1 or new not in left.values():
             self.values = {**left, number: new}
 
-    def _dominates(self, first: tuple[float, ...], second: tuple[float, ...]) -> bool:
-        costs = [MEASURES[name].cost for name in self.objectives]
-        return first != second and all(cost(a) <= cost(b) for cost, a, b in zip(costs, first, second, strict=True))
+    def _dominates(self, first: Sequence[float], second: Sequence[float]) -> bool:
+        measures = self.objectives.values()
+        pairs = zip(measures, first, second, strict=True)
+        return first != second and all(measure.cost(a) <= measure.cost(b) for measure, a, b in pairs)
 
     def __str__(self) -> str:
         if not self.values:
@@ -108,4 +74,5 @@ class Best:
         if len(self.objectives) > 1:
             return f"front of {len(self.values)}: {', '.join(map(str, sorted(self.values)))}"
         ((number, (value,)),) = self.values.items()
-        return f"best {show_metric(self.objectives[0], value)} (trial {number})"
+        (measure,) = self.objectives.values()
+        return f"best {measure.text(value)} (trial {number})"

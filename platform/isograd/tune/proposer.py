@@ -22,7 +22,7 @@ from isograd.planning.choose import with_cuts
 from isograd.run.experiment import prepare
 from isograd.seeding import derive
 from isograd.tune.ground import change_config, make_ground
-from isograd.tune.judge import MEASURES
+from isograd.tune.judge import direction_of
 from isograd.tune.request import Request
 from isograd.tune.sampler import UntriedSampler, make_sampler
 from isograd.tune.space import NUM_MODULES, Categorical, Number, Settings
@@ -88,9 +88,9 @@ class Proposer:
         # Another one after a break: it does not draw again what it drew before.
         seed = derive(request.sweep.sampler_seed, "sampler", len(earlier)) % 2**32
         space, ground = request.file.space, self._drawer.ground
-        self._sampler = make_sampler(request.sweep, seed, space, ground)
+        self._sampler = make_sampler(request, seed, ground)
         self._elsewhere = UntriedSampler(space, ground, seed)
-        directions = [MEASURES[name].direction for name in request.sweep.objectives]
+        directions = [direction_of(measure) for measure in request.objectives.values()]
         self._study = optuna.create_study(directions=directions, sampler=self._sampler)
         for trial in earlier:
             self._study.add_trial(trial)

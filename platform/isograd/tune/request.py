@@ -2,9 +2,10 @@
 
 import dataclasses
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ from isograd.config.stored import check_sections, from_stored, naming_options, r
 from isograd.config.typed import typed
 from isograd.config.written import from_command_line, hints_of, is_list
 from isograd.data.dataset import dataset_of
-from isograd.engine.config import RunConfig, rounding, to_dict
+from isograd.display.measures import SCORE, Measure, measures_of
+from isograd.engine.blueprint import task_of
+from isograd.engine.config import RunConfig, hold_out, rounding, to_dict
 from isograd.errors import ConfigError, SpaceError, StudyError
 from isograd.options import Range, check_declared, check_folder_name, check_not_set, check_number, choice, number
 from isograd.registry import suggestion
@@ -25,7 +28,8 @@ from isograd.system.files import write_atomically
 from isograd.system.passwords import hide_password
 from isograd.system.paths import user_path
 from isograd.system.trouble import check_readable, unreadable
-from isograd.tune.judge import OBJECTIVES, SCORE
+from isograd.tasks.task import Score
+from isograd.tune.judge import OBJECTIVES, SPLIT
 from isograd.tune.space_file import SpaceFile, load_space
 from isograd.tune.storage import absolute_url
 
@@ -34,9 +38,10 @@ _KINDS: dict[Any, tuple[str, str]] = {  # of options that are no text
     int | None: ("a whole number", "8"),
     bool: ("true or false", "true"),
     list[int]: ("a list of whole numbers", "[0,1,2]"),
-    list[str]: ("a list of names", f"[{SCORE.name}]"),
+    list[str]: ("a list of names", f"[{SCORE}]"),
 }
 _SWEEP, _SPACE = "sweep.json", "space.yaml"
+_FORMAT = 2  # of sweep.json; in the first, trials were judged by the test error
 _SET_HERE = {
     "train.max_steps": "train.epochs=N",
     "seed": "tune.seeds=[0,1,2]",
@@ -44,7 +49,12 @@ _SET_HERE = {
     "run_name": "tune.name=NAME",
 }
 # What the space's parameters cannot set, besides: a sweep's trials share it, or have it by themselves.
-_SHARED = {"train.epochs": "train.epochs=N", "cluster": "cluster.OPTION=VALUE", "checkpoint": "checkpoint.OPTION=VALUE"}
+_SHARED = {
+    "train.epochs": "train.epochs=N",
+    "data.valid": "data.valid=0.1",
+    "cluster": "cluster.OPTION=VALUE",
+    "checkpoint": "checkpoint.OPTION=VALUE",
+}
 # Where and how fast runs are made: a study may go on elsewhere, and its values stay comparable.
 _MOVABLE = ("executor", "cluster", "checkpoint")
 _DATA_PATH = "data.path"  # data that moved is the same data; see Request.identity
@@ -61,15 +71,16 @@ class SweepConfig:
             go on where it was; without one it begins anew.
         num_trials: Configurations to try; those that cannot be trained, or were tried before, do not count.
         seeds: Of each configuration; the searcher sees means over them.
-        objectives: What is minimised: ``test_error`` (after the last epoch, mean over seeds), ``peak_bytes`` (largest
-            memory of a stage, over seeds), ``epoch_s`` (seconds of training an epoch, mean over seeds).
+        objectives: What is to become better: ``score`` (the task's, on the validation split after the last epoch, mean
+            over seeds), ``peak_bytes`` (largest memory of a stage, over seeds), ``epoch_s`` (seconds of training an
+            epoch, mean over seeds).
         sampler: ``gp`` (a Gaussian process over the space, of one objective), ``tpe`` (of several objectives:
             multi-objective TPE), ``nsga2``, ``random``, or ``auto``: gp of one objective, tpe of several.
         sampler_seed: Of the searcher's own draws.
         num_startup: Trials that are drawn at random before the searcher follows what it has seen.
         start_from_defaults: Whether the first trial is the method as it is configured, cut evenly.
         scheduler: ``asha`` stops trials early that are behind others at the same epoch; ``none``. It looks at the
-            test error; of several objectives, what it stopped is on no front.
+            score; of several objectives, what it stopped is on no front.
         grace_epochs: Before these ``asha`` stops nothing.
         reduction: At each of its stops, one in so many goes on; these are so many times as far apart.
         storage: Of the study: an SQLAlchemy URL, or the path of a journal (``.log``); null: SQLite in the study's
@@ -86,7 +97,7 @@ class SweepConfig:
     folder: str = "studies"
     num_trials: int = number(32, least=1)
     seeds: list[int] = field(default_factory=lambda: [0])
-    objectives: list[str] = field(default_factory=lambda: [SCORE.name])
+    objectives: list[str] = field(default_factory=lambda: [SCORE])
     sampler: str = choice("auto", "gp", "tpe", "nsga2", "random")
     sampler_seed: int = number(0, least=0)
     num_startup: int = number(10, least=0)
@@ -148,6 +159,21 @@ class Request:
     name: str
     folder: Path
 
+    @cached_property
+    def score(self) -> Score:
+        """By what the task of the trials judges them."""
+        return task_of(self.base).score
+
+    @cached_property
+    def measures(self) -> Mapping[str, Measure]:
+        """How the metrics of a trial are written, and which values are better."""
+        return measures_of(self.score, SPLIT)
+
+    @property
+    def objectives(self) -> dict[str, Measure]:
+        """By which of these trials are compared."""
+        return {name: self.measures[name] for name in self.sweep.objectives}
+
     def trial_folder(self, number: int) -> Path:
         """Returns where a trial's runs are."""
         return self.folder / "trials" / f"{number:04d}"
@@ -200,7 +226,8 @@ def parse(space: str, items: Sequence[str]) -> Request:
     if fixed:
         file = load_space(space, [*of_space, *(f"~{name}" for name in fixed)])
     _check_shared(file)
-    base = load(of_runs, file.options)
+    base = hold_out(load(of_runs, file.options))
+    _check_validates(base)
     name = sweep.name or f"{file.name}-{datetime.now().strftime('%Y%m%d-%H%M%S')}"
     folder = user_path(sweep.folder).absolute() / name
     sweep = dataclasses.replace(sweep, name=name, storage=sweep.storage and absolute_url(sweep.storage))
@@ -254,7 +281,7 @@ def _check_sweep(config: SweepConfig) -> None:
     check_declared("tune", config)
     if config.max_concurrent is not None:
         check_number("tune.max_concurrent", config.max_concurrent, Range(1))
-    for name, values, example in (("seeds", config.seeds, "0,1,2"), ("objectives", config.objectives, SCORE.name)):
+    for name, values, example in (("seeds", config.seeds, "0,1,2"), ("objectives", config.objectives, SCORE)):
         if not values or len(set(values)) < len(values):
             raise ConfigError(
                 f"tune.{name}={values} does not list {name}",
@@ -274,6 +301,15 @@ def _check_sweep(config: SweepConfig) -> None:
             f"tune.sampler=gp does not go with {len(config.objectives)} objectives",
             "It is judged by how much better than the best one a configuration may be, and a front has no best one",
             "Use tune.sampler=tpe or tune.sampler=nsga2.",
+        )
+
+
+def _check_validates(base: RunConfig) -> None:
+    if base.data.valid == 0:
+        raise ConfigError(
+            "data.valid=0 leaves the trials no validation split",
+            "One of them is chosen by its score there: what is chosen by the test split has no test left",
+            "Leave data.valid out for a tenth of the training split, or use data.valid=0.2, for example.",
         )
 
 
@@ -324,7 +360,7 @@ def write_request(request: Request) -> None:
     request.folder.mkdir(parents=True, exist_ok=True)
     write_atomically(request.folder / _SPACE, OmegaConf.to_yaml(OmegaConf.create(dict(request.file.tree))))
     record = {
-        "format": 1,
+        "format": _FORMAT,
         "space": request.file.name,
         "items": request.items,
         "sweep": dataclasses.asdict(request.sweep),
@@ -351,6 +387,8 @@ def read_request(folder: Path) -> Request:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         check_sections(record, ("sweep", "base"))
+        if record.get("format") != _FORMAT:
+            raise ValueError(f"it has format {record.get('format')}, and this version reads format {_FORMAT}")
         if not isinstance(record.get("space"), str) or not isinstance(record.get("items"), list):
             raise ValueError("it has no name of a space, or no items of a command line")
         with naming_options("tune.", SweepConfig(), record["sweep"]):

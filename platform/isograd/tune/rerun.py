@@ -8,11 +8,12 @@ from typing import Any
 from rich.console import Console
 
 from isograd.config.load import changing, overridden
+from isograd.display.measures import SCORE, Measure
 from isograd.engine.config import RunConfig, fingerprint, rounding
 from isograd.errors import ConfigError, StudyError
 from isograd.system.console import say
 from isograd.system.paths import user_path
-from isograd.tune.judge import SCORE, read_score
+from isograd.tune.judge import SPLIT, read_scores
 from isograd.tune.request import SweepConfig, is_study, read_request, relocate_data
 from isograd.tune.results import Outcome, assignment_of, outcome_of, read_records
 from isograd.tune.study import Study, open_study
@@ -30,7 +31,8 @@ class TrialChoice:
         config: Of its runs, apart from the seed.
         seeds: Of its runs.
         outcome: What came of it.
-        scores: (Seed, epoch) -> score of the final module.
+        scores: (Seed, epoch) -> score of the final module on the validation split.
+        measure: Of the score.
     """
 
     name: str
@@ -39,6 +41,7 @@ class TrialChoice:
     seeds: tuple[int, ...]
     outcome: Outcome
     scores: dict[tuple[int, int], float]
+    measure: Measure
 
     def configs(self, overrides: Sequence[str]) -> list[RunConfig]:
         """Returns the configurations of its runs with overrides, one a seed; each has a run folder of its own.
@@ -90,10 +93,17 @@ def choose(text: str, overrides: Sequence[str] = ()) -> TrialChoice:
             "There is no number that it could be held against",
             f"Use {folder}/{BEST}, or another trial.",
         )
+    request = study.request
     records = [record for record in read_records(folder) if record["trial"] == number]
-    scores = {(record["seed"], record["epoch"]): record[SCORE.name] for record in records}
-    seeds = tuple(study.request.sweep.seeds)
-    return TrialChoice(f"{study.request.name}/{number}", number, assignment_of(trial).config, seeds, outcome, scores)
+    return TrialChoice(
+        f"{request.name}/{number}",
+        number,
+        assignment_of(trial).config,
+        tuple(request.sweep.seeds),
+        outcome,
+        read_scores(records, request.score),
+        request.measures[SCORE],
+    )
 
 
 def study_folders(head: str) -> tuple[Path, Path]:
@@ -159,8 +169,9 @@ def rerun(text: str, overrides: Sequence[str], console: Console) -> int:
     scores: dict[tuple[int, int], float] = {}
     with Hosts() as hosts:
         for config in configs:
-            result = train(prepare(config), console, hosts.open)
-            scores |= {(config.seed, row["epoch"]): read_score(row) for row in result.history}
+            often = replace(config, train=replace(config.train, evaluate_every=1))  # wherever a trial's leg ended
+            record = train(prepare(often), console, hosts.open)
+            scores |= {(config.seed, epoch): score for epoch, score in record.by_epoch(SPLIT).items()}
     differing = [key for key, score in trial.scores.items() if scores.get(key) != score]
     say(console, f"\n{_compare(trial, scores, differing)}")
     return int(bool(differing))
@@ -171,12 +182,11 @@ def _compare(trial: TrialChoice, scores: Mapping[tuple[int, int], float], differ
     ours = sum(scores[seed, epoch] for seed in trial.seeds if (seed, epoch) in scores) / len(trial.seeds)
     seeds = ", ".join(map(str, trial.seeds))
     of = f"mean over seeds {seeds}" if len(trial.seeds) > 1 else f"seed {seeds}"
-    label = SCORE.name.replace("_", " ")
-    result = f"{trial.name}: {label} {SCORE.show(ours)} after epoch {epoch}, {of}"
+    result = f"{trial.name}: {trial.measure.label} {trial.measure.text(ours)} after epoch {epoch}, {of}"
     if not differing:
         return f"{result}; equal to the study's to the last bit, in every epoch"
     seed, first = min(differing, key=lambda key: key[1])
     return (
-        f"{result}; the study has {SCORE.show(trial.outcome.metrics[SCORE.name])}. They differ from epoch {first} on "
-        f"(seed {seed}): {scores.get((seed, first))} here, {trial.scores[seed, first]} there"
+        f"{result}; the study has {trial.measure.text(trial.outcome.metrics[SCORE])}. They differ from epoch {first} "
+        f"on (seed {seed}): {scores.get((seed, first))} here, {trial.scores[seed, first]} there"
     )

@@ -5,7 +5,8 @@ The table is a Parquet file: a row a trial, with its configuration, its seeds, a
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,12 +14,13 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from isograd.config.load import from_dict
+from isograd.display.measures import METRICS
 from isograd.engine.config import RunConfig
 from isograd.events.json_lines import AppendedLines, read_lines
 from isograd.system.files import replacing
 from isograd.system.passwords import hide_password
 from isograd.tune.ground import make_ground
-from isograd.tune.judge import METRICS, SCORE
+from isograd.tune.judge import SPLIT
 from isograd.tune.space import Ground
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 ASSIGNED, OUTCOME = "assigned", "outcome"  # of a trial in its storage
 TABLE = "trials.parquet"
 METADATA = b"isograd"
+FORMAT = 2  # of the table; in the first, trials were judged by the test error
 
 _EPOCHS = "epochs.jsonl"
 
@@ -38,7 +41,7 @@ class SeedRun:
     """One seed's run, all its legs together.
 
     Attributes:
-        images_per_s: Training images a second.
+        samples_per_s: Training samples a second.
         peak_bytes: Largest memory of a stage.
         wall_s: Seconds of training and testing.
         device_s: Sum over stages of the time that each held its device.
@@ -47,7 +50,7 @@ class SeedRun:
     """
 
     seed: int
-    images_per_s: float
+    samples_per_s: float
     peak_bytes: int
     wall_s: float
     device_s: float
@@ -62,15 +65,17 @@ _TYPES: dict[Any, pa.DataType] = {
     tuple[str, ...]: pa.list_(pa.string()),
 }
 _RUN = pa.struct([(item.name, _TYPES[item.type]) for item in fields(SeedRun)])
-_EPOCH = pa.struct(
+_EPOCH = pa.struct(  # an EpochRecord, and its seed
     [
         ("seed", pa.int64()),
         ("epoch", pa.int64()),
-        (SCORE.name, pa.float64()),
-        ("module_test_errors", pa.list_(pa.float64())),
-        ("module_train_losses", pa.list_(pa.float64())),
+        ("split", pa.string()),
+        ("module", pa.int64()),
+        ("loss", pa.float64()),
+        ("values", pa.map_(pa.string(), pa.float64())),
     ]
 )
+_EPOCH_KEY = ("seed", "epoch", "split", "module")
 _FIXED = [
     ("study", pa.string()),
     ("trial", pa.int64()),
@@ -149,31 +154,32 @@ def outcome_of(trial: "FrozenTrial") -> Outcome | None:
 
 
 class EpochRecords(AppendedLines):
-    """Appends what was measured, a record a trial, seed and epoch, to JSON lines; a context manager.
+    """Appends what was measured, a record a trial, seed, epoch, split and module, to JSON lines; a context manager.
 
     A trial that was lost reports again what it had reported; the last record counts.
     """
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder / _EPOCHS)
-        self._known: set[tuple[int, int, int]] = set()
+        self._known: set[tuple[Any, ...]] = set()
 
     def take(self, trial: int, record: Mapping[str, Any]) -> None:
         """Takes one record."""
-        key = (trial, record["seed"], record["epoch"])
+        key = (trial, *itemgetter(*_EPOCH_KEY)(record))
         if key not in self._known:
             self._known.add(key)
             self.append({"trial": trial, **record})
 
 
 def read_records(folder: Path) -> list[dict[str, Any]]:
-    """Returns the records of a study, ordered by trial, seed and epoch; of several for the same, the last.
+    """Returns the records of a study, ordered by trial, seed, epoch, split and module; of several for one, the last.
 
     Raises:
         RunFolderError: The file cannot be read, or is no text.
     """
-    records = {(record["trial"], record["seed"], record["epoch"]): record for record in read_lines(folder / _EPOCHS)}
-    return [records[key] for key in sorted(records)]
+    key = itemgetter("trial", *_EPOCH_KEY)
+    records = {key(record): record for record in read_lines(folder / _EPOCHS)}
+    return [records[each] for each in sorted(records)]
 
 
 def write_table(study: "Study", provenance: Mapping[str, Any]) -> Path:
@@ -240,10 +246,12 @@ def _to_column(values: Sequence[Any]) -> pa.Array:
 def _describe(study: "Study", provenance: Mapping[str, Any]) -> dict[str, Any]:
     request, sweep = study.request, study.request.sweep
     return {
-        "format": 1,
+        "format": FORMAT,
         "study": request.name,
         "space": request.file.name,
         "items": [hide_password(item) for item in request.items],
+        "score": asdict(request.score),
+        "split": SPLIT,
         "objectives": sweep.objectives,
         "seeds": sweep.seeds,
         "num_trials": study.num_trials,

@@ -7,7 +7,7 @@ so they cannot know that two drawings lead to the same cuts, nor where cuts lie.
 import json
 import math
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 from statistics import fmean
@@ -21,7 +21,7 @@ from optuna.study import Study
 from optuna.trial import FixedTrial, FrozenTrial, TrialState
 
 from isograd.errors import IsogradError
-from isograd.tune.request import SweepConfig
+from isograd.tune.request import Request
 from isograd.tune.space import Features, Ground, SearchSpace
 from isograd.tune.surrogate import Surrogate
 
@@ -33,8 +33,9 @@ _NUM_CENTRES, _NUM_NEAR = 3, 8  # candidates a proposal, near each of the best t
 _NUM_FIRST, _NUM_MORE, _MOST_DISTANT = 200, 12, 256  # candidates from all of the space: at first, a proposal, kept
 
 
-def make_sampler(config: SweepConfig, seed: int, space: SearchSpace, ground: Ground) -> BaseSampler:
+def make_sampler(request: Request, seed: int, ground: Ground) -> BaseSampler:
     """Returns the sampler of a sweep; of several objectives TPE is the multi-objective one."""
+    config, space = request.sweep, request.file.space
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         if config.sampler_name == "random":
@@ -42,7 +43,8 @@ def make_sampler(config: SweepConfig, seed: int, space: SearchSpace, ground: Gro
         if config.sampler_name == "nsga2":
             return NSGAIISampler(seed=seed, population_size=max(config.num_startup, 2))
         if config.sampler_name == "gp":
-            return SpaceSampler(space, ground, seed, config.num_startup)
+            (objective,) = request.objectives.values()
+            return SpaceSampler(space, ground, seed, config.num_startup, objective.cost)
         # Together, since cuts and decay depend on each other; in groups, since conditions leave parameters out; and
         # trials under way count as bad, so that workers side by side do not try the same.
         return TPESampler(
@@ -174,15 +176,17 @@ class UntriedSampler(BaseSampler):
 
 
 class SpaceSampler(UntriedSampler):
-    """Proposes the candidate of which most improvement is expected, of one objective that is minimised.
+    """Proposes the candidate of which most improvement is expected, of one objective.
 
     It sees where the cuts lie and what a condition leaves out, and chooses among candidates by a Gaussian process,
-    once ``num_startup`` trials were drawn at random.
+    once ``num_startup`` trials were drawn at random. ``cost`` makes of a value a number of which less is better.
     """
 
-    def __init__(self, space: SearchSpace, ground: Ground, seed: int, num_startup: int) -> None:
+    def __init__(
+        self, space: SearchSpace, ground: Ground, seed: int, num_startup: int, cost: Callable[[float], float] = float
+    ) -> None:
         super().__init__(space, ground, seed)
-        self._num_startup, self._surrogate = num_startup, Surrogate()
+        self._num_startup, self._cost, self._surrogate = num_startup, cost, Surrogate()
         self._distant: dict[str, Candidate] = {}
 
     def choose(self, trials: Sequence[FrozenTrial]) -> Candidate | None:
@@ -194,16 +198,16 @@ class SpaceSampler(UntriedSampler):
         values = estimate_values([trial for trial, _ in known])
         if len(known) < self._num_startup or all(value is None for value in values):
             return candidates[-1]
+        costs = [None if value is None else self._cost(value) for value in values]
         places = [candidate.features for candidate in candidates]
-        expected = self._surrogate.expected_improvement([place.features for _, place in known], values, places)
+        expected = self._surrogate.expected_improvement([place.features for _, place in known], costs, places)
         return candidates[int(expected.argmax())]
 
     def _draw_candidates(self, trials: Sequence[FrozenTrial]) -> list[Candidate]:
         """Returns what was not tried, near the best trials and from all of the space."""
         tried = self.collect_tried(trials)
-        complete = sorted(
-            (trial for trial in trials if trial.state == TrialState.COMPLETE), key=lambda trial: trial.values
-        )
+        complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+        complete.sort(key=lambda trial: self._cost(trial.values[0]))
         near = [place for trial in complete[:_NUM_CENTRES] for place in self.draw(_NUM_NEAR, trial.params)]
         distant = [*self._distant.values(), *self.draw(_NUM_MORE if self._distant else _NUM_FIRST)]
         self._distant = {place.key: place for place in distant[-_MOST_DISTANT:] if place.key not in tried}

@@ -22,8 +22,9 @@ from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
 from isograd.cluster.death import as_actors, death_of
+from isograd.display.measures import SCORE, Measure
 from isograd.engine.config import to_dict
-from isograd.tune.judge import SCORE
+from isograd.tune.judge import mode_of
 from isograd.tune.request import SweepConfig
 from isograd.tune.resources import bundles
 from isograd.tune.results import Assignment, Outcome
@@ -103,7 +104,7 @@ class StudySearch(OptunaSearch):
         take: Callable[[int, Mapping[str, Any]], None],
         ended: Listener,
     ) -> None:
-        super().__init__(metric=SCORE.name, mode=SCORE.mode)
+        super().__init__(metric=SCORE, mode=mode_of(study.request.measures[SCORE]))
         self._study, self._how, self._num_epochs = study, how, num_epochs
         self._take, self._ended = take, ended
         self._losses = losses
@@ -226,11 +227,14 @@ class StudySearch(OptunaSearch):
         return Outcome(kind, metrics, epoch, "", [asdict(run) for run in leg.runs], result.get("hostname", ""))
 
 
-def make_scheduler(config: SweepConfig, num_epochs: int, earlier: Mapping[int, Mapping[int, float]]) -> TrialScheduler:
+def make_scheduler(
+    config: SweepConfig, measure: Measure, num_epochs: int, earlier: Mapping[int, Mapping[int, float]]
+) -> TrialScheduler:
     """Returns Tune's scheduler.
 
     Args:
         config: Which one.
+        measure: Of the score.
         num_epochs: Of a trial's full length.
         earlier: Trial -> score by epoch, of the trials of a sweep that goes on: they set the bar as before.
     """
@@ -238,8 +242,8 @@ def make_scheduler(config: SweepConfig, num_epochs: int, earlier: Mapping[int, M
         return FIFOScheduler()
     scheduler = ASHAScheduler(
         time_attr="epoch",
-        metric=SCORE.name,
-        mode=SCORE.mode,
+        metric=SCORE,
+        mode=mode_of(measure),
         max_t=num_epochs,
         grace_period=config.grace_epochs,
         reduction_factor=config.reduction,
@@ -248,7 +252,7 @@ def make_scheduler(config: SweepConfig, num_epochs: int, earlier: Mapping[int, M
         trial = cast(Any, SimpleNamespace(trial_id=f"earlier-{number}"))  # all that a bracket asks of one
         for epoch in config.stops(num_epochs)[:-1]:
             if epoch in scores:
-                scheduler._brackets[0].on_result(trial, epoch, -SCORE.cost(scores[epoch]))
+                scheduler._brackets[0].on_result(trial, epoch, -measure.cost(scores[epoch]))
     return scheduler
 
 

@@ -24,7 +24,7 @@ from isograd.errors import IsogradError, StudyError
 from isograd.registry import suggestion
 from isograd.system.passwords import hide_password
 from isograd.tune.ground import change_config
-from isograd.tune.judge import MEASURES, Best
+from isograd.tune.judge import Best, direction_of
 from isograd.tune.proposer import Admit, Proposer, admit_all
 from isograd.tune.request import Request, is_study, read_request, write_request
 from isograd.tune.results import ASSIGNED, OUTCOME, Assignment, Outcome, assignment_of, outcome_of
@@ -106,7 +106,7 @@ class Study:
 
     def find_best(self) -> Best:
         """Returns the best of the complete trials."""
-        best = Best(self.request.sweep.objectives)
+        best = Best(self.request.objectives)
         for trial in self.trials:
             outcome = outcome_of(trial)
             if outcome is not None and outcome.kind == "complete":
@@ -226,7 +226,7 @@ def create_study(request: Request) -> Study:
 
 def _create(request: Request, url: str, identity: Mapping[str, Any]) -> Study:
     storage = open_storage(url, new=True)
-    directions = [MEASURES[name].direction for name in request.sweep.objectives]
+    directions = [direction_of(measure) for measure in request.objectives.values()]
     with explain_errors(url):
         try:
             begun = optuna.create_study(storage=storage, study_name=request.name, directions=directions)

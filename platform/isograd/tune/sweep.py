@@ -1,5 +1,6 @@
 """`isograd tune`: a study's trials on Ray Tune, until there is nothing left to try."""
 
+import itertools
 import logging
 import os
 import shutil
@@ -7,12 +8,15 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from isograd.cluster.loopback import prefer_loopback
+from isograd.display.measures import SCORE, Measure
 from isograd.engine.config import RunConfig
 from isograd.errors import ConfigError
 from isograd.system.console import clock, say
@@ -20,7 +24,7 @@ from isograd.system.lock import held
 from isograd.system.provenance import provenance
 from isograd.system.trouble import trouble_of
 from isograd.tune.ground import flatten_options
-from isograd.tune.judge import SCORE, show_metric
+from isograd.tune.judge import read_scores
 from isograd.tune.proposer import Admit, check_request
 from isograd.tune.request import Request, move_request, read_request, write_request
 from isograd.tune.results import Assignment, EpochRecords, Outcome, outcome_of, read_records, write_table
@@ -197,8 +201,12 @@ def _heading(study: Study) -> str:
     return (
         f"{request.name}: {len(request.file.space.parameters)} parameters of {request.file.name}, "
         f"{study.num_left} of {study.num_trials} trials left, {_count(request.base.train.epochs, 'epoch')}, {seeds}, "
-        f"{config.sampler_name}, {config.scheduler}, minimising {', '.join(config.objectives)}"
+        f"{config.sampler_name}, {config.scheduler}, {', '.join(map(_aim, request.objectives.values()))}"
     )
+
+
+def _aim(measure: Measure) -> str:
+    return f"{'maximising' if measure.higher_is_better else 'minimising'} {measure.label}"
 
 
 def _count(number: int, noun: str) -> str:
@@ -255,7 +263,7 @@ def _fit(study: Study, room: "TrialRoom", console: Console) -> None:
             tune.with_resources(Trial, resources),
             tune_config=tune.TuneConfig(
                 search_alg=search,
-                scheduler=make_scheduler(config, num_epochs, _earlier_scores(study)),
+                scheduler=make_scheduler(config, request.measures[SCORE], num_epochs, _earlier_scores(study)),
                 num_samples=-1,  # the search says when there is nothing left: a trial that was lost comes again
                 max_concurrent_trials=config.max_concurrent or room.most_concurrent,
                 reuse_actors=config.reuses_actors,
@@ -284,15 +292,14 @@ def _fit(study: Study, room: "TrialRoom", console: Console) -> None:
 def _earlier_scores(study: Study) -> dict[int, dict[int, float]]:
     """Returns scores by epoch of trials that have ended: they set the bar that later ones have to pass."""
     ended = {trial.number for trial in study.trials if outcome_of(trial) is not None}
-    scores: dict[int, dict[int, list[float]]] = {}
-    for record in read_records(study.request.folder):
-        if record["trial"] in ended:
-            scores.setdefault(record["trial"], {}).setdefault(record["epoch"], []).append(record[SCORE.name])
-    num_seeds = len(study.request.sweep.seeds)
-    return {
-        trial: {epoch: sum(of_seeds) / num_seeds for epoch, of_seeds in by_epoch.items() if len(of_seeds) == num_seeds}
-        for trial, by_epoch in scores.items()
-    }
+    num_seeds, means = len(study.request.sweep.seeds), {}
+    for trial, records in itertools.groupby(read_records(study.request.folder), itemgetter("trial")):
+        by_epoch: dict[int, list[float]] = {}
+        for (_, epoch), score in read_scores(records, study.request.score).items():
+            by_epoch.setdefault(epoch, []).append(score)
+        if trial in ended:
+            means[trial] = {epoch: fmean(scores) for epoch, scores in by_epoch.items() if len(scores) == num_seeds}
+    return means
 
 
 class _Progress:
@@ -321,6 +328,6 @@ class _Progress:
     def _explain(self, outcome: Outcome) -> str:
         if outcome.reason:
             return outcome.reason
-        names = dict.fromkeys((SCORE.name, *self._best.objectives))
-        figures = ", ".join(show_metric(name, outcome.metrics[name]) for name in names)
+        names, measures = dict.fromkeys((SCORE, *self._best.objectives)), self._study.request.measures
+        figures = ", ".join(measures[name].text(outcome.metrics[name]) for name in names)
         return f"{figures} after epoch {outcome.epoch}, {outcome.metrics['wall_s']:.1f} s"

@@ -9,7 +9,7 @@ import json
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -18,6 +18,7 @@ from ray import tune
 
 from isograd.cluster.last_words import leave_last_words, no_exit
 from isograd.config.load import from_dict
+from isograd.display.measures import SCORE, TEST_SCORE
 from isograd.engine.config import RunConfig, fingerprint
 from isograd.errors import (
     IsogradError,
@@ -33,11 +34,11 @@ from isograd.executors.hosts import Hosts
 from isograd.run import checkpoint
 from isograd.run.experiment import Prepared, execute, prepare, prepare_resumed
 from isograd.run.folder import RunFolder
-from isograd.run.result import Result
-from isograd.run.stored_result import read_result
+from isograd.run.record import RunRecord
+from isograd.run.stored_record import read_record
 from isograd.system.lock import held
 from isograd.system.trouble import trouble_of
-from isograd.tune.judge import SCORE, average_scores, read_score
+from isograd.tune.judge import SPLIT, average_scores
 from isograd.tune.results import SeedRun
 
 RESULT, FAILED, TRAINED, LOST, TROUBLE = "leg", "failed", "trained", "lost", "trouble"
@@ -54,7 +55,7 @@ class Leg:
     Attributes:
         epoch: The last one that is trained.
         metrics: At that epoch: means over seeds; of memory the largest, of training time the sum.
-        records: One a seed and epoch of the whole trial so far, with all that was measured.
+        records: One a seed, epoch, split and module of the whole trial so far, with all that was measured.
         runs: One a seed.
     """
 
@@ -96,17 +97,12 @@ class TrialRuns:
         with held(self.folder, _PATIENCE_S):
             results = {seed: self._advance_run(seed, epoch) for seed in self.seeds}
             runs = [self._measure(seed) for seed in self.seeds]
-        records = [
-            {"seed": seed, "epoch": row["epoch"], SCORE.name: read_score(row), **row}
-            for seed, result in results.items()
-            for row in result.history
-            if row["epoch"] <= epoch
-        ]
+        records = [record for seed, result in results.items() for record in _list_epochs(seed, result, epoch)]
         num_train = self._read_legs(self.seeds[0])[0]["num_train"]
         metrics = {
-            **average_scores(records, epoch),
+            **_average(list(results.values()), epoch, ends=epoch >= self.config.train.epochs),
             "peak_bytes": max(run.peak_bytes for run in runs),
-            "epoch_s": fmean(num_train / run.images_per_s for run in runs),
+            "epoch_s": fmean(num_train / run.samples_per_s for run in runs),
             "train_s": sum(run.wall_s for run in runs),
         }
         return Leg(epoch, metrics, records, runs)
@@ -121,10 +117,10 @@ class TrialRuns:
         saving = replace(self.config.checkpoint, every_epochs=self.config.checkpoint.every_epochs or 1)
         return replace(self.config, seed=seed, folder=str(self.folder), run_name=f"seed-{seed}", checkpoint=saving)
 
-    def _advance_run(self, seed: int, epoch: int) -> Result:
+    def _advance_run(self, seed: int, epoch: int) -> RunRecord:
         folder = self._run_folder(seed)
         try:
-            stored = read_result(folder.path)
+            stored = read_record(folder.path)
         except RunFolderError:  # no leg has ended, or it was left damaged
             stored = None
         if stored is not None and stored.fingerprint != fingerprint(self.config_of(seed)):
@@ -140,17 +136,17 @@ class TrialRuns:
                 return stored
         elif checkpoint.saved(folder.checkpoints):
             result = self._execute(seed, prepare_resumed(folder.path, data_path=self.config.data.path), epoch)
-            if self._measure(seed).images_per_s:
+            if self._measure(seed).samples_per_s:
                 return result
         # Broken off before its first checkpoint, or between its last one and what it would have measured.
         shutil.rmtree(folder.path, ignore_errors=True)
         return self._execute(seed, prepare(self.config_of(seed)), epoch)
 
-    def _execute(self, seed: int, prepared: Prepared, epoch: int) -> Result:
-        program = prepared.program
-        max_steps = 0 if epoch >= program.num_epochs else epoch * program.steps_per_epoch
-        result = execute(replace(prepared, program=replace(program, max_steps=max_steps)), None, self.open_executor)
-        *earlier, last = result.spent
+    def _execute(self, seed: int, prepared: Prepared, epoch: int) -> RunRecord:
+        program, pauses = prepared.program, epoch < prepared.program.num_epochs
+        leg = replace(program, max_steps=epoch * program.steps_per_epoch if pauses else 0, pauses=pauses)
+        result = execute(replace(prepared, program=leg), None, self.open_executor)
+        *earlier, last = map(asdict, result.spent)
         known = {leg["start"] for leg in self._read_legs(seed)}
         broken_off = [leg | {"num_epochs": 0} for leg in earlier if leg["start"] not in known]
         shared = {
@@ -174,13 +170,28 @@ class TrialRuns:
         train_s = sum(leg["train_s"] for leg in legs)
         return SeedRun(
             seed,
-            images_per_s=sum(leg["num_images"] for leg in legs) / train_s if train_s else 0.0,
+            samples_per_s=sum(leg["num_samples"] for leg in legs) / train_s if train_s else 0.0,
             peak_bytes=max(leg["peak_bytes"] for leg in legs),
             wall_s=sum(leg["wall_s"] for leg in legs),
             device_s=sum(leg["device_s"] for leg in legs),
             devices=tuple(legs[-1]["devices"]),
             hardware=legs[-1]["hardware"],
         )
+
+
+def _list_epochs(seed: int, record: RunRecord, epoch: int) -> list[dict[str, Any]]:
+    """Returns the records of a seed's epochs until one, as a study keeps them."""
+    names = ("epoch", "split", "module", "loss", "values")
+    return [
+        {"seed": seed} | {name: getattr(each, name) for name in names} for each in record.epochs if each.epoch <= epoch
+    ]
+
+
+def _average(records: Sequence[RunRecord], epoch: int, *, ends: bool) -> dict[str, float]:
+    """Returns the scores of a trial after an epoch, means over its seeds; the test's of one that is complete."""
+    scores = average_scores([record.by_epoch(SPLIT) for record in records], epoch, records[0].score)
+    tests = [record.test for record in records if ends and record.test is not None]
+    return scores | ({TEST_SCORE: fmean(tests)} if tests else {})
 
 
 class Trial(tune.Trainable):
@@ -213,7 +224,7 @@ class Trial(tune.Trainable):
         self._trained = leg.epoch
         return {
             "epoch": leg.epoch,
-            SCORE.name: leg.metrics[SCORE.name],
+            SCORE: leg.metrics[SCORE],
             RESULT: leg,
             "wall_s": self._earlier_s + time.perf_counter() - self._started_s,
             "done": not self._legs,

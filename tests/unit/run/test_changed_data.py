@@ -100,7 +100,7 @@ def test_a_trial_that_runs_again(tmp_path: Path) -> None:
     study = create_study(request)
     assignment = study.propose()
     assert assignment is not None
-    study.tell(assignment.number, Outcome("complete", {"test_error": 0.5, "peak_bytes": 1.0}, 1))
+    study.tell(assignment.number, Outcome("complete", {"score": 0.5, "peak_bytes": 1.0}, 1))
     data.rename(tmp_path / "moved")
     text, moved = f"{request.folder}/{assignment.number}", f"data.path={tmp_path / 'moved'}"
     with pytest.raises(DataError, match=r"Use data\.path=FOLDER"):

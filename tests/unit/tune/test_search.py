@@ -6,9 +6,12 @@ from typing import Any
 import pytest
 from ray.tune.schedulers import FIFOScheduler
 
+from isograd.display.measures import Measure
 from isograd.tune.request import SweepConfig
 from isograd.tune.search import Losses, make_scheduler
 from isograd.tune.trial import Loss
+
+ERROR, PSNR = Measure("valid error", "%", 100.0), Measure("valid PSNR", "dB", higher_is_better=True)
 
 
 @pytest.mark.parametrize(
@@ -28,26 +31,27 @@ def test_trials_report_where_they_may_be_stopped(options: dict[str, Any], num_ep
 def decision(scheduler: Any, name: str, epoch: int, error: float) -> str:
     trial = SimpleNamespace(trial_id=name)
     scheduler.on_trial_add(None, trial)
-    return scheduler.on_trial_result(None, trial, {"epoch": epoch, "test_error": error})
+    return scheduler.on_trial_result(None, trial, {"epoch": epoch, "score": error})
 
 
-def test_who_is_behind_at_the_same_epoch_is_stopped() -> None:
-    scheduler = make_scheduler(SweepConfig(), 9, {})
-    assert [decision(scheduler, f"{index}", 1, error) for index, error in enumerate((0.5, 0.6, 0.4, 0.9))] == [
+@pytest.mark.parametrize(("measure", "scores"), [(ERROR, (0.5, 0.6, 0.4, 0.9)), (PSNR, (30.0, 29.0, 31.0, 20.0))])
+def test_who_is_behind_at_the_same_epoch_is_stopped(measure: Measure, scores: tuple[float, ...]) -> None:
+    scheduler = make_scheduler(SweepConfig(), measure, 9, {})
+    assert [decision(scheduler, f"{index}", 1, score) for index, score in enumerate(scores)] == [
         *("CONTINUE", "STOP", "CONTINUE", "STOP")
     ]
 
 
 def test_trials_of_a_sweep_that_goes_on_set_the_bar_as_before() -> None:
     earlier = {0: {1: 0.3, 2: 0.25, 3: 0.2}, 1: {1: 0.4}}
-    scheduler = make_scheduler(SweepConfig(), 9, earlier)
+    scheduler = make_scheduler(SweepConfig(), ERROR, 9, earlier)
     assert decision(scheduler, "late", 1, 0.5) == "STOP"
     assert decision(scheduler, "good", 1, 0.2) == "CONTINUE"
-    assert decision(make_scheduler(SweepConfig(), 9, {}), "late", 1, 0.5) == "CONTINUE"
+    assert decision(make_scheduler(SweepConfig(), ERROR, 9, {}), "late", 1, 0.5) == "CONTINUE"
 
 
 def test_without_it_every_trial_trains_to_its_end() -> None:
-    assert isinstance(make_scheduler(SweepConfig(scheduler="none"), 9, {}), FIFOScheduler)
+    assert isinstance(make_scheduler(SweepConfig(scheduler="none"), ERROR, 9, {}), FIFOScheduler)
 
 
 def test_the_death_of_a_process_counts_each_time() -> None:

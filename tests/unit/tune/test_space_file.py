@@ -205,7 +205,7 @@ def test_a_space_that_does_not_fit_its_runs_is_refused(tmp_path: Path, items: li
         ("tune.storage=sqlite://", "kept in memory"),
         ("tune.storage=sqlite:///:memory:", "kept in memory"),
         ("tune.seeds=[1,1]", "does not list seeds"),
-        ("tune.objectives=[test_eror]", r"Did you mean 'test_error'.* Use tune.objectives=\[test_error\]"),
+        ("tune.objectives=[scor]", r"Did you mean 'score'.* Use tune.objectives=\[score\]"),
         ("tune.sampler=grid", "tpe or nsga2"),
         ("tune.name=a/b", "name of a folder"),
         ("seed=3", "tune.seeds"),

@@ -24,7 +24,7 @@ def request(folder: Path, *items: str, space: str = "man") -> Request:
 
 
 def complete(error: float) -> Outcome:
-    metrics = {"test_error": error, "peak_bytes": 100.0, "epoch_s": 1.0, "wall_s": 1.0}
+    metrics = {"score": error, "peak_bytes": 100.0, "epoch_s": 1.0, "wall_s": 1.0}
     return Outcome("complete", metrics, 4)
 
 
@@ -33,7 +33,7 @@ def finish(study: Study, count: int) -> list[int]:
     for index in range(count):
         assignment = study.propose()
         assert assignment is not None
-        study.report(assignment.number, 2, {"test_error": 0.8})
+        study.report(assignment.number, 2, {"score": 0.8})
         study.tell(assignment.number, complete(0.5 - index / 100))
         numbers.append(assignment.number)
     return numbers
@@ -43,15 +43,15 @@ def test_a_study_goes_on_where_it_was_broken_off(tmp_path: Path) -> None:
     study = create_study(request(tmp_path))
     done = finish(study, 3)
     left = [study.propose(), study.propose()]  # under way when the driver is killed
-    study.report(left[0].number, 1, {"test_error": 0.7})  # pyright: ignore[reportOptionalMemberAccess]
+    study.report(left[0].number, 1, {"score": 0.7})  # pyright: ignore[reportOptionalMemberAccess]
     again = open_study(read_request(tmp_path / "mine"))
     assert again.num_left == 3
     taken = [again.propose(), again.propose()]
     assert taken == left
     for assignment in taken:
         assert assignment is not None
-        again.report(assignment.number, 1, {"test_error": 0.7})
-        again.report(assignment.number, 2, {"test_error": 0.6})
+        again.report(assignment.number, 1, {"score": 0.7})
+        again.report(assignment.number, 2, {"score": 0.6})
         again.tell(assignment.number, complete(0.4))
     assert len(finish(again, 1)) == 1 and again.propose() is None
     numbers = [trial.number for trial in again.trials]
@@ -120,14 +120,14 @@ def test_what_has_failed_is_not_tried_again(tmp_path: Path) -> None:
 def test_only_complete_trials_have_values(tmp_path: Path) -> None:
     study = create_study(request(tmp_path))
     for outcome in (
-        Outcome("pruned", {"test_error": 0.1, "wall_s": 1.0}, 1),
+        Outcome("pruned", {"score": 0.1, "wall_s": 1.0}, 1),
         Outcome("failed", {}, 0, "the loss is no number"),
         Outcome("lost", {}, 0, "its node ended"),
         complete(0.3),
     ):
         assignment = study.propose()
         assert assignment is not None
-        study.report(assignment.number, 1, {"test_error": 0.1})
+        study.report(assignment.number, 1, {"score": 0.1})
         study.tell(assignment.number, outcome)
     states = [trial.state for trial in study.trials]
     assert states == [TrialState.PRUNED, TrialState.FAIL, TrialState.FAIL, TrialState.COMPLETE]
@@ -176,15 +176,15 @@ def test_every_sampler_searches(tmp_path: Path, sampler: str) -> None:
 
 @pytest.mark.parametrize("sampler", ["auto", "tpe", "nsga2"])
 def test_several_objectives_have_a_front(tmp_path: Path, sampler: str) -> None:
-    study = create_study(request(tmp_path, "tune.objectives=[test_error,epoch_s]", f"tune.sampler={sampler}"))
+    study = create_study(request(tmp_path, "tune.objectives=[score,epoch_s]", f"tune.sampler={sampler}"))
     for error, epoch_s in ((0.5, 1.0), (0.3, 2.0), (0.4, 3.0), (0.2, 4.0)):
         assignment = study.propose()
         assert assignment is not None
-        study.report(assignment.number, 1, {"test_error": error})
-        study.tell(assignment.number, Outcome("complete", {"test_error": error, "epoch_s": epoch_s}, 4))
+        study.report(assignment.number, 1, {"score": error})
+        study.tell(assignment.number, Outcome("complete", {"score": error, "epoch_s": epoch_s}, 4))
     assignment = study.propose()
     assert assignment is not None
-    study.tell(assignment.number, Outcome("pruned", {"test_error": 0.01, "epoch_s": 0.1}, 1))
+    study.tell(assignment.number, Outcome("pruned", {"score": 0.01, "epoch_s": 0.1}, 1))
     assert sorted(study.find_best().values.values()) == [(0.2, 4.0), (0.3, 2.0), (0.5, 1.0)]
 
 

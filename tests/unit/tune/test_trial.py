@@ -6,26 +6,39 @@ from pathlib import Path
 import pytest
 
 from isograd.config.load import load
+from isograd.engine.config import hold_out
 from isograd.errors import StudyError
 from isograd.events.json_lines import read_lines
 from isograd.executors.executor import make_executor
 from isograd.run.checkpoint import saved
+from isograd.tasks.classification import Classification
+from isograd.tune.judge import read_scores
 from isograd.tune.trial import TrialRuns
 
 
 def runs_in(folder: Path, *more: str) -> TrialRuns:
     options = ["model.width=4", "train.epochs=2", "schedule.warmup_epochs=1", "executor.device=cpu"]
     options += ["executor=sequential", "method.auxiliary=linear", *more]
-    return TrialRuns(load(options), (0,), folder, make_executor)
+    return TrialRuns(hold_out(load(options)), (0,), folder, make_executor)
 
 
 def test_legs_come_to_what_a_run_without_them_comes_to(tmp_path: Path) -> None:
     trial = runs_in(tmp_path)
     first, second = trial.advance(1), trial.advance(2)
     whole = runs_in(tmp_path / "whole").advance(2)
-    assert [record["test_error"] for record in second.records] == [record["test_error"] for record in whole.records]
-    assert second.records[0]["test_error"] == first.metrics["test_error"]
-    assert second.metrics["epoch_s"] > 0
+    scores, expected = (read_scores(leg.records, Classification.score) for leg in (second, whole))
+    assert scores == expected and list(scores) == [(0, 1), (0, 2)]
+    assert scores[0, 1] == first.metrics["score"] and scores[0, 2] == second.metrics["score"]
+    assert second.metrics["best_score"] == min(scores.values()) and second.metrics["epoch_s"] > 0
+
+
+def test_the_test_split_is_run_once_at_the_end(tmp_path: Path) -> None:
+    trial = runs_in(tmp_path)
+    first, second = trial.advance(1), trial.advance(2)
+    assert "test_score" not in first.metrics and 0 < second.metrics["test_score"] < 1
+    tested = [(record["epoch"], record["module"]) for record in second.records if record["split"] == "test"]
+    assert tested == [(2, module) for module in range(4)]
+    assert not any(record["split"] == "test" for record in first.records)
 
 
 def test_a_leg_that_was_lost_before_it_was_written_down_is_measured_again(tmp_path: Path) -> None:
@@ -36,7 +49,7 @@ def test_a_leg_that_was_lost_before_it_was_written_down_is_measured_again(tmp_pa
     (folder / "result.json").unlink()
     (folder / "legs.jsonl").unlink()
     leg = runs_in(tmp_path / "broken").advance(2)
-    assert leg.metrics["test_error"] == whole.metrics["test_error"] and leg.metrics["epoch_s"] > 0
+    assert leg.metrics["score"] == whole.metrics["score"] and leg.metrics["epoch_s"] > 0
 
 
 def test_what_a_leg_took_that_broke_off_is_counted(tmp_path: Path) -> None:
@@ -47,7 +60,7 @@ def test_what_a_leg_took_that_broke_off_is_counted(tmp_path: Path) -> None:
     shutil.rmtree(saved(folder / "checkpoints")[-1])  # so it goes on after the first epoch
     leg = runs_in(tmp_path).advance(2)
     rows = list(read_lines(folder / "legs.jsonl"))
-    assert [row["start"] for row in rows] == [0, 23] and [row["num_images"] for row in rows] == [1437, 1437]
+    assert [row["start"] for row in rows] == [0, 21] and [row["num_samples"] for row in rows] == [1294, 1294]
     assert leg.metrics["train_s"] == sum(row["wall_s"] for row in rows) == runs_in(tmp_path).trained_s
 
 
