@@ -16,10 +16,9 @@ from isograd.system.paths import user_path
 from isograd.system.trouble import trouble_of
 from isograd.tasks.task import Score
 from isograd.tune.request import is_study
-from isograd.tune.results import METADATA, TABLE
+from isograd.tune.results import FORMAT, METADATA, TABLE
 from isograd.tune.space import Categorical, Cuts, Number, Parameter
 
-_FORMAT = 2
 _DISTRIBUTIONS = {made.__name__.lower(): made for made in (Number, Categorical, Cuts)}
 
 
@@ -81,9 +80,9 @@ def _read(file: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
 
     table = parquet.ParquetFile(file).read()
     metadata = json.loads((table.schema.metadata or {}).get(METADATA, b"{}"))
-    if metadata.get("format") != _FORMAT:
+    if metadata.get("format") != FORMAT:
         raise StudyError(
-            f"{file} is no table of a study: its metadata says format {metadata.get('format')}, not {_FORMAT}",
+            f"{file} is no table of a study: its metadata says format {metadata.get('format')}, not {FORMAT}",
             "Space, score, objectives and provenance are kept there",
             f"Use a {TABLE} that this version's `isograd tune` wrote.",
         )

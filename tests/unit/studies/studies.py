@@ -13,7 +13,7 @@ from isograd.display.measures import METRICS
 from isograd.engine.config import fingerprint, to_dict
 from isograd.studies.reading import load_study
 from isograd.studies.study import StudyTable
-from isograd.tune.results import _FIXED, METADATA, TABLE
+from isograd.tune.results import _FIXED, FORMAT, METADATA, TABLE
 from isograd.tune.space import Categorical, Cuts, Number
 from tests.unit.studies.records import ERROR, composed
 
@@ -80,7 +80,7 @@ def write(folder: Path, *rows: Mapping[str, Any], **metadata: Any) -> Path:
 
 def _metadata() -> dict[str, Any]:
     return {
-        "format": 2,
+        "format": FORMAT,
         "score": asdict(ERROR),
         "split": "valid",
         "study": "made",
