@@ -121,9 +121,8 @@ def _draw_curves(axes: "Axes", content: Picture) -> None:
         else:  # a band of one epoch has no width
             axes.vlines(curve.epochs, low, high, color=style["color"])
     axes.set_xlim(left=0, right=1.03 * max((curve.epochs[-1] for curve in content.curves), default=1))
-    figures.mark_whole_numbers(axes)
     _set_title(axes, "Learning curves", content)
-    figures.finish_axes(axes, "epoch", content.judged.axis)
+    figures.finish_axes(axes, "epoch", content.judged.axis, counts=True)
 
 
 def _draw_points(axes: "Axes", content: Picture) -> None:

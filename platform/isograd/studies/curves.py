@@ -5,15 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from isograd.display.measures import SCORE, Measure
-from isograd.studies.figures import (
-    COLOURS,
-    GREY,
-    finish_axes,
-    finish_figure,
-    make_panels,
-    mark_whole_numbers,
-    start_at_zero,
-)
+from isograd.studies.figures import COLOURS, GREY, finish_axes, finish_figure, make_panels, start_at_zero
 from isograd.studies.statistics import Spread
 from isograd.studies.study import StudyTable, Trial
 
@@ -37,22 +29,18 @@ class Curve:
 
 
 @dataclass(frozen=True)
-class TrialCurve:
-    """Score by epoch over the seeds of a trial, in its unit, up to where it ended.
+class TrialCurve(Curve):
+    """A trial's, of the epochs that all its seeds have.
 
     Attributes:
         trial: Its number.
         is_complete: Else it was stopped early.
         rank: From 0, of those that stand out; None: of the others.
-        epochs: Those that all seeds have.
-        scores: At each.
     """
 
     trial: int
     is_complete: bool
     rank: int | None
-    epochs: tuple[int, ...]
-    scores: tuple[Spread, ...]
 
 
 @dataclass(frozen=True)
@@ -64,7 +52,7 @@ class LearningCurves:
     num_seeds: int
 
 
-def band(curve: Curve | TrialCurve, measure: Measure) -> tuple[list[float], list[float]]:
+def band(curve: Curve, measure: Measure) -> tuple[list[float], list[float]]:
     """Returns the lower and the upper edge of a curve's band, one standard deviation from the mean.
 
     Where no mean is negative, no edge is; of percentages, none is over 100.
@@ -87,7 +75,8 @@ def learning_curves(study: StudyTable) -> LearningCurves:
 
 def _make_curve(trial: Trial, rank: int | None, measure: Measure) -> TrialCurve:
     scores = {epoch: score.scale(measure.scale) for epoch, score in trial.scores.items()}
-    return TrialCurve(trial.number, trial.is_complete, rank, tuple(scores), tuple(scores.values()))
+    label = f"trial {trial.number}"
+    return TrialCurve(label, tuple(scores), tuple(scores.values()), trial.number, trial.is_complete, rank)
 
 
 def draw_learning_curves(content: LearningCurves) -> "Figure":
@@ -96,9 +85,8 @@ def draw_learning_curves(content: LearningCurves) -> "Figure":
     for curve in sorted(content.curves, key=_depth):
         _draw_curve(axes, curve, content.measure)
     axes.set_xlim(left=0.8)
-    start_at_zero(axes, content.measure, [score.mean for curve in content.curves for score in curve.scores])
-    mark_whole_numbers(axes)
-    finish_axes(axes, "epoch", content.measure.axis)
+    start_at_zero(axes, content.measure)
+    finish_axes(axes, "epoch", content.measure.axis, counts=True)
     num_seeds = content.num_seeds
     axes.set_title(f"mean ± standard deviation over {num_seeds} seeds" if num_seeds > 1 else "one seed", fontsize=10)
     return finish_figure(panels)
@@ -115,6 +103,6 @@ def _draw_curve(axes: "Axes", curve: TrialCurve, measure: Measure) -> None:
         axes.plot(curve.epochs, means, **(_COMPLETE if curve.is_complete else _STOPPED))
         return
     colour = COLOURS[curve.rank % len(COLOURS)]
-    label = f"trial {curve.trial}: {means[-1]:.2f} {measure.unit}".rstrip()
+    label = f"{curve.label}: {means[-1]:.2f} {measure.unit}".rstrip()
     axes.plot(curve.epochs, means, color=colour, linewidth=2, marker="o", markersize=4, label=label)
     axes.fill_between(curve.epochs, *band(curve, measure), color=colour, alpha=0.15, linewidth=0)

@@ -5,15 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from isograd.display.measures import RESOURCES, Measure
-from isograd.studies.figures import (
-    COLOURS,
-    GREY,
-    finish_axes,
-    finish_figure,
-    make_panels,
-    mark_whole_numbers,
-    start_at_zero,
-)
+from isograd.studies.figures import COLOURS, GREY, finish_axes, finish_figure, make_panels, start_at_zero
 from isograd.studies.study import StudyTable
 
 if TYPE_CHECKING:
@@ -92,6 +84,5 @@ def _draw_history(axes: "Axes", content: History) -> None:
     for trial in content.without:  # each label stands in the legend once
         axes.axvline(trial, color=COLOURS[3], linestyle=":", linewidth=1, label="failed or lost")
     if content.measure not in RESOURCES.values():
-        start_at_zero(axes, content.measure, [mark.value for mark in content.marks])
-    mark_whole_numbers(axes)
-    finish_axes(axes, "trial", content.measure.axis)
+        start_at_zero(axes, content.measure)
+    finish_axes(axes, "trial", content.measure.axis, counts=True)
