@@ -18,8 +18,8 @@ def main(overrides: list[str]) -> None:
         config = load([f"executor={executor}", "train.epochs=3", *overrides])
         results[executor] = run(config, Console())
     sequential, pipelined = results["sequential"], results["pipelined"]
-    print(f"same test errors: {sequential.module_test_errors == pipelined.module_test_errors}")
-    print(f"speed-up on {len(pipelined.stages)} stages: {pipelined.images_per_s / sequential.images_per_s:.2f}x")
+    print(f"same scores of all local modules: {sequential.module_scores == pipelined.module_scores}")
+    print(f"speed-up on {len(pipelined.stages)} stages: {pipelined.samples_per_s / sequential.samples_per_s:.2f}x")
 
 
 if __name__ == "__main__":

@@ -67,7 +67,7 @@ class InfoPro(Method):
         The coefficients are interpolated over the module index, r = k / (K - 2), r = 0 for K = 2. K is the number of
         pieces. A coefficient of 0 still yields zero gradients, so weight decay and momentum act on that part, as in
         the release. The image is reconstructed from normalised * std + mean (see ``Normalize``). The release's
-        evaluation loss is cross-entropy only; accuracy is what we report.
+        evaluation loss is cross-entropy only; the error is what we report.
 
         ``decoder=imagenet`` and ``head=imagenet`` are the released ImageNet parts
         (:mod:`isograd.local.imagenet`). InfoPro was not published for transformers: there, patch

@@ -3,12 +3,13 @@
 import json
 import statistics
 from pathlib import Path
-from typing import Any
 
 import pytest
 from omegaconf import OmegaConf
 
 from isograd.cli.main import main
+from isograd.run.record import RunRecord
+from isograd.run.stored_record import read_record
 from tests.unit.studies.studies import trial, write
 
 QUICK = ("data=digits", "model=resnet20", "model.width=4", "executor=sequential", "executor.device=cpu")
@@ -24,36 +25,39 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def results(output: Path, slug: str) -> list[dict[str, Any]]:
-    return [json.loads((output / "runs" / f"{slug}-seed{seed}" / "result.json").read_text()) for seed in (0, 1)]
+def results(output: Path, slug: str) -> list[RunRecord]:
+    return [read_record(output / "runs" / f"{slug}-seed{seed}") for seed in (0, 1)]
 
 
 def test_the_numbers_are_those_of_the_runs(output: Path) -> None:
     tree = json.loads((output / "comparison.json").read_text())
     e2e, dgl = (entry["summary"] for entry in tree["entries"])
     theirs, ours = results(output, "e2e"), results(output, "dgl-cnn")
-    errors = [result["test_error"] for result in ours]
-    assert dgl["test_error"]["mean"] == pytest.approx(statistics.fmean(errors))
-    assert dgl["test_error"]["deviation"] == pytest.approx(statistics.stdev(errors))
-    pairs = [mine["test_error"] - other["test_error"] for mine, other in zip(ours, theirs, strict=True)]
+    assert (tree["split"], ours[0].split) == ("test", "valid")
+    scores, own = [[record.test or 0.0 for record in records] for records in (theirs, ours)], dgl["score"]
+    assert own["mean"] == pytest.approx(statistics.fmean(scores[1]))
+    assert own["deviation"] == pytest.approx(statistics.stdev(scores[1]))
+    assert dgl["best"]["mean"] == pytest.approx(statistics.fmean(record.best or 0.0 for record in ours))
+    pairs = [mine - other for other, mine in zip(*scores, strict=True)]
     assert dgl["difference"] == {
         "mean": pytest.approx(statistics.fmean(pairs)),
         "deviation": pytest.approx(statistics.stdev(pairs)),
         "num_values": 2,
     }
-    ratios = [mine["images_per_s"] / other["images_per_s"] for mine, other in zip(ours, theirs, strict=True)]
+    speeds = [[record.samples_per_s or 0.0 for record in records] for records in (theirs, ours)]
+    ratios = [mine / other for other, mine in zip(*speeds, strict=True)]
     assert dgl["speed_ratio"] == pytest.approx(statistics.fmean(ratios))
-    assert dgl["peak_bytes"] == max(stage["peak_bytes"] for result in ours for stage in result["stages"])
-    assert dgl["device_s"]["mean"] == pytest.approx(statistics.fmean(result["device_s"] for result in ours))
+    assert dgl["peak_bytes"] == max(record.peak_bytes for record in ours)
+    assert dgl["device_s"]["mean"] == pytest.approx(statistics.fmean(record.device_s for record in ours))
     assert e2e["difference"] is None and tree["baseline"] == "e2e" and tree["seeds"] == [0, 1]
-    assert tree["hardware"] == [ours[0]["hardware"]] and tree["entries"][1]["num_modules"] == 3
+    assert tree["hardware"] == [ours[0].hardware] and tree["entries"][1]["num_modules"] == 3
     assert "e2e: one module, partition options not used." in tree["notes"]
 
 
 def test_the_files_are_there_and_agree(output: Path) -> None:
     names = ["comparison.json", "learning_curves.png", "runs", "table.md", "table.tex"]
     assert sorted(path.name for path in output.iterdir()) == names
-    mean = 100 * statistics.fmean(result["test_error"] for result in results(output, "dgl-cnn"))
+    mean = 100 * statistics.fmean(record.test or 0.0 for record in results(output, "dgl-cnn"))
     for name in ("table.md", "table.tex"):
         text = (output / name).read_text()
         assert f"{mean:.2f}" in text and "isograd compare e2e" in text
@@ -96,9 +100,9 @@ def test_trials_of_studies_are_compared_beside_runs(output: Path, tmp_path: Path
     tree = json.loads((tmp_path / "out" / "comparison.json").read_text())
     entries = {entry["label"]: entry for entry in tree["entries"]}
     assert list(entries) == ["dgl made/3", "dgl made/0", "e2e"]
-    assert entries["dgl made/3"]["summary"]["test_error"]["mean"] == pytest.approx(0.25)
-    baseline = [run["test_error"] for run in entries["e2e"]["runs"]]
-    assert entries["dgl made/0"]["summary"]["difference"]["mean"] == pytest.approx(0.4 - statistics.fmean(baseline))
+    assert entries["dgl made/3"]["summary"]["score"]["mean"] == pytest.approx(0.26)
+    baseline = [run["test"] for run in entries["e2e"]["runs"]]
+    assert entries["dgl made/0"]["summary"]["difference"]["mean"] == pytest.approx(0.41 - statistics.fmean(baseline))
     assert any(note.startswith("dgl made/3: trial 3 of study made, the best of 2") for note in tree["notes"])
 
 
@@ -126,7 +130,7 @@ def test_equal_device_seconds(tmp_path: Path) -> None:
     arguments = ("--rule", "device-seconds", "--seeds", "0", "data.batch_size=128", "train.epochs=2", "model.width=2")
     assert main(["compare", "e2e", "dgl", "--output", str(tmp_path), *QUICK, *arguments]) == 0
     calibration = json.loads((tmp_path / "calibration.json").read_text())
-    epoch_s = {label: 1437 / stored["speed"]["images_per_s"] for label, stored in calibration.items()}
+    epoch_s = {label: 1294 / stored["speed"]["samples_per_s"] for label, stored in calibration.items()}
     afforded = max(1, int(2 * epoch_s["e2e"] / epoch_s["dgl"]))
     e2e, dgl = json.loads((tmp_path / "comparison.json").read_text())["entries"]
     assert (e2e["runs"][0]["num_epochs"], dgl["runs"][0]["num_epochs"]) == (2, afforded)
@@ -145,7 +149,7 @@ BAD = {
     "e2e dgl partition.num_modules=40": "entry 'dgl': cannot cut resnet20 into 40 local modules",
     "dgl executor.device=cuda": "0 GPUs",
     "dgl data=cifar10 data.path=nowhere": "nowhere",
-    "dgl data.batch_size=359": "the last batch of an epoch has 1 image",
+    "dgl data.valid=0 data.batch_size=359": "the last batch of an epoch has 1 sample",
     "dgl --device-seconds 5": "Use --rule device-seconds as well",
     "runs/nothing": "there is no such folder",
 }

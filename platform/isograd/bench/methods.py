@@ -83,7 +83,7 @@ def _speed(case: Case, quick: bool, overrides: Sequence[str]) -> list[Row]:
         Row.median(name, "step time over plain e2e", (ours / plain for ours, _, plain in rounds), "ratio"),
         Row.median(name, "step time over e2e", (ours / e2e for ours, e2e, _ in rounds), "ratio"),
         Row(name, "saved bytes over e2e", peak_bytes / e2e_bytes, "ratio"),
-        Row(name, "saved bytes an image", peak_bytes / config.data.batch_size, "bytes"),
+        Row(name, "saved bytes a sample", peak_bytes / config.data.batch_size, "bytes"),
     ]
 
 
@@ -94,7 +94,7 @@ def _memory(cases: Sequence[Case], overrides: Sequence[str]) -> list[Row]:
         config = compose(*options, *case.options, *case.cut(55))
         peaks, name = _count_bytes(config), f"{case.name}, ResNet-110 K=55"
         rows += [Row(name, f"{what} over e2e", peaks[what] / baseline[what], "ratio") for what in peaks]
-        rows += [Row(name, f"{what} an image", peaks[what] / config.data.batch_size, "bytes") for what in peaks]
+        rows += [Row(name, f"{what} a sample", peaks[what] / config.data.batch_size, "bytes") for what in peaks]
     return rows
 
 

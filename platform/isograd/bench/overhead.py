@@ -46,8 +46,8 @@ def bench(quick: bool, overrides: Sequence[str]) -> list[Row]:
             side.epoch_s()  # warm up
         num_epochs = max(1, math.ceil(_LEAST_S / min(side.epoch_s() for side in sides)))
         rounds = [[_mean_s(side, num_epochs) for side in sides] for _ in range(num_rounds)]
-    case, num_images = _name_case(blueprint), num_steps * config.data.batch_size
-    speeds = [[num_images / times[side] for times in rounds] for side in range(len(sides))]
+    case, num_samples = _name_case(blueprint), num_steps * config.data.batch_size
+    speeds = [[num_samples / times[side] for times in rounds] for side in range(len(sides))]
     rows = [Row.median(case, "isograd", speeds[0], SPEED.unit)]
     for number, name in enumerate(loops, start=1):
         ratios = (times[0] / times[number] for times in rounds)

@@ -1,7 +1,7 @@
 """Forecast beside fact: what `isograd plan` says the period is, and what runs then take.
 
 Costs are measured anew for each case, right before the runs, since a machine that others use changes its speed by the
-minute; the cache of measurements is not used. Runs are pipelines (or one stage, for sequential cases) on random images.
+minute; the cache of measurements is not used. Runs are pipelines (one stage for sequential cases) on random samples.
 """
 
 import tempfile

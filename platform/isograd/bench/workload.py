@@ -1,4 +1,4 @@
-"""What benchmarks run: steps of random images, and pipelines of emulated devices; and how a steady period is read."""
+"""What benchmarks run: steps of random samples, and pipelines of emulated devices; and how a steady period is read."""
 
 from collections.abc import Iterable, Sequence
 

@@ -26,19 +26,19 @@ class Speed:
     """How fast an entry trains.
 
     Attributes:
-        images_per_s: Steady, of all stages together.
-        num_train: Images of an epoch.
+        samples_per_s: Steady, of all stages together.
+        num_train: Samples of an epoch.
         num_stages: S, the devices held.
     """
 
-    images_per_s: float
+    samples_per_s: float
     num_train: int
     num_stages: int
 
     @property
     def epoch_device_s(self) -> float:
         """Device seconds of a training epoch, without its test."""
-        return self.num_train / self.images_per_s * self.num_stages
+        return self.num_train / self.samples_per_s * self.num_stages
 
 
 @dataclass(frozen=True)
@@ -112,22 +112,22 @@ def measure(config: RunConfig) -> Speed:
         prepared = prepare(calibration)
         program = replace(prepared.program, evaluates=False)
         result = execute(replace(prepared, program=program))
-        speed = _read_steady(prepared.folder, len(result.stages) - 1) or result.images_per_s
+        speed = _read_steady(prepared.folder, len(result.stages) - 1) or result.samples_per_s
     assert speed is not None, "a calibration trains, from its first step on"
     return Speed(speed, program.source.num_train, len(result.stages))
 
 
 def _read_steady(folder: RunFolder, stage: int) -> float | None:
-    """Returns a stage's images a second after the first quarter, or None where there are too few steps."""
+    """Returns a stage's samples a second after the first quarter, or None where there are too few steps."""
     points = [
-        (record["num_images"], record["elapsed_s"])
+        (record["num_samples"], record["elapsed_s"])
         for record in read_lines(folder.events)
         if record.get("event") == "Progress" and record["stage"] == stage
     ]
     if len(points) < 2:
         return None
-    (first_images, first_s), (last_images, last_s) = points[len(points) // 4], points[-1]
-    return (last_images - first_images) / (last_s - first_s)
+    (first_count, first_s), (last_count, last_s) = points[len(points) // 4], points[-1]
+    return (last_count - first_count) / (last_s - first_s)
 
 
 class _Calibrations:

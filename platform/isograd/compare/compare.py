@@ -10,7 +10,7 @@ from rich.console import Console
 from isograd.compare import planning, plots, tables
 from isograd.compare.arguments import Request, choose_baseline
 from isograd.compare.budget import Budget, assign_epochs
-from isograd.compare.comparison import Comparison, Entry, Failure
+from isograd.compare.comparison import Comparison, Entry, Failure, check_one_score, choose_split
 from isograd.compare.finished import Group, read_groups
 from isograd.compare.isolated import run_apart
 from isograd.compare.notes import notes
@@ -19,9 +19,9 @@ from isograd.display.run import describe
 from isograd.engine.blueprint import Blueprint
 from isograd.engine.config import RunConfig
 from isograd.errors import IsogradError
-from isograd.planning.contender import saved_bytes_per_image
+from isograd.planning.contender import saved_bytes_per_sample
 from isograd.run.experiment import execute, prepare
-from isograd.studies.records import check_one_data_set, is_finished, read_record
+from isograd.studies.records import check_one_data_set, is_finished, read_run
 from isograd.system.console import say, wide_console
 from isograd.system.files import write_atomically
 from isograd.system.lock import held
@@ -65,17 +65,25 @@ def compare_finished(paths: Sequence[Path], baseline: str | None = None, command
     """
     groups = read_groups(paths)
     label = choose_baseline([group.label for group in groups], baseline)
-    timing = "Each run was timed when it was made"
-    return Comparison(command, "Finished runs, as they were trained.", timing, label, tuple(map(_make_entry, groups)))
+    score = check_one_score({group.label: run.record.score for group in groups for run in group.runs})
+    return Comparison(
+        command,
+        "Finished runs, as they were trained.",
+        "Each run was timed when it was made",
+        label,
+        tuple(map(_make_entry, groups)),
+        score,
+        choose_split([run for group in groups for run in group.runs]),
+    )
 
 
 def _make_entry(group: Group) -> Entry:
-    config = group.records[0].config
+    config = group.runs[0].config
     with planning.naming(group.label):
         modules = Blueprint(config).check()
-    records = tuple(sorted(group.records, key=lambda record: record.seed))
-    auxiliary, saved_bytes = planning.count_auxiliary(modules), saved_bytes_per_image(config)
-    return Entry(group.label, config, len(modules), auxiliary, saved_bytes, records, remarks=group.remarks)
+    runs = tuple(sorted(group.runs, key=lambda run: run.seed))
+    auxiliary, saved_bytes = planning.count_auxiliary(modules), saved_bytes_per_sample(config)
+    return Entry(group.label, config, len(modules), auxiliary, saved_bytes, runs, remarks=group.remarks)
 
 
 def _train_all(request: Request, console: Console) -> Comparison:
@@ -86,12 +94,15 @@ def _train_all(request: Request, console: Console) -> Comparison:
         budget = assign_epochs(entries, request)
     planning.check_folders(budget.entries)
     failures = _run_all(request, budget, console)
+    made = tuple(_read_entry(entry, failures[entry.label]) for entry in budget.entries)
     return Comparison(
         request.command,
         budget.rule,
         "Runs were timed one after another on this machine, each in a process of its own",
         str(request.baseline),
-        tuple(_read_entry(entry, failures[entry.label]) for entry in budget.entries),
+        made,
+        entries[0].score,
+        choose_split([run for entry in made for run in entry.runs]),
     )
 
 
@@ -134,8 +145,8 @@ def train(config: RunConfig) -> None:
 
 def _read_entry(entry: Planned, failures: Sequence[Failure]) -> Entry:
     folders = [planning.run_folder(config) for config in entry.configs.values()]
-    records = tuple(read_record(folder) for folder in folders if is_finished(folder))
-    check_one_data_set(records)
-    saved_bytes, config = saved_bytes_per_image(entry.config), entry.config
+    runs = tuple(read_run(folder) for folder in folders if is_finished(folder))
+    check_one_data_set(runs)
+    saved_bytes, config = saved_bytes_per_sample(entry.config), entry.config
     modules, auxiliary = entry.num_modules, entry.auxiliary
-    return Entry(entry.label, config, modules, auxiliary, saved_bytes, records, tuple(failures), entry.remarks)
+    return Entry(entry.label, config, modules, auxiliary, saved_bytes, runs, tuple(failures), entry.remarks)

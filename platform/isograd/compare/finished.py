@@ -5,8 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from isograd.display.measures import SCORE
 from isograd.errors import ConfigError
-from isograd.studies.records import Record, group_by_config, is_finished, read_record
+from isograd.studies.records import FinishedRun, group_by_config, is_finished, read_run
 from isograd.studies.trials import StudyTrial, find_trial
 
 
@@ -16,12 +17,12 @@ class Group:
 
     Attributes:
         label: What they are called.
-        records: The runs.
+        runs: At least one.
         remarks: What a reader of their figures must know.
     """
 
     label: str
-    records: tuple[Record, ...]
+    runs: tuple[FinishedRun, ...]
     remarks: tuple[str, ...] = ()
 
 
@@ -33,13 +34,13 @@ def read_groups(paths: Sequence[Path]) -> list[Group]:
     Raises:
         IsogradError: One of them cannot be read, a trial is not complete, or comes twice.
     """
-    runs = [path for path in paths if is_finished(path)]
-    groups = group_by_config(map(read_record, runs))
-    trials = {path: find_trial(str(path)) for path in paths if path not in runs}
+    finished = [path for path in paths if is_finished(path)]
+    groups = group_by_config(map(read_run, finished))
+    trials = {path: find_trial(str(path)) for path in paths if path not in finished}
     _check_once(trials)
-    by_path = {records[0].folder: Group(label, tuple(records)) for label, records in groups.items()}
+    by_path = {runs[0].folder: Group(label, tuple(runs)) for label, runs in groups.items()}
     for (path, trial), label in zip(trials.items(), _label_trials(list(trials.values()), list(groups)), strict=True):
-        by_path[path] = Group(label, tuple(trial.records), (_remark(trial),))
+        by_path[path] = Group(label, tuple(trial.runs), (_remark(trial),))
     return [by_path[path] for path in paths if path in by_path]
 
 
@@ -60,8 +61,8 @@ def _remark(trial: StudyTrial) -> str:
     how = "the best" if study.best is trial.trial else "one"
     return (
         f"trial {trial.trial.number} of study {study.name}, {how} of {len(study.complete)} complete ones among "
-        f"{len(study.trials)}; a trial that was chosen by its test error is flattered by it; trials that ran side by "
-        "side slowed each other down"
+        f"{len(study.trials)}; a trial that was chosen by its {study.measures[SCORE].label} is flattered by it; trials "
+        "that ran side by side slowed each other down"
     )
 
 

@@ -3,12 +3,11 @@
 from collections.abc import Iterator
 
 from isograd.compare.comparison import Comparison
-from isograd.display.measures import MEASURES, SCORE, SPEED
+from isograd.display.measures import SPEED
 from isograd.studies.records import list_differences
 
 # The table has a column for them, or the note on stages names them.
 _SHOWN = ("method.", "partition.", "train.epochs", "executor.num_stages")
-_SCORE = MEASURES[SCORE].label
 
 
 def notes(comparison: Comparison) -> list[str]:
@@ -16,10 +15,9 @@ def notes(comparison: Comparison) -> list[str]:
     return [
         comparison.rule,
         _explain_spread(comparison),
-        f"Difference: {_SCORE} minus that of {comparison.baseline}, between runs of the same seed, in percentage "
-        "points; n is the number of pairs.",
-        f"{SPEED.unit}: training images a second, all stages together; in brackets over that of {comparison.baseline}, "
-        "mean over seeds.",
+        _explain_difference(comparison),
+        f"{SPEED.unit}: training samples a second, all stages together; in brackets over that of "
+        f"{comparison.baseline}, mean over seeds.",
         _explain_timing(comparison),
         *_explain_memory(comparison),
         "Saved: the most bytes that autograd keeps for backward at once when the modules of one process train in turn, "
@@ -38,12 +36,22 @@ def notes(comparison: Comparison) -> list[str]:
 
 def _explain_spread(comparison: Comparison) -> str:
     seeds = comparison.seeds
-    score = f"{_SCORE.capitalize()} after the last epoch, and of"
+    best = "" if comparison.judged == comparison.measure else f"{comparison.judged.label} "
+    score = f"{comparison.measure.title} after the last epoch, and {best}of"
     if len(seeds) == 1:
         return f"{score} the best epoch. One seed ({seeds[0]}): no spread can be stated."
     return (
         f"{score} each run's best epoch: mean ± sample standard deviation over "
         f"{len(seeds)} seeds ({', '.join(map(str, seeds))})."
+    )
+
+
+def _explain_difference(comparison: Comparison) -> str:
+    measure = comparison.measure
+    unit = ", in percentage points" if measure.unit == "%" else f", in {measure.unit}" if measure.unit else ""
+    return (
+        f"Difference: {measure.label}, of which {measure.better} is better, minus that of {comparison.baseline}, "
+        f"between runs of the same seed{unit}; n is the number of pairs."
     )
 
 
@@ -54,24 +62,17 @@ def _explain_timing(comparison: Comparison) -> str:
 
 
 def _explain_memory(comparison: Comparison) -> Iterator[str]:
-    devices = {device for record in comparison.records for device in record.devices}
+    devices = {device for run in comparison.runs for device in run.devices}
     on_cpu = any(device.startswith("cpu") for device in devices)
     counted = ["resident memory of the process, libraries included, on the CPU"] if on_cpu else []
     counted += ["memory allocated by torch on a GPU"] if devices and devices != {"cpu"} else []
     if counted:
         yield f"Peak memory: largest over stages and seeds; {', '.join(counted)}."
-    # Those that were resumed from a checkpoint that did not say what had been spent before.
-    unknown = [str(record.folder) for record in comparison.records if record.device_s is None]
-    if unknown:
-        yield (
-            "Speed, memory and device seconds are without those of runs that earlier versions of isograd began, and "
-            f"that were resumed: what they took until then is not known ({', '.join(unknown)})."
-        )
 
 
 def _explain_stages(comparison: Comparison) -> Iterator[str]:
     """Yields the number of devices that each entry held, where one held several."""
-    held = {entry.label: len(entry.records[0].devices) for entry in comparison.entries if entry.records}
+    held = {entry.label: len(entry.runs[0].devices) for entry in comparison.entries if entry.runs}
     if max(held.values(), default=1) > 1:
         yield f"Stages, each holding a device: {', '.join(f'{label} {num}' for label, num in held.items())}."
 
@@ -90,11 +91,11 @@ def _explain_training(comparison: Comparison) -> Iterator[str]:
 
 def _explain_data(comparison: Comparison) -> Iterator[str]:
     """Yields what each entry was trained on, where that is not the same: its options alone do not tell."""
-    first = {entry.label: entry.records[0].data for entry in comparison.entries if entry.records}
+    first = {entry.label: entry.runs[0].data for entry in comparison.entries if entry.runs}
     known = {label: str(data) for label, data in first.items() if data is not None}
     unknown = [label for label, data in first.items() if data is None]
     if known and unknown:
         yield f"What data {', '.join(unknown)} was trained on is not known: the provenance does not say."
     if len(set(known.values())) > 1:
         texts = "; ".join(f"{label} {data}" for label, data in known.items())
-        yield f"The entries were trained on different data, so their errors do not compare: {texts}."
+        yield f"The entries were trained on different data, so their scores do not compare: {texts}."

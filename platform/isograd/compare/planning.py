@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from isograd.compare.arguments import Asked, Request
-from isograd.compare.comparison import AuxiliaryParameters
+from isograd.compare.comparison import AuxiliaryParameters, check_one_score
 from isograd.config.load import load as compose
 from isograd.config.stored import read_config
 from isograd.data.dataset import dataset_of
 from isograd.engine.blueprint import Blueprint
-from isograd.engine.config import RunConfig, fingerprint
+from isograd.engine.config import RunConfig, fingerprint, hold_out
 from isograd.errors import ConfigError, IsogradError, RunFolderError
 from isograd.executors.executor import check, make_executor
 from isograd.local.module import LocalModule
@@ -19,8 +19,9 @@ from isograd.partition.partition import RULES
 from isograd.planning.choose import with_cuts
 from isograd.run.experiment import prepare
 from isograd.run.folder import RunFolder, check_writable
-from isograd.studies.records import Record, is_finished, list_differences, read_record
+from isograd.studies.records import FinishedRun, is_finished, list_differences, read_run
 from isograd.system.lock import held
+from isograd.tasks.task import Score
 
 # A comparison starts an interrupted run again, so checkpoints would only cost time; the user's overrides come after.
 _DEFAULTS = ("checkpoint.every_epochs=0",)
@@ -47,6 +48,11 @@ class Planned:
         """Of the first seed."""
         return next(iter(self.configs.values()))
 
+    @property
+    def score(self) -> Score:
+        """By which its runs are judged."""
+        return Blueprint(self.config).task.score
+
     def with_epochs(self, num_epochs: int) -> "Planned":
         """Returns the entry with runs of ``num_epochs`` epochs, which the learning-rate schedule spans."""
         configs = {
@@ -64,6 +70,7 @@ def plan(request: Request) -> list[Planned]:
     """
     check_output(request.output)
     entries = [_plan_entry(request, asked) for asked in request.asked]
+    check_one_score({entry.label: entry.score for entry in entries})
     if request.rule == "epochs":
         _check_equal_epochs(entries)
     return entries
@@ -92,9 +99,9 @@ def check_folders(entries: Sequence[Planned]) -> None:
     for config in (config for entry in entries for config in entry.configs.values()):
         folder = run_folder(config)
         if is_finished(folder):
-            record = read_record(folder)
-            _check_same(folder, record.config, record.fingerprint, config)
-            _check_data(record, config)
+            run = read_run(folder)
+            _check_same(folder, run.config, run.record.fingerprint, config)
+            _check_data(run, config)
         elif folder.exists():
             with held(folder):
                 stored = read_config(RunFolder(folder).config)
@@ -128,7 +135,7 @@ def _plan_entry(request: Request, asked: Asked) -> Planned:
 
 
 def _compose(request: Request, asked: Asked) -> tuple[RunConfig, tuple[str, ...]]:
-    config = compose([*_DEFAULTS, *request.overrides, *asked.overrides])
+    config = hold_out(compose([*_DEFAULTS, *request.overrides, *asked.overrides]))  # the table has a best epoch
     if request.rule == "device-seconds" and config.train.max_steps:
         raise ConfigError(
             f"train.max_steps={config.train.max_steps} does not go with --rule device-seconds",
@@ -188,11 +195,11 @@ def _check_same(folder: Path, stored: RunConfig, stored_fingerprint: str, config
         )
 
 
-def _check_data(record: Record, config: RunConfig) -> None:
+def _check_data(run: FinishedRun, config: RunConfig) -> None:
     now = dataset_of(config.data).identify()
-    if record.data not in (None, now):
+    if run.data not in (None, now):
         raise RunFolderError(
-            f"{record.folder} was trained on other data: {record.data}; now there are {now}",
+            f"{run.folder} was trained on other data: {run.data}; now there are {now}",
             "The data changed since, and runs on both would be mixed in one table",
             "Use another --output, or delete that folder to train it again.",
         )

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from isograd.compare.comparison import Comparison, Entry
-from isograd.display.measures import MEASURES, SCORE, SPEED
+from isograd.display.measures import SPEED, Measure
 from isograd.studies import figures
 from isograd.studies.curves import Curve, band
 from isograd.studies.figures import COLOURS
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_SCORE = MEASURES[SCORE]
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 _DASHES = ("-", "--", "-.", ":")
 _MARKED_EPOCHS = 20  # a marker on each, up to so many
@@ -28,8 +27,8 @@ class Point:
     """Speed and final score of an entry over seeds, each in its unit."""
 
     label: str
-    images_per_s: Spread
-    error: Spread
+    speed: Spread
+    score: Spread
 
 
 @dataclass(frozen=True)
@@ -41,12 +40,16 @@ class Picture:
         curves: Of the entries that have any.
         points: Of the entries that have one.
         num_seeds: Largest number of runs of an entry.
+        judged: How the scores of curves are written.
+        measure: How those of points are.
     """
 
     labels: tuple[str, ...]
     curves: tuple[Curve, ...]
     points: tuple[Point, ...]
     num_seeds: int
+    judged: Measure
+    measure: Measure
 
     def style(self, label: str) -> dict[str, Any]:
         """Returns a colour, a marker and dashes that no other of the first 56 entries has together."""
@@ -62,27 +65,30 @@ class Picture:
 def picture(comparison: Comparison) -> Picture:
     """Returns what is drawn of a comparison."""
     entries = comparison.entries
-    curves = (_make_curve(entry) for entry in entries)
+    curves = (_make_curve(entry, comparison.judged) for entry in entries)
     points = (_make_point(entry, comparison) for entry in entries)
     return Picture(
         tuple(entry.label for entry in entries),
         tuple(curve for curve in curves if curve.epochs),
         tuple(point for point in points if point is not None),
-        max(len(entry.records) for entry in entries),
+        max(len(entry.runs) for entry in entries),
+        comparison.judged,
+        comparison.measure,
     )
 
 
-def _make_curve(entry: Entry) -> Curve:
-    epochs = sorted({epoch for record in entry.records for epoch in record.test_errors})
-    spreads = (spread(record.test_errors.get(epoch) for record in entry.records) for epoch in epochs)
-    return Curve(entry.label, tuple(epochs), tuple(each.scale(_SCORE.factor) for each in spreads if each is not None))
+def _make_curve(entry: Entry, measure: Measure) -> Curve:
+    curves = [run.record.by_epoch() for run in entry.runs]
+    epochs = sorted({epoch for curve in curves for epoch in curve})
+    spreads = (spread(curve.get(epoch) for curve in curves) for epoch in epochs)
+    return Curve(entry.label, tuple(epochs), tuple(each.scale(measure.scale) for each in spreads if each is not None))
 
 
 def _make_point(entry: Entry, comparison: Comparison) -> Point | None:
     summary = comparison.summary(entry)
-    if summary.images_per_s is None or summary.test_error is None:
+    if summary.samples_per_s is None or summary.score is None:
         return None
-    return Point(entry.label, summary.images_per_s, summary.test_error.scale(_SCORE.factor))
+    return Point(entry.label, summary.samples_per_s, summary.score.scale(comparison.measure.scale))
 
 
 def draw(content: Picture, path: Path) -> None:
@@ -107,28 +113,28 @@ def draw_comparison(content: Picture) -> "Figure":
 def _draw_curves(axes: "Axes", content: Picture) -> None:
     for curve in content.curves:
         style = content.style(curve.label)
-        means = [error.mean for error in curve.errors]
+        means = [score.mean for score in curve.scores]
         axes.plot(curve.epochs, means, markevery=max(1, len(means) // _MARKED_EPOCHS), linewidth=1.5, **style)
-        low, high = band(curve)
+        low, high = band(curve, content.judged)
         if len(means) > 1:
             axes.fill_between(curve.epochs, low, high, color=style["color"], alpha=0.2, linewidth=0)
         else:  # a band of one epoch has no width
             axes.vlines(curve.epochs, low, high, color=style["color"])
     axes.set_xlim(left=0, right=1.03 * max((curve.epochs[-1] for curve in content.curves), default=1))
-    figures.mark_whole_numbers(axes)
-    _finish(axes, "Learning curves", "epoch", content)
+    _set_title(axes, "Learning curves", content)
+    figures.finish_axes(axes, "epoch", content.judged.axis, counts=True)
 
 
 def _draw_points(axes: "Axes", content: Picture) -> None:
     for point in content.points:
         style = content.style(point.label) | {"linestyle": "none", "markersize": 7}
-        speed, error = point.images_per_s, point.error
-        axes.errorbar(speed.mean, error.mean, xerr=speed.deviation, yerr=error.deviation, capsize=3, **style)
+        speed, score = point.speed, point.score
+        axes.errorbar(speed.mean, score.mean, xerr=speed.deviation, yerr=score.deviation, capsize=3, **style)
     axes.margins(0.15)
-    _finish(axes, "After the last epoch", SPEED.axis, content)
+    _set_title(axes, "After the last epoch", content)
+    figures.finish_axes(axes, SPEED.axis, content.measure.axis)
 
 
-def _finish(axes: "Axes", title: str, x_label: str, content: Picture) -> None:
+def _set_title(axes: "Axes", title: str, content: Picture) -> None:
     spread_text = "mean ± standard deviation" if content.num_seeds > 1 else "one seed"
     axes.set_title(f"{title} ({spread_text})", fontsize="medium")
-    figures.finish_axes(axes, x_label, _SCORE.axis)

@@ -7,16 +7,11 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from isograd.compare.comparison import Comparison, Entry, Summary
-from isograd.display.measures import ABSENT, MEASURES, SCORE, SPEED
+from isograd.display.measures import ABSENT, RESOURCES, SPEED, Measure
 from isograd.display.tables import make_table
 from isograd.studies.statistics import Spread
 
-_SCORE = MEASURES[SCORE]
 _MINUS, _TIMES = "\N{MINUS SIGN}", "\N{MULTIPLICATION SIGN}"
-_HEADER = (
-    *("method", "K", "epochs", _SCORE.axis, f"best epoch, {_SCORE.unit}", "difference, points", SPEED.unit),
-    *("peak memory, MiB", "saved, KiB/image", "auxiliary parameters", "device seconds"),
-)
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#|~])")
 _LATEX = str.maketrans(
     {character: f"\\{character}" for character in "{}&%$#_"}
@@ -36,7 +31,17 @@ class Table:
 def table(comparison: Comparison) -> Table:
     """Returns the rows of a comparison, one an entry."""
     rows = (_make_row(entry, comparison.summary(entry), comparison) for entry in comparison.entries)
-    return Table(_HEADER, tuple(rows))
+    return Table(_make_header(comparison), tuple(rows))
+
+
+def _make_header(comparison: Comparison) -> tuple[str, ...]:
+    measure, judged = comparison.measure, comparison.judged
+    best = Measure("best epoch" if judged == measure else f"{judged.label} of the best epoch", measure.unit)
+    difference = Measure("difference", "points" if measure.unit == "%" else measure.unit)
+    return (
+        *("method", "K", "epochs", measure.axis, best.axis, difference.axis, SPEED.unit),
+        *("peak memory, MiB", "saved, KiB/sample", "auxiliary parameters", "device seconds"),
+    )
 
 
 def markdown(content: Table, notes: list[str], command: str) -> str:
@@ -80,41 +85,42 @@ def _make_row(entry: Entry, summary: Summary, comparison: Comparison) -> tuple[s
         entry.label,
         str(entry.num_modules),
         str(summary.num_epochs),
-        _write_score(entry, summary, len(comparison.seeds)),
-        _write_spread(summary.best_test_error),
-        "baseline" if entry.label == comparison.baseline else _write_difference(summary.difference),
+        _write_score(entry, summary, comparison),
+        _write_spread(summary.best, comparison.judged),
+        "baseline" if entry.label == comparison.baseline else _write_difference(summary.difference, comparison.measure),
         _write_speed(summary),
-        MEASURES["peak_bytes"].number(summary.peak_bytes),
+        RESOURCES["peak_bytes"].number(summary.peak_bytes),
         f"{entry.saved_bytes / 2**10:,.0f}",
         f"{auxiliary.num_trainable:,}{frozen}",
         ABSENT if summary.device_s is None else f"{summary.device_s.mean:,.1f}",
     )
 
 
-def _write_score(entry: Entry, summary: Summary, num_seeds: int) -> str:
+def _write_score(entry: Entry, summary: Summary, comparison: Comparison) -> str:
     """A failed run is said where the eye goes first."""
-    num_runs = len(entry.records)
+    num_runs, num_seeds = len(entry.runs), len(comparison.seeds)
     if entry.failures and not num_runs:
         return "failed"
-    return _write_spread(summary.test_error) + (f" ({num_runs} of {num_seeds} seeds)" if num_runs < num_seeds else "")
+    part = f" ({num_runs} of {num_seeds} seeds)" if num_runs < num_seeds else ""
+    return _write_spread(summary.score, comparison.measure) + part
 
 
-def _write_spread(scores: Spread | None) -> str:
+def _write_spread(scores: Spread | None, measure: Measure) -> str:
     if scores is None:
         return ABSENT
-    return _SCORE.number(scores.mean) + ("" if scores.deviation is None else f" ± {_SCORE.number(scores.deviation)}")
+    return measure.number(scores.mean) + ("" if scores.deviation is None else f" ± {measure.number(scores.deviation)}")
 
 
-def _write_difference(points: Spread | None) -> str:
+def _write_difference(points: Spread | None, measure: Measure) -> str:
     if points is None:
         return ABSENT
     size = Spread(abs(points.mean), points.deviation, points.num_values)
-    return f"{_MINUS if points.mean < 0 else '+'}{_write_spread(size)} (n = {points.num_values})"
+    return f"{_MINUS if points.mean < 0 else '+'}{_write_spread(size, measure)} (n = {points.num_values})"
 
 
 def _write_speed(summary: Summary) -> str:
-    if summary.images_per_s is None:
+    if summary.samples_per_s is None:
         return ABSENT
-    mean = summary.images_per_s.mean
+    mean = summary.samples_per_s.mean
     ratio = "" if summary.speed_ratio is None else f" ({summary.speed_ratio:.2f}{_TIMES})"
     return f"{mean:,.0f}{ratio}" if mean >= 100 else f"{mean:.3g}{ratio}"

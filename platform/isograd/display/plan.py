@@ -55,7 +55,7 @@ def render_counted(blueprint: Blueprint) -> RenderableType:
     return Group(
         _describe(blueprint, counted),
         make_table(heads, rows, left=_TEXTS, overflow="fold"),
-        f"Counted, not timed. FLOPs: one training step of one image. Bytes: a batch of {batch_size}.",
+        f"Counted, not timed. FLOPs: one training step of one sample. Bytes: a batch of {batch_size}.",
     )
 
 
@@ -150,7 +150,7 @@ def _forecast_table(plan: Plan) -> Table:
             forecast.schedule.name,
             len(forecast.schedule.devices),
             _write_ms(forecast.period_s),
-            SPEED.number(forecast.images_per_s),
+            SPEED.number(forecast.samples_per_s),
             f"{plan.sequential.period_s / forecast.period_s:.2f}x",
             f"{100 * forecast.timeline.bubble:.0f} %",
             _write_mib(max(forecast.stage_bytes)),

@@ -1,4 +1,4 @@
-"""A configuration that trains steps of random images in this process: what a step takes, and keeps in memory."""
+"""A configuration that trains steps of random samples in this process: what a step takes, and keeps in memory."""
 
 from dataclasses import replace
 
@@ -10,22 +10,22 @@ from isograd.events.events import StageReport
 from isograd.executors.sequential import SequentialExecutor
 from isograd.partition.memory import AllocatedBytes, SavedBytes
 
-_COUNTED_IMAGES = 8
+_COUNTED_SAMPLES = 8
 
 
-def saved_bytes_per_image(config: RunConfig) -> float:
-    """Trains one small batch of random images on the CPU; returns the most bytes that autograd had saved, per image."""
+def saved_bytes_per_sample(config: RunConfig) -> float:
+    """Trains one small batch of random samples on the CPU; returns the most bytes that autograd saves a sample."""
     config = replace(
         config,
         executor=replace(config.executor, device="cpu"),
-        data=replace(config.data, batch_size=min(config.data.batch_size, _COUNTED_IMAGES)),
+        data=replace(config.data, batch_size=min(config.data.batch_size, _COUNTED_SAMPLES)),
     )
     with Contender(config, 1) as contender:
         return contender.saved_bytes() / config.data.batch_size
 
 
 class Contender:
-    """A configuration that can be asked to train some steps of random images, sequentially; a context manager."""
+    """A configuration that can be asked to train some steps of random samples, sequentially; a context manager."""
 
     def __init__(self, config: RunConfig, num_steps: int) -> None:
         self._blueprint = Blueprint(replace(config, executor=SequentialExecutor.Config.of(config.executor)))

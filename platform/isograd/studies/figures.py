@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from isograd.display.measures import Measure
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -22,8 +24,12 @@ def make_panels(count: int = 1, *, width: float = 11.0, height: float = 5.0, **o
     return list(figure.subplots(1, count, squeeze=False, **options)[0])
 
 
-def finish_axes(axes: "Axes", x_label: str, y_label: str) -> None:
-    """Labels the axes, with a grid below what is drawn."""
+def finish_axes(axes: "Axes", x_label: str, y_label: str, *, counts: bool = False) -> None:
+    """Labels the axes, with a grid below what is drawn; where x counts, its ticks are on whole numbers only."""
+    from matplotlib.ticker import MaxNLocator
+
+    if counts:
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel(x_label)
     axes.set_ylabel(y_label)
     axes.grid(alpha=0.3)
@@ -31,11 +37,10 @@ def finish_axes(axes: "Axes", x_label: str, y_label: str) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def mark_whole_numbers(axes: "Axes") -> None:
-    """Puts ticks of the x axis on whole numbers only."""
-    from matplotlib.ticker import MaxNLocator
-
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+def start_at_zero(axes: "Axes", measure: Measure) -> None:
+    """Lets the y axis start at 0, but where more is better, and 0 far off, or where values are negative."""
+    if not measure.higher_is_better and axes.dataLim.ymin >= 0:
+        axes.set_ylim(bottom=0)
 
 
 def finish_figure(panels: "list[Axes]") -> "Figure":

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from isograd.display.measures import MEASURES, SCORE
+from isograd.display.measures import SCORE, Measure
 from isograd.studies.figures import COLOURS, GREY, finish_axes, finish_figure, make_panels
 from isograd.studies.study import StudyTable
 
@@ -34,10 +34,10 @@ class FrontPoint:
 
 @dataclass(frozen=True)
 class Front:
-    """Two metrics of the complete trials against each other, both better when smaller; points by x, then y."""
+    """Two metrics of the complete trials against each other, x better when smaller; points by x, then y."""
 
-    x_name: str
-    y_name: str
+    x: Measure
+    y: Measure
     points: tuple[FrontPoint, ...]
 
     @property
@@ -58,17 +58,18 @@ def fronts(study: StudyTable) -> tuple[Front, ...]:
 
 def _make_front(study: StudyTable, x_name: str, y_name: str) -> Front:
     on_front, chosen = study.front((x_name, y_name)), study.front()
+    x, y = study.measures[x_name], study.measures[y_name]
     points = [
         FrontPoint(
             trial.number,
-            MEASURES[x_name].scale(trial.metrics[x_name]),
-            MEASURES[y_name].scale(trial.metrics[y_name]),
+            x.in_unit(trial.metrics[x_name]),
+            y.in_unit(trial.metrics[y_name]),
             trial in on_front,
             trial in chosen,
         )
         for trial in study.complete
     ]
-    return Front(x_name, y_name, tuple(sorted(points, key=lambda point: (point.x, point.y))))
+    return Front(x, y, tuple(sorted(points, key=lambda point: (point.x, point.y))))
 
 
 def draw_fronts(contents: Sequence[Front]) -> "Figure":
@@ -89,12 +90,13 @@ def _draw_front(axes: "Axes", content: Front) -> None:
     label = "on the front of all objectives" if len(chosen) > 1 else "the best trial"
     axes.plot(*_split(chosen), "o", markerfacecolor="none", color="#000000", markersize=12, label=label)
     named = content.line if len(chosen) > 1 else (*content.line, *chosen)
+    side, va = (6, "bottom") if content.y.higher_is_better else (-6, "top")
+    where = {"xytext": (-6, side), "textcoords": "offset points", "ha": "right", "va": va}  # where no other lies
     for point in {point.trial: point for point in named}.values():
-        where = {"xytext": (-6, -6), "textcoords": "offset points", "ha": "right", "va": "top"}  # where no other lies
         axes.annotate(str(point.trial), (point.x, point.y), fontsize=9, **where)
     axes.margins(0.12)
     axes.locator_params(nbins=6)
-    finish_axes(axes, MEASURES[content.x_name].axis, MEASURES[content.y_name].axis)
+    finish_axes(axes, content.x.axis, content.y.axis)
 
 
 def _split(points: Sequence[FrontPoint]) -> tuple[list[float], list[float]]:

@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from isograd.display.measures import BEST_SCORE, MEASURES, SCORE
-from isograd.studies.figures import COLOURS, GREY, finish_axes, finish_figure, make_panels, mark_whole_numbers
+from isograd.display.measures import RESOURCES, Measure
+from isograd.studies.figures import COLOURS, GREY, finish_axes, finish_figure, make_panels, start_at_zero
 from isograd.studies.study import StudyTable
 
 if TYPE_CHECKING:
@@ -31,13 +31,13 @@ class History:
     """An objective by trial.
 
     Attributes:
-        name: Of the metric.
+        measure: How it is written.
         marks: In the order of the trials.
         best: Of the complete trials so far: (trial, value) wherever it gets better, and after the last trial.
         without: Trials that failed or were lost.
     """
 
-    name: str
+    measure: Measure
     marks: tuple[Mark, ...]
     best: tuple[tuple[int, float], ...]
     without: tuple[int, ...]
@@ -49,11 +49,11 @@ def histories(study: StudyTable) -> tuple[History, ...]:
 
 
 def _make_history(study: StudyTable, name: str) -> History:
-    measure = MEASURES[name]
+    measure = study.measures[name]
     ended = [trial for trial in study.trials if name in trial.metrics]
-    marks = tuple(Mark(trial.number, measure.scale(trial.metrics[name]), trial.is_complete) for trial in ended)
+    marks = tuple(Mark(trial.number, measure.in_unit(trial.metrics[name]), trial.is_complete) for trial in ended)
     without = tuple(trial.number for trial in study.trials if trial.kind in ("failed", "lost"))
-    return History(name, marks, tuple(_follow_best(marks, measure.cost)), without)
+    return History(measure, marks, tuple(_follow_best(marks, measure.cost)), without)
 
 
 def _follow_best(marks: Sequence[Mark], cost: Callable[[float], float]) -> Iterator[tuple[int, float]]:
@@ -83,6 +83,6 @@ def _draw_history(axes: "Axes", content: History) -> None:
         axes.step(*zip(*content.best, strict=True), where="post", color=COLOURS[1], linewidth=2, label="best so far")
     for trial in content.without:  # each label stands in the legend once
         axes.axvline(trial, color=COLOURS[3], linestyle=":", linewidth=1, label="failed or lost")
-    axes.set_ylim(bottom=0 if content.name in (SCORE, BEST_SCORE) else None)
-    mark_whole_numbers(axes)
-    finish_axes(axes, "trial", MEASURES[content.name].axis)
+    if content.measure not in RESOURCES.values():
+        start_at_zero(axes, content.measure)
+    finish_axes(axes, "trial", content.measure.axis, counts=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from isograd.display.measures import MEASURES, SCORE
+from isograd.display.measures import SCORE
 from isograd.errors import StudyError
 from isograd.studies.figures import COLOURS, DARK, escape_text, finish_axes, finish_figure, make_panels
 from isograd.studies.study import StudyTable, Trial
@@ -38,7 +38,7 @@ class Importances:
     """Of all parameters.
 
     Attributes:
-        outcome: The metric that they are important for.
+        outcome: What they are important for, as it is called.
         num_trials: Complete ones, which the forest learnt from.
         r2: The forest's out-of-bag R^2: 1 where it foretells the outcome of trials that it has not seen, 0 or less
             where it does no better than their mean, and then importances mean nothing.
@@ -63,9 +63,9 @@ def importances(study: StudyTable, outcome: str = SCORE) -> Importances:
     Raises:
         StudyError: There are fewer than 8 complete trials, or they all came to the same.
     """
-    trials = study.complete
+    trials, label = study.complete, study.measures[outcome].label
     values = np.array([trial.metrics[outcome] for trial in trials])
-    _check(study, outcome, values)
+    _check(study, label, values)
     blocks = [_encode(parameter, trials) for parameter in study.parameters]
     forest = _Forest(np.concatenate(blocks, axis=1), values)
     r2 = forest.score(forest.inputs)[0]
@@ -74,7 +74,7 @@ def importances(study: StudyTable, outcome: str = SCORE) -> Importances:
         falls = r2 - forest.score_shuffled(slice(start, start + block.shape[1]))
         measured.append(Importance(parameter.name, float(falls.mean()), float(falls.std(ddof=1))))
         start += block.shape[1]
-    return Importances(outcome, len(trials), float(r2), tuple(sorted(measured, key=lambda each: -each.mean)))
+    return Importances(label, len(trials), float(r2), tuple(sorted(measured, key=lambda each: -each.mean)))
 
 
 class _Forest:
@@ -151,6 +151,7 @@ def draw_importances(content: Importances) -> "Figure":
     axes.invert_yaxis()
     finish_axes(axes, "fall of the forest's R² when the parameter's values are shuffled among trials", "")
     axes.grid(visible=False, axis="y")
-    outcome = MEASURES[content.outcome].label
-    axes.set_title(f"{outcome}, {content.num_trials} complete trials, out-of-bag R² {content.r2:.2f}", fontsize=10)
+    axes.set_title(
+        f"{content.outcome}, {content.num_trials} complete trials, out-of-bag R² {content.r2:.2f}", fontsize=10
+    )
     return finish_figure(panels)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from isograd.display.measures import MEASURES, SCORE
+from isograd.display.measures import SCORE, Measure
 from isograd.studies.figures import DARK, GREY, escape_text, finish_figure, make_panels
 from isograd.studies.study import StudyTable, Trial
 from isograd.tune.space import Categorical, Cuts, Number, Parameter
@@ -61,8 +61,12 @@ class Line:
 class ParallelCoordinates:
     """Axes from left to right, the last one the score; lines in the order in which they are drawn: what was stopped
     early first, the best last.
+
+    Attributes:
+        measure: How the score is written.
     """
 
+    measure: Measure
     axes: tuple[Axis, ...]
     lines: tuple[Line, ...]
 
@@ -85,14 +89,16 @@ def parallel_coordinates(study: StudyTable) -> ParallelCoordinates:
     for parameter, short in zip(study.parameters, last, strict=True):
         label = short if last.count(short) == 1 else parameter.name
         columns += _columns(parameter, label, trials)
-    scores = _place_scores(trials)
+    measure = study.measures[SCORE]
+    scores = _place_scores(trials, measure)
     columns.append(scores)
+    shades = _shade(scores.positions, measure)
     lines = [
-        Line(trial.number, tuple(column.positions[index] for column in columns), scores.positions[index])
+        Line(trial.number, tuple(column.positions[index] for column in columns), shades[index])
         for index, trial in enumerate(trials)
     ]
     ordered = sorted(lines, key=lambda line: -2.0 if line.shade is None else -line.shade)
-    return ParallelCoordinates(tuple(column.axis for column in columns), tuple(ordered))
+    return ParallelCoordinates(measure, tuple(column.axis for column in columns), tuple(ordered))
 
 
 def _columns(parameter: Parameter, label: str, trials: Sequence[Trial]) -> Iterator[_Column]:
@@ -121,10 +127,15 @@ def _place_cuts(name: str, trials: Sequence[Trial]) -> Iterator[_Column]:
         yield _Column(Axis(f"units before cut {cut + 1}", marks), places)
 
 
-def _place_scores(trials: Sequence[Trial]) -> _Column:
+def _shade(places: Sequence[float | None], measure: Measure) -> list[float | None]:
+    """Returns 0 for the best, wherever on the axis that is."""
+    best = max((place for place in places if place is not None), default=0.0) if measure.higher_is_better else 0.0
+    return [None if place is None else abs(place - best) for place in places]
+
+
+def _place_scores(trials: Sequence[Trial], measure: Measure) -> _Column:
     """The last column; trials that were stopped early have no place on it."""
-    measure = MEASURES[SCORE]
-    scores = [measure.scale(trial.metrics[SCORE]) if trial.is_complete else None for trial in trials]
+    scores = [measure.in_unit(trial.metrics[SCORE]) if trial.is_complete else None for trial in trials]
     present = [score for score in scores if score is not None]
     low, high = min(present, default=0.0), max(present, default=0.0)
     span = high - low or 1.0
@@ -185,10 +196,10 @@ def draw_parallel_coordinates(content: ParallelCoordinates) -> "Figure":
     for line in content.lines:
         _draw_line(axes, line)
     last = len(content.axes) - 1
-    _draw_scale(axes, last)
+    _draw_scale(axes, last, content.measure)
     for index, axis in enumerate(content.axes):
         _draw_axis(axes, index, axis, is_last=index == last)
-    axes.set_title(_explain(content.lines), fontsize=10)
+    axes.set_title(_explain(content), fontsize=10)
     names = [escape_text(axis.label) for axis in content.axes]
     axes.set_xticks(range(len(names)), names, rotation=35, ha="right", rotation_mode="anchor")
     axes.tick_params(axis="x", length=0)
@@ -223,18 +234,21 @@ def _draw_axis(axes: "Axes", index: int, axis: Axis, *, is_last: bool) -> None:
         axes.annotate(escape_text(text), (index, place), fontsize=8, bbox=box, **where)
 
 
-def _draw_scale(axes: "Axes", index: int) -> None:
+def _draw_scale(axes: "Axes", index: int, measure: Measure) -> None:
     """Paints the last axis in the colours of its scores."""
     from matplotlib import colormaps
 
     for low, high in pairwise(np.linspace(0, 1, 64)):
-        axes.plot([index, index], [low, high], color=colormaps[_COLOURS](_BRIGHTEST * low), linewidth=6, zorder=1)
+        colour = colormaps[_COLOURS](_BRIGHTEST * (1 - low if measure.higher_is_better else low))
+        axes.plot([index, index], [low, high], color=colour, linewidth=6, zorder=1)
 
 
-def _explain(lines: Sequence[Line]) -> str:
+def _explain(content: ParallelCoordinates) -> str:
+    lines, measure = content.lines, content.measure
     best = ", ".join(str(line.trial) for line in lines if line.shade == 0)
+    extreme = "largest" if measure.higher_is_better else "smallest"
     parts = {
-        f"thick: the smallest {MEASURES[SCORE].label} (trial {best})": bool(best),
+        f"thick: the {extreme} {measure.label} (trial {best})": bool(best),
         "dotted: past parameters that a trial does not have": any(
             line.shade is not None and line.gaps for line in lines
         ),

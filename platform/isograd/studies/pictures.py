@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from isograd.display.measures import MEASURES, SCORE
+from isograd.display.measures import SCORE
 from isograd.errors import StudyError
 from isograd.studies.curves import draw_learning_curves, learning_curves
 from isograd.studies.fronts import draw_fronts, fronts
@@ -64,29 +64,38 @@ def _explain_curves(study: StudyTable) -> str:
     num_seeds = len(study.seeds)
     over = f"mean over {num_seeds} seeds (shaded: one standard deviation)" if num_seeds > 1 else "of one seed"
     return (
-        f"{MEASURES[SCORE].label.capitalize()} after each epoch, {over}; trials that were stopped early end at the x, "
-        "and a curve that crosses others late shows what stopping early may cost."
+        f"{study.measures[SCORE].title} after each epoch, {over}; trials that were stopped early end at the x, and "
+        "a curve that crosses others late shows what stopping early may cost."
     )
 
 
 def _explain_fronts(study: StudyTable) -> str:
+    side = "above" if study.score.higher_is_better else "below"
     shared = (
         " Trials took over the processes of others, so on a CPU, where the peak is the process's so far, memory is no "
         "property of the trial alone: make peak_bytes an objective, or use tune.reuse_actors=false, to measure it."
     )
     return (
-        "Complete trials only; left and below is better. No trial lies left of the line or below it: its points are "
-        "what to choose from. Trials that ran side by side slowed each other down."
+        f"Complete trials only; left and {side} is better. No trial lies left of the line or {side} it: its points "
+        "are what to choose from. Trials that ran side by side slowed each other down."
         + (shared if study.reuses_processes else "")
     )
 
 
 def _explain_importances(study: StudyTable) -> str:
     return (
-        f"How much worse a random forest foretells {study.objectives[0]} of complete trials when one parameter's "
-        "values are shuffled (lines: standard deviation over shuffles). The out-of-bag R² says what the forest is "
-        "worth: near 1 it foretells trials that it has not seen, near 0 or below the bars mean nothing. Parameters "
-        "that depend on each other share their importance."
+        f"How much worse a random forest foretells the {study.measures[study.objectives[0]].label} of complete trials "
+        "when one parameter's values are shuffled (lines: standard deviation over shuffles). The out-of-bag R² says "
+        "what the forest is worth: near 1 it foretells trials that it has not seen, near 0 or below the bars mean "
+        "nothing. Parameters that depend on each other share their importance."
+    )
+
+
+def _explain_parallel(study: StudyTable) -> str:
+    return (
+        f"A line is a trial, coloured by {study.measures[SCORE].label}; it passes each axis at its value, and has a "
+        "gap where it does not have the parameter. Where dark lines meet, good trials agree; cuts are counted in units "
+        "before them."
     )
 
 
@@ -94,19 +103,15 @@ _HISTORY = (
     "Each point is a trial, in the order in which they were drawn; the line is the best complete one so far: where "
     "it has been level for long, more trials of the same kind promise little."
 )
-_PARALLEL = (
-    f"A line is a trial, coloured by {MEASURES[SCORE].label}; it passes each axis at its value, and has a gap where it "
-    "does not have the parameter. Where dark lines meet, good trials agree; cuts are counted in units before them."
-)
 PICTURES = (
     StudyPicture("history", "Course of the search", lambda study: _HISTORY, _draw_history),
     StudyPicture("learning_curves", "Learning curves", _explain_curves, _draw_curves),
-    StudyPicture("front", "Error against time and memory", _explain_fronts, _draw_fronts),
+    StudyPicture("front", "Score against time and memory", _explain_fronts, _draw_fronts),
     StudyPicture(
         "importances",
         "What the outcome depends on",
         _explain_importances,
         lambda study: draw_importances(importances(study, study.objectives[0])),
     ),
-    StudyPicture("parallel_coordinates", "All parameters", lambda study: _PARALLEL, _draw_parallel),
+    StudyPicture("parallel_coordinates", "All parameters", _explain_parallel, _draw_parallel),
 )

@@ -7,15 +7,18 @@ from pathlib import Path
 from typing import Any
 
 from isograd.data.identity import data_in
+from isograd.display.measures import METRICS
 from isograd.errors import StudyError
-from isograd.studies.study import Epoch, StudyTable, Trial
+from isograd.events.events import EpochRecord
+from isograd.run.record import RunRecord
+from isograd.studies.study import StudyTable, Trial
 from isograd.system.paths import user_path
 from isograd.system.trouble import trouble_of
+from isograd.tasks.task import Score
 from isograd.tune.request import is_study
-from isograd.tune.results import METADATA, METRICS, TABLE, SeedRun
+from isograd.tune.results import FORMAT, METADATA, TABLE
 from isograd.tune.space import Categorical, Cuts, Number, Parameter
 
-_FORMAT = 1
 _DISTRIBUTIONS = {made.__name__.lower(): made for made in (Number, Categorical, Cuts)}
 
 
@@ -77,10 +80,10 @@ def _read(file: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
 
     table = parquet.ParquetFile(file).read()
     metadata = json.loads((table.schema.metadata or {}).get(METADATA, b"{}"))
-    if metadata.get("format") != _FORMAT:
+    if metadata.get("format") != FORMAT:
         raise StudyError(
-            f"{file} is no table of a study: its metadata says format {metadata.get('format')}, not {_FORMAT}",
-            "Space, objectives and provenance are kept there",
+            f"{file} is no table of a study: its metadata says format {metadata.get('format')}, not {FORMAT}",
+            "Space, score, objectives and provenance are kept there",
             f"Use a {TABLE} that this version's `isograd tune` wrote.",
         )
     return table.to_pylist(), metadata
@@ -88,6 +91,7 @@ def _read(file: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
 
 def _make_study(file: Path, rows: list[dict[str, Any]], metadata: Mapping[str, Any]) -> StudyTable:
     parameters = tuple(_make_parameter(name, spec) for name, spec in metadata["parameters"].items())
+    score, split = Score(**metadata["score"]), metadata["split"]
     scheduler = "none: every trial trains all epochs"
     if metadata["scheduler"] != "none":
         grace, reduction = metadata["grace_epochs"], metadata["reduction"]
@@ -98,6 +102,8 @@ def _make_study(file: Path, rows: list[dict[str, Any]], metadata: Mapping[str, A
         space=metadata["space"],
         parameters=parameters,
         items=tuple(metadata["items"]),
+        score=score,
+        split=split,
         objectives=tuple(metadata["objectives"]),
         seeds=tuple(metadata["seeds"]),
         num_epochs=metadata["num_epochs"],
@@ -105,7 +111,7 @@ def _make_study(file: Path, rows: list[dict[str, Any]], metadata: Mapping[str, A
         sampler=f"{metadata['sampler']}, seed {metadata['sampler_seed']}",
         scheduler=scheduler,
         reuses_processes=metadata["reuse_actors"],
-        trials=tuple(_make_trial(row, parameters) for row in rows),
+        trials=tuple(_make_trial(row, parameters, score, split) for row in rows),
         provenance=metadata["provenance"],
         data=data_in(metadata["provenance"]),
     )
@@ -117,7 +123,7 @@ def _make_parameter(name: str, spec: Mapping[str, Any]) -> Parameter:
     return Parameter(name, _DISTRIBUTIONS[kind](**given), {other: tuple(values) for other, values in when.items()})
 
 
-def _make_trial(row: Mapping[str, Any], parameters: tuple[Parameter, ...]) -> Trial:
+def _make_trial(row: Mapping[str, Any], parameters: tuple[Parameter, ...], score: Score, split: str) -> Trial:
     coordinates = json.loads(row["coordinates"])
     values = {parameter.name: _find_value(parameter, row, coordinates) for parameter in parameters}
     return Trial(
@@ -128,17 +134,45 @@ def _make_trial(row: Mapping[str, Any], parameters: tuple[Parameter, ...]) -> Tr
         seeds=tuple(row["seeds"]),
         metrics={name: row[name] for name in METRICS if row[name] is not None},
         values={name: value for name, value in values.items() if value is not None},
-        runs=tuple(SeedRun(**{**run, "devices": tuple(run["devices"])}) for run in row["runs"]),
-        epochs=tuple(_make_epoch(record) for record in row["epochs"] if record["test_error"] is not None),
+        records=dict(_make_records(row, score, split)),
         config=json.loads(row["config"]),
         units=tuple(row["units"]),
         host=row["host"],
     )
 
 
-def _make_epoch(record: Mapping[str, Any]) -> Epoch:
-    losses = tuple(record["module_train_losses"] or ())
-    return Epoch(record["seed"], record["epoch"], record["test_error"], tuple(record["module_test_errors"]), losses)
+def _make_records(row: Mapping[str, Any], score: Score, split: str) -> Iterator[tuple[int, RunRecord]]:
+    """Yields a record a seed that has trained: its epochs, and what it took where the trial came to an end."""
+    runs = {run["seed"]: run for run in row["runs"]}
+    for seed in row["seeds"]:
+        epochs = [_make_epoch(each) for each in row["epochs"] if each["seed"] == seed]
+        run = runs.get(seed, {})
+        if not (epochs or run):
+            continue
+        yield (
+            seed,
+            RunRecord(
+                score=score,
+                split=split,
+                epochs=epochs,
+                num_modules=max((each.module for each in epochs), default=0) + 1,
+                num_steps=max((each.step for each in epochs), default=0),
+                samples_per_s=run.get("samples_per_s"),
+                wall_s=run.get("wall_s", 0.0),
+                device_s=run.get("device_s", 0.0),
+                peak_bytes=run.get("peak_bytes", 0),
+                stages=[{"device": device} for device in run.get("devices", ())],
+                checkpoint=None,
+                fingerprint=row["fingerprint"],
+                hardware=run.get("hardware", ""),
+            ),
+        )
+
+
+def _make_epoch(row: Mapping[str, Any]) -> EpochRecord:
+    """Returns the record of an epoch; a study's table holds neither steps nor sizes."""
+    values = {name: value for name, value in row["values"] or () if value is not None}
+    return EpochRecord(row["epoch"], row["split"], row["module"], row["loss"], values, 0, "", 0)
 
 
 def _find_value(parameter: Parameter, row: Mapping[str, Any], coordinates: Mapping[str, Any]) -> Any:

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,8 @@ from isograd.data.identity import Identity, data_in
 from isograd.engine.config import RunConfig, to_dict
 from isograd.errors import ConfigError
 from isograd.run.folder import RunFolder
-from isograd.run.stored_result import read_result
+from isograd.run.record import RunRecord
+from isograd.run.stored_record import read_record
 from isograd.system.trouble import check_readable
 
 # What runs of one entry may differ in: it changes neither what was trained nor how fast.
@@ -20,40 +21,28 @@ _PASSED_OVER = ("seed", "folder", "run_name", "checkpoint", "cluster")
 
 
 @dataclass(frozen=True)
-class Record:
-    """What a comparison needs of one run. Errors are shares in [0, 1], times seconds, memory bytes.
+class FinishedRun:
+    """What a comparison needs of one run: what was asked for, and what it came to.
 
     Attributes:
-        fingerprint: Of all that changes the run's numbers.
-        num_epochs: Epochs that ended in a test.
-        test_error: Of the final module after the last epoch.
-        best_test_error: Smallest over epochs.
-        test_errors: Of the final module, by epoch.
-        images_per_s: Training images, of all stages together; None where that is not known, as are the next two.
-        peak_bytes: Largest over stages.
-        device_s: Sum over stages of the time that each held its device.
-        devices: Where each stage computed.
-        data: What it trained on; None where that is not known, as of runs and studies of earlier versions.
+        folder: Where it lies, or the trial that it is of.
+        data: What it trained on; None where that is not known.
     """
 
     folder: Path
     config: RunConfig
-    fingerprint: str
-    num_epochs: int
-    test_error: float | None
-    best_test_error: float | None
-    test_errors: Mapping[int, float]
-    images_per_s: float | None
-    peak_bytes: int | None
-    device_s: float | None
-    devices: tuple[str, ...]
-    hardware: str
+    record: RunRecord
     data: Identity | None = None
 
     @property
     def seed(self) -> int:
         """What runs of different entries are paired by."""
         return self.config.seed
+
+    @property
+    def devices(self) -> list[str]:
+        """Where each stage computed."""
+        return [stage["device"] for stage in self.record.stages]
 
 
 def is_finished(path: Path) -> bool:
@@ -68,7 +57,7 @@ def is_finished(path: Path) -> bool:
     return os.path.isfile(folder.result) and os.path.isfile(folder.config)
 
 
-def read_record(path: Path) -> Record:
+def read_run(path: Path) -> FinishedRun:
     """Reads a finished run.
 
     Raises:
@@ -78,23 +67,7 @@ def read_record(path: Path) -> Record:
         UnknownNameError: The run used a plug-in that is not here.
     """
     folder = RunFolder(path)
-    config, result = read_config(folder.config), read_result(path)
-    finals = {row["epoch"]: row["module_test_errors"][-1] for row in result.history if row["module_test_errors"]}
-    return Record(
-        folder=path,
-        config=config,
-        fingerprint=result.fingerprint,
-        num_epochs=result.num_epochs,
-        test_error=result.test_error,
-        best_test_error=result.best_test_error,
-        test_errors={epoch: error for epoch, error in finals.items() if error is not None},
-        images_per_s=result.images_per_s,
-        peak_bytes=result.peak_bytes,
-        device_s=result.device_s,
-        devices=tuple(stage["device"] for stage in result.stages),
-        hardware=result.hardware,
-        data=_read_data(folder),
-    )
+    return FinishedRun(path, read_config(folder.config), read_record(path), _read_data(folder))
 
 
 def _read_data(folder: RunFolder) -> Identity | None:
@@ -125,7 +98,7 @@ def list_differences(configs: Sequence[RunConfig]) -> list[str]:
     return [name for name in names if any(each.get(name) != options[0].get(name) for each in options)]
 
 
-def group_by_config(records: Iterable[Record]) -> dict[str, list[Record]]:
+def group_by_config(runs: Iterable[FinishedRun]) -> dict[str, list[FinishedRun]]:
     """Returns label -> the runs that differ in their seeds only, in the order in which they come.
 
     The label is the method's name; where one method occurs in several configurations, what they differ in follows.
@@ -133,9 +106,9 @@ def group_by_config(records: Iterable[Record]) -> dict[str, list[Record]]:
     Raises:
         ConfigError: Two runs of one configuration have the same seed, or were trained on different data.
     """
-    groups: dict[str, list[Record]] = {}
-    for record in records:
-        groups.setdefault(json.dumps(list_options(record.config), sort_keys=True), []).append(record)
+    groups: dict[str, list[FinishedRun]] = {}
+    for run in runs:
+        groups.setdefault(json.dumps(list_options(run.config), sort_keys=True), []).append(run)
     for group in groups.values():
         _check_seeds(group)
         check_one_data_set(group)
@@ -153,26 +126,26 @@ def _label(config: RunConfig, configs: Sequence[RunConfig]) -> str:
     return " ".join([config.method.name, *(f"{name}={text}" for name, text in texts.items())])
 
 
-def check_one_data_set(records: Sequence[Record]) -> None:
+def check_one_data_set(runs: Sequence[FinishedRun]) -> None:
     """Raises ConfigError where runs that are to be averaged were trained on different data."""
-    known = [record for record in records if record.data is not None]
-    for record in known:
-        if record.data != known[0].data:
+    known = [run for run in runs if run.data is not None]
+    for run in known:
+        if run.data != known[0].data:
             raise ConfigError(
-                f"the runs {known[0].folder} and {record.folder} have the same configuration, but other data: "
-                f"{known[0].data}; and {record.data}",
+                f"the runs {known[0].folder} and {run.folder} have the same configuration, but other data: "
+                f"{known[0].data}; and {run.data}",
                 "The data changed between them, and their mean would be of neither",
                 "Use runs on the same data only: leave one of the two out, or train it again.",
             )
 
 
-def _check_seeds(records: Sequence[Record]) -> None:
-    by_seed: dict[int, Record] = {}
-    for record in records:
-        other = by_seed.setdefault(record.seed, record)
-        if other is not record:
+def _check_seeds(runs: Sequence[FinishedRun]) -> None:
+    by_seed: dict[int, FinishedRun] = {}
+    for run in runs:
+        other = by_seed.setdefault(run.seed, run)
+        if other is not run:
             raise ConfigError(
-                f"the runs {other.folder} and {record.folder} have the same configuration and both seed {record.seed}",
+                f"the runs {other.folder} and {run.folder} have the same configuration and both seed {run.seed}",
                 "Entries are paired by seed, so a seed counts once in each",
                 "Use only one of the two folders.",
             )

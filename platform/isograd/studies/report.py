@@ -7,7 +7,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from isograd.display.measures import BEST_SCORE, MEASURES, SCORE
+from isograd.display.measures import BEST_SCORE, SCORE, TEST_SCORE
 from isograd.errors import RunFolderError, StudyError
 from isograd.studies.figures import make_png
 from isograd.studies.page import Cell, make_heading, make_list, make_page, make_paragraph, make_picture, make_table
@@ -19,13 +19,6 @@ from isograd.system.files import write_atomically
 from isograd.system.passwords import hide_password, hide_passwords
 
 REPORT = "report.html"
-_METRICS = {
-    SCORE: MEASURES[SCORE].label,
-    BEST_SCORE: "that of the best epoch",
-    "epoch_s": "time of an epoch",
-    "peak_bytes": "peak memory",
-}
-
 Say = Callable[[str], None]
 
 
@@ -75,6 +68,13 @@ def _make_parts(study: StudyTable, say: Say) -> Iterator[str]:
     yield make_table((), _list_provenance(study))
 
 
+def _name_metrics(study: StudyTable) -> dict[str, str]:
+    """Returns the metrics that are shown, and what each is called."""
+    names = {SCORE: study.measures[SCORE].label, BEST_SCORE: "that of the best epoch"}
+    names |= {TEST_SCORE: study.measures[TEST_SCORE].label} if study.split != "test" else {}
+    return names | {"epoch_s": "time of an epoch", "peak_bytes": "peak memory"}
+
+
 def _make_outcome(study: StudyTable) -> Iterator[str]:
     counts = Counter(trial.kind for trial in study.trials)
     kinds = ", ".join(f"{counts[kind]} {kind}" for kind in KINDS if counts[kind])
@@ -88,20 +88,23 @@ def _make_outcome(study: StudyTable) -> Iterator[str]:
         yield make_paragraph(text, missing=True)
         return
     has_several = len(study.objectives) > 1
+    objective = study.measures[study.objectives[0]].label
+    unseen = "" if study.split == "test" else f" Its {study.measures[TEST_SCORE].label} chose nothing."
     yield make_paragraph(
         f"The front of {', '.join(study.objectives)}: {len(front)} trials that no other complete one beats in all."
         if has_several
-        else f"The best complete trial. It was chosen by the {study.objectives[0]} that it is shown with, which "
-        "flatters it: other seeds will come out a little worse."
+        else f"The best complete trial. It was chosen by the {objective} that it is shown with, which flatters it: "
+        f"other seeds will come out a little worse.{unseen}"
     )
     yield from (part for trial in front for part in _make_chosen(study, trial))
 
 
 def _make_chosen(study: StudyTable, trial: Trial) -> Iterator[str]:
-    figures = [f"{label} {MEASURES[name].text(trial.metrics[name])}" for name, label in _METRICS.items()]
-    errors = trial.test_errors.get(trial.epoch)
-    if errors is not None and errors.deviation is not None:
-        figures[0] += f" (± {MEASURES[SCORE].number(errors.deviation)} over {errors.num_values} seeds)"
+    names, measures = _name_metrics(study), study.measures
+    figures = [f"{label} {measures[name].text(trial.metrics.get(name))}" for name, label in names.items()]
+    scores = trial.scores.get(trial.epoch)
+    if scores is not None and scores.deviation is not None:
+        figures[0] += f" (± {measures[SCORE].number(scores.deviation)} over {scores.num_values} seeds)"
     yield f"<p><b>Trial {trial.number}</b>: {escape(', '.join(figures))}</p>"
     yield make_list(f"{name} = {_write(value)}" for name, value in trial.values.items())
     yield f"<pre>{escape(f'isograd train --from-trial {shlex.quote(str(study.path / str(trial.number)))}')}</pre>"
@@ -126,7 +129,8 @@ def _draw(study: StudyTable, picture: StudyPicture, say: Say) -> str:
 def _make_space(study: StudyTable) -> Iterator[str]:
     facts = {
         "search space": study.space,
-        "objectives": f"{', '.join(study.objectives)}; smaller is better",
+        "objectives": ", ".join(f"{name} ({study.measures[name].better} is better)" for name in study.objectives),
+        "score": study.measures[SCORE].axis,
         "seeds": f"{', '.join(map(str, study.seeds))}; objectives are means over them, of memory the largest",
         "epochs": str(study.num_epochs),
         "sampler": study.sampler,
@@ -146,16 +150,16 @@ def _make_space(study: StudyTable) -> Iterator[str]:
 
 
 def _make_trials(study: StudyTable) -> Iterator[str]:
-    text = "A click on a column's head sorts. Errors of trials that were stopped early are those at that epoch."
+    text = "A click on a column's head sorts. Scores of trials that were stopped early are those at that epoch."
     yield make_paragraph(text)
     names = [parameter.name for parameter in study.parameters]
-    header = ["trial", "outcome", "epochs", *_METRICS.values(), *names, "reason"]
-    yield make_table(header, (_make_row(trial, names) for trial in study.trials), sortable=True)
+    header = ["trial", "outcome", "epochs", *_name_metrics(study).values(), *names, "reason"]
+    yield make_table(header, (_make_row(study, trial, names) for trial in study.trials), sortable=True)
 
 
-def _make_row(trial: Trial, names: list[str]) -> list[Cell | str]:
-    known = trial.metrics
-    metrics = (Cell(MEASURES[name].text(known[name]), known[name]) if name in known else "" for name in _METRICS)
+def _make_row(study: StudyTable, trial: Trial, names: list[str]) -> list[Cell | str]:
+    known, shown = trial.metrics, _name_metrics(study)
+    metrics = (Cell(study.measures[name].text(known[name]), known[name]) if name in known else "" for name in shown)
     values = (trial.values.get(name) for name in names)
     cells = (Cell(_write(value), value) if isinstance(value, int | float) else _write(value) for value in values)
     number, epoch = (Cell(str(count), count) for count in (trial.number, trial.epoch))
@@ -172,7 +176,8 @@ def _write(value: Any) -> str:
 def _list_provenance(study: StudyTable) -> Iterator[tuple[str, str]]:
     record = study.provenance
     changes = ", with uncommitted changes" if record.get("uncommitted_changes") else ""
-    machines = {run.hardware for trial in study.trials for run in trial.runs} | {str(record.get("hardware"))}
+    machines = {run.hardware for trial in study.trials for run in trial.records.values() if run.hardware}
+    machines.add(str(record.get("hardware")))
     yield "last command", shlex.join(["isograd", *map(hide_password, record.get("command", [])[1:])])
     yield "commit", f"{record.get('commit')}{changes}"
     yield "hardware", "; ".join(sorted(machines))

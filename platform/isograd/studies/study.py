@@ -1,39 +1,25 @@
 """A study as its table has it: trials with all that was measured, and what is asked of them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from isograd.data.identity import Identity
-from isograd.display.measures import MEASURES
+from isograd.display.measures import METRICS, Measure, measures_of
 from isograd.errors import StudyError
 from isograd.registry import suggestion
+from isograd.run.record import RunRecord
 from isograd.studies.statistics import Spread, spread
-from isograd.tune.results import METRICS, TABLE, SeedRun
+from isograd.tasks.task import Score
+from isograd.tune.results import TABLE
 from isograd.tune.space import Parameter
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
 KINDS = ("complete", "pruned", "failed", "lost", "running")
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """What a run had come to after an epoch, from 1. Errors are shares in [0, 1].
-
-    Attributes:
-        test_error: Of the final local module.
-        module_test_errors: Of each local module's own prediction; None where it makes none.
-        module_train_losses: Of each local module, mean over the epoch.
-    """
-
-    seed: int
-    epoch: int
-    test_error: float
-    module_test_errors: tuple[float | None, ...]
-    module_train_losses: tuple[float | None, ...]
 
 
 @dataclass(frozen=True)
@@ -45,12 +31,11 @@ class Trial:
             ``running`` (nothing came of it yet).
         reason: Why it failed or was lost.
         epoch: The last one that all its seeds trained.
-        metrics: At its end, by name: errors are shares in [0, 1], times seconds, memory bytes. Of a trial that failed
-            or was lost, none.
+        metrics: At its end, by name: scores as their metric computes them, times in seconds, memory in bytes. Of a
+            trial that failed or was lost, none.
         values: Of the parameters that it had: a number, the label of a categorical value, or the names of the units
             that end all local modules but the last.
-        runs: One a seed.
-        epochs: One a seed and epoch.
+        records: One a seed; of a trial that failed or was lost, with its epochs alone.
         config: Of its runs, apart from seed and folder, as plain values.
         units: The backbone's, in order.
     """
@@ -62,8 +47,7 @@ class Trial:
     seeds: tuple[int, ...]
     metrics: Mapping[str, float]
     values: Mapping[str, Any]
-    runs: tuple[SeedRun, ...]
-    epochs: tuple[Epoch, ...]
+    records: Mapping[int, RunRecord]
     config: Mapping[str, Any]
     units: tuple[str, ...]
     host: str
@@ -74,12 +58,13 @@ class Trial:
         return self.kind == "complete"
 
     @property
-    def test_errors(self) -> dict[int, Spread]:
-        """Epoch -> test error over seeds, a share in [0, 1], for the epochs that all seeds have."""
+    def scores(self) -> dict[int, Spread]:
+        """Epoch -> score over seeds, on the split that judges, for the epochs that all seeds have."""
         by_epoch: dict[int, list[float]] = {}
-        for record in self.epochs:
-            by_epoch.setdefault(record.epoch, []).append(record.test_error)
-        spreads = {epoch: spread(errors) for epoch, errors in sorted(by_epoch.items())}
+        for record in self.records.values():
+            for epoch, score in record.by_epoch().items():
+                by_epoch.setdefault(epoch, []).append(score)
+        spreads = {epoch: spread(scores) for epoch, scores in sorted(by_epoch.items())}
         return {epoch: each for epoch, each in spreads.items() if each and each.num_values == len(self.seeds)}
 
     def positions(self, name: str) -> tuple[int, ...]:
@@ -94,13 +79,15 @@ class StudyTable:
     Attributes:
         parameters: What is searched, in the space's order.
         items: What the command line asked for beyond the space.
-        objectives: What is minimised.
+        score: By which its trials are judged.
+        split: On which; the test split only where there is no validation split.
+        objectives: Names of the metrics that are searched for.
         num_epochs: Of a complete trial.
         num_trials: How many configurations the study is to try.
         sampler: In words, with its seed; so is the scheduler.
         reuses_processes: Whether a trial took over the processes of one before it.
         trials: By number.
-        data: What all trials trained on; None where the table is an earlier version's.
+        data: What all trials trained on; None where the table does not say.
     """
 
     file: Path
@@ -108,6 +95,8 @@ class StudyTable:
     space: str
     parameters: tuple[Parameter, ...]
     items: tuple[str, ...]
+    score: Score
+    split: str
     objectives: tuple[str, ...]
     seeds: tuple[int, ...]
     num_epochs: int
@@ -129,6 +118,11 @@ class StudyTable:
         """What the study is found by: its folder, or the table where that has a name of its own."""
         return self.folder if self.file.name == TABLE else self.file
 
+    @cached_property
+    def measures(self) -> Mapping[str, Measure]:
+        """How each metric of a trial is written, and which values of it are better."""
+        return measures_of(self.score, self.split)
+
     @property
     def complete(self) -> tuple[Trial, ...]:
         """Trials that trained all epochs."""
@@ -144,7 +138,7 @@ class StudyTable:
         """Returns the complete trials that no other complete one beats in all objectives; of one, the best alone.
 
         Args:
-            objectives: Names of metrics, all to be small; the study's own where none are given.
+            objectives: Names of metrics; the study's own where none are given.
 
         Raises:
             StudyError: There is no such metric.
@@ -152,7 +146,7 @@ class StudyTable:
         names = tuple(objectives) or self.objectives
         for name in names:
             _check_metric(name)
-        costs = [[MEASURES[name].cost(trial.metrics[name]) for name in names] for trial in self.complete]
+        costs = [[self.measures[name].cost(trial.metrics[name]) for name in names] for trial in self.complete]
         pairs = zip(self.complete, costs, strict=True)
         front = tuple(trial for trial, own in pairs if not any(_beats(other, own) for other in costs))
         return front if len(names) > 1 else front[:1]
@@ -174,7 +168,7 @@ class StudyTable:
         return by_number[number]
 
     def frame(self) -> "DataFrame":
-        """Returns a row a trial: outcome, metrics (shares, seconds, bytes) and parameters, absent ones empty.
+        """Returns a row a trial: outcome, metrics and parameters, absent ones empty.
 
         A parameter that is called as one of the other columns has ``parameter`` before its name.
         """
@@ -191,15 +185,17 @@ class StudyTable:
         return DataFrame(rows, columns=[*fixed[:-1], *columns.values(), fixed[-1]]).set_index("trial")
 
     def epochs(self) -> "DataFrame":
-        """Returns a row a trial, seed and epoch: the trial's outcome, and what was measured (errors are shares)."""
+        """Returns a row a trial, seed, epoch, split and local module: its loss, and a column a metric of the task."""
         from pandas import DataFrame
 
         rows = [
-            {"trial": trial.number, "kind": trial.kind, **asdict(record)}
+            {"trial": trial.number, "kind": trial.kind, "seed": seed, "epoch": each.epoch, "split": each.split}
+            | {"module": each.module, "loss": each.loss, **each.values}
             for trial in self.trials
-            for record in trial.epochs
+            for seed, record in trial.records.items()
+            for each in record.epochs
         ]
-        return DataFrame(rows, columns=["trial", "kind", *Epoch.__dataclass_fields__])
+        return DataFrame(rows, columns=None if rows else ["trial", "kind", "seed", "epoch", "split", "module", "loss"])
 
 
 def _beats(first: Sequence[float], second: Sequence[float]) -> bool:

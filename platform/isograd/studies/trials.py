@@ -5,16 +5,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from isograd.config.load import from_dict
-from isograd.display.measures import MEASURES, SCORE
 from isograd.engine.config import fingerprint
 from isograd.errors import StudyError
+from isograd.run.record import RunRecord
 from isograd.studies.reading import find_table, load_study
-from isograd.studies.records import Record
+from isograd.studies.records import FinishedRun
 from isograd.studies.study import StudyTable, Trial
 from isograd.system.paths import user_path
 from isograd.tune.request import is_study
 from isograd.tune.rerun import BEST, study_folders
-from isograd.tune.results import SeedRun
 
 
 @dataclass(frozen=True)
@@ -35,29 +34,13 @@ class StudyTrial:
         return self.study.path / str(self.trial.number)
 
     @property
-    def records(self) -> list[Record]:
+    def runs(self) -> list[FinishedRun]:
         """One a seed."""
-        return [self._record(run) for run in self.trial.runs]
+        return [self._run(seed, record) for seed, record in self.trial.records.items()]
 
-    def _record(self, run: SeedRun) -> Record:
-        config = replace(from_dict(dict(self.trial.config)), seed=run.seed)
-        errors = {record.epoch: record.test_error for record in self.trial.epochs if record.seed == run.seed}
-        last = max(errors, default=0)
-        return Record(
-            folder=self.path,
-            config=config,
-            fingerprint=fingerprint(config),
-            num_epochs=last,
-            test_error=errors.get(last),
-            best_test_error=min(errors.values(), key=MEASURES[SCORE].cost, default=None),
-            test_errors=errors,
-            images_per_s=run.images_per_s,
-            peak_bytes=run.peak_bytes,
-            device_s=run.device_s,
-            devices=run.devices,
-            hardware=run.hardware,
-            data=self.study.data,
-        )
+    def _run(self, seed: int, record: RunRecord) -> FinishedRun:
+        config = replace(from_dict(dict(self.trial.config)), seed=seed)
+        return FinishedRun(self.path, config, replace(record, fingerprint=fingerprint(config)), self.study.data)
 
 
 def is_trial(item: str) -> bool:

@@ -58,7 +58,7 @@ def test_an_interrupted_comparison_keeps_its_calibration(tmp_path: Path, timed: 
         found = assign_epochs([planned("e2e"), planned("dgl")], request)
         assert [entry.config.train.epochs for entry in found.entries] == [2, 3]
     assert timed == ["e2e", "dgl"]
-    assert json.loads((tmp_path / "calibration.json").read_text())["dgl"]["speed"]["images_per_s"] == 300.0
+    assert json.loads((tmp_path / "calibration.json").read_text())["dgl"]["speed"]["samples_per_s"] == 300.0
 
 
 def test_what_cannot_be_timed_is_a_failure_unless_it_is_the_measure(

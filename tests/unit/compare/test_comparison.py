@@ -4,10 +4,11 @@ import json
 
 import pytest
 
-from isograd.compare.comparison import Failure
+from isograd.compare.comparison import Failure, check_one_score, choose_split
 from isograd.compare.notes import notes
+from isograd.errors import ConfigError
 from isograd.studies.statistics import Spread, differences, ratios, spread
-from tests.unit.studies.records import comparison, config, entry, record
+from tests.unit.studies.records import ERROR, PSNR, comparison, config, entry, finished
 
 
 def test_the_spread_is_the_sample_standard_deviation() -> None:
@@ -31,19 +32,19 @@ def test_pairs_are_the_seeds_that_both_have() -> None:
 def test_a_summary_pairs_by_seed() -> None:
     baseline = entry(
         "e2e",
-        record(config("method=e2e", seed=0), (0.4, 0.10), 1000.0),
-        record(config("method=e2e", seed=1), (0.1, 0.20), 2000.0),
+        finished(config("method=e2e", seed=0), (0.4, 0.10), 1000.0),
+        finished(config("method=e2e", seed=1), (0.1, 0.20), 2000.0),
     )
     other = entry(
         "dgl",
-        record(config(seed=1), (0.3, 0.26), 3000.0, peak_bytes=5),
-        record(config(seed=0), (0.3, 0.12), 500.0, peak_bytes=7),
+        finished(config(seed=1), (0.3, 0.26), 3000.0, peak_bytes=5),
+        finished(config(seed=0), (0.3, 0.12), 500.0, peak_bytes=7),
         failures=(Failure(2, "it stopped"),),
     )
     made = comparison(baseline, other)
     summary = made.summary(other)
-    assert summary.test_error is not None and summary.difference is not None and summary.best_test_error is not None
-    assert summary.test_error.mean == pytest.approx(0.19)
+    assert summary.score is not None and summary.difference is not None and summary.best is not None
+    assert summary.score.mean == pytest.approx(0.19)
     assert summary.difference.mean == pytest.approx(0.04)  # 0.02 and 0.06
     assert summary.difference.deviation == pytest.approx(0.04 / 2**0.5)
     assert summary.difference.num_values == 2
@@ -51,24 +52,44 @@ def test_a_summary_pairs_by_seed() -> None:
     assert (summary.peak_bytes, summary.num_epochs) == (7, 2)
     own = made.summary(baseline)
     assert own.difference is None and own.speed_ratio is None
-    assert own.best_test_error is not None and own.best_test_error.mean == pytest.approx(0.1)
+    assert own.best is not None and own.best.mean == pytest.approx(0.1)
     assert made.has_failures and made.seeds == [0, 1, 2]
 
 
 def test_a_comparison_becomes_json_with_every_run() -> None:
-    made = comparison(entry("dgl", record(config())), entry("none", failures=(Failure(0, "it stopped"),)))
+    made = comparison(entry("dgl", finished(config())), entry("none", failures=(Failure(0, "it stopped"),)))
     tree = json.loads(json.dumps(made.to_json(["a note"])))
     first, second = tree["entries"]
-    assert first["runs"][0]["curve"] == [{"epoch": 1, "test_error": 0.5}, {"epoch": 2, "test_error": 0.25}]
-    assert first["summary"]["test_error"] == {"mean": 0.25, "deviation": None, "num_values": 1}
-    assert second["failures"] == [{"seed": 0, "reason": "it stopped"}] and second["summary"]["test_error"] is None
+    assert first["runs"][0]["curve"] == [{"epoch": 1, "score": 0.5}, {"epoch": 2, "score": 0.25}]
+    assert first["summary"]["score"] == {"mean": 0.25, "deviation": None, "num_values": 1}
+    assert second["failures"] == [{"seed": 0, "reason": "it stopped"}] and second["summary"]["score"] is None
+
+
+def test_runs_are_compared_on_the_split_that_all_have() -> None:
+    plain = finished(config("method=e2e"), (0.5, 0.25))
+    chosen = finished(config(), (0.4, 0.2, 0.3), split="valid", test=0.35)
+    made = comparison(entry("e2e", plain), entry("dgl", chosen))
+    assert made.split == "test" and made.judged.label == "test or valid error"
+    summary = made.summary(made.entries[1])
+    assert summary.score is not None and summary.best is not None and summary.difference is not None
+    assert (summary.score.mean, summary.best.mean, summary.difference.mean) == (0.35, 0.2, pytest.approx(0.1))
+    assert "Test error after the last epoch, and test or valid error of the best" in "\n".join(notes(made))
+    assert choose_split([finished(config(), split="valid")]) == "valid"
+    with pytest.raises(ConfigError, match="the runs have no split in common"):
+        choose_split([plain, finished(config(), split="valid")])
+
+
+def test_runs_that_are_judged_differently_do_not_compare() -> None:
+    assert check_one_score({"dgl": PSNR, "e2e": PSNR}) == PSNR
+    with pytest.raises(ConfigError, match=r"'b' is judged by PSNR, dB \(larger is better\), entry 'a' by error, %"):
+        check_one_score({"a": ERROR, "b": PSNR})
 
 
 def test_notes_say_what_the_figures_count() -> None:
     cut_short = config("train.max_steps=4", "optimizer.lr=0.2")
     made = comparison(
-        entry("e2e", record(config("method=e2e")), remarks=("one module, partition options not used",)),
-        entry("dgl", record(cut_short, devices=("cuda:0", "cuda:1")), failures=(Failure(1, "it stopped"),)),
+        entry("e2e", finished(config("method=e2e")), remarks=("one module, partition options not used",)),
+        entry("dgl", finished(cut_short, devices=("cuda:0", "cuda:1")), failures=(Failure(1, "it stopped"),)),
     )
     said = "\n".join(notes(made))
     for part in (
@@ -83,4 +104,4 @@ def test_notes_say_what_the_figures_count() -> None:
         "dgl, seed 1, failed: it stopped.",
     ):
         assert part in said
-    assert "One seed (0): no spread" in "\n".join(notes(comparison(entry("dgl", record(config())))))
+    assert "One seed (0): no spread" in "\n".join(notes(comparison(entry("dgl", finished(config())))))

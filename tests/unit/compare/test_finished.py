@@ -27,13 +27,14 @@ def made(tmp_path: Path) -> Path:
 
 
 def test_a_trial_is_records_one_a_seed(made: Path) -> None:
-    first, second = find_trial(f"{made}/3").records
+    first, second = find_trial(f"{made}/3").runs
     assert (first.seed, second.seed, first.config.method.name) == (0, 1, "dgl")
-    assert first.test_errors == {1: 0.5, 2: 0.2} and second.test_errors == {1: 0.4, 2: 0.3}
-    assert (second.test_error, second.best_test_error, second.num_epochs) == (0.3, 0.3, 2)
-    assert (second.images_per_s, second.peak_bytes, second.device_s) == (101.0, 3 * 2**20, 4.0)
-    assert (second.devices, second.hardware) == (("cpu",), "a machine") and first.folder == made / "3"
-    assert first.fingerprint != second.fingerprint
+    assert first.record.by_epoch() == {1: 0.5, 2: 0.2} and second.record.by_epoch() == {1: 0.4, 2: 0.3}
+    record = second.record
+    assert (record.final, record.best, record.test, record.num_epochs) == (0.3, 0.3, pytest.approx(0.31), 2)
+    assert (record.samples_per_s, record.peak_bytes, record.device_s) == (101.0, 3 * 2**20, 4.0)
+    assert (second.devices, record.hardware) == (["cpu"], "a machine") and first.folder == made / "3"
+    assert first.record.fingerprint != record.fingerprint
 
 
 @pytest.mark.parametrize("item", ["{}", "{}/", "{}/best", "{}/3", "{}/trials.parquet", "{}/trials.parquet/best"])
@@ -54,7 +55,7 @@ def test_what_names_no_study_is_none(made: Path, tmp_path: Path) -> None:
     with pytest.raises(StudyError, match="names no trial: there is no such study"):
         find_trial("nothing/best")
     several = tmp_path / "several"
-    write(several, trial(0, ((0.1,),)), trial(1, ((0.2,),), epoch_s=1.0), objectives=["test_error", "epoch_s"])
+    write(several, trial(0, ((0.1,),)), trial(1, ((0.2,),), epoch_s=1.0), objectives=["score", "epoch_s"])
     with pytest.raises(StudyError, match=r"its front has 2: \[0, 1\]"):
         find_trial(str(several))
 
@@ -75,7 +76,7 @@ def test_only_complete_trials_are_compared(made: Path, name: str, said: str) -> 
 
 def test_a_trial_is_called_by_its_method_where_that_is_enough(made: Path) -> None:
     (alone,) = read_groups([made])
-    assert alone.label == "dgl" and len(alone.records) == 2
+    assert alone.label == "dgl" and len(alone.runs) == 2
     assert "trial 3 of study made, the best of 2 complete ones among 4" in alone.remarks[0]
     labels = [group.label for group in read_groups([made / "3", made / "0"])]
     assert labels == ["dgl made/3", "dgl made/0"]

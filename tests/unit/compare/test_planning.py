@@ -11,7 +11,7 @@ from isograd.errors import ConfigError, PartitionError, RunFolderError
 from isograd.executors.pipelined import PipelinedExecutor
 from isograd.run.folder import RunFolder
 from isograd.system.lock import held
-from tests.unit.studies.records import result
+from tests.unit.studies.records import run_record
 
 SMALL = ("model.width=4", "executor=sequential", "executor.device=cpu")
 
@@ -68,7 +68,7 @@ def test_a_finished_run_of_another_configuration_is_in_the_way(tmp_path: Path, c
     folder = RunFolder(tmp_path / "runs" / "dgl-seed0")
     folder.path.mkdir(parents=True)
     folder.write_config(before.config)
-    folder.write_json("result.json", result(fingerprint(before.config)))
+    folder.write_json("result.json", run_record(fingerprint=fingerprint(before.config)).to_json())
     check_folders([before])
     with pytest.raises(RunFolderError, match=f"it differs in {changed.partition('=')[0]}"):
         check_folders(plan(parse(["dgl", *SMALL, changed], output=tmp_path, seeds="0")))

@@ -2,17 +2,17 @@
 
 from isograd.compare.comparison import AuxiliaryParameters, Entry, Failure
 from isograd.compare.tables import escape_latex, escape_markdown, latex, markdown, table
-from tests.unit.studies.records import comparison, config, entry, record
+from tests.unit.studies.records import PSNR, comparison, config, entry, finished
 
 BASELINE = entry(
     "e2e",
-    record(config("method=e2e", seed=0), (0.10,), 1000.0),
-    record(config("method=e2e", seed=1), (0.20,), 2000.0),
+    finished(config("method=e2e", seed=0), (0.10,), 1000.0),
+    finished(config("method=e2e", seed=1), (0.20,), 2000.0),
 )
 
 
 def test_a_row_has_means_spreads_and_pairs() -> None:
-    other = entry("dgl", record(config(seed=0), (0.08,), 1500.0), record(config(seed=1), (0.14,), 1000.0))
+    other = entry("dgl", finished(config(seed=0), (0.08,), 1500.0), finished(config(seed=1), (0.14,), 1000.0))
     content = table(comparison(BASELINE, other))
     first, second = content.rows
     assert first == (
@@ -28,15 +28,22 @@ def test_a_row_has_means_spreads_and_pairs() -> None:
     assert len(content.header) == len(second)
 
 
+def test_the_header_says_split_unit_and_what_is_better() -> None:
+    judged = {"score": PSNR, "split": "valid", "test": 31.5}
+    made = comparison(entry("e2e", finished(config("method=e2e"), (30.0, 32.0), **judged)), score=PSNR)
+    header = ("test PSNR, dB", "valid PSNR of the best epoch, dB", "difference, dB", "samples/s")
+    assert table(made).header[3:7] == header and table(made).rows[0][3:5] == ("31.50", "32.00")
+
+
 def test_one_seed_has_no_spread() -> None:
-    alone = entry("e2e", record(config("method=e2e"), (0.10,)))
-    other = entry("dgl", record(config(), (0.12,)))
+    alone = entry("e2e", finished(config("method=e2e"), (0.10,)))
+    other = entry("dgl", finished(config(), (0.12,)))
     _, row = table(comparison(alone, other)).rows
     assert row[3:6] == ("12.00", "12.00", "+2.00 (n = 1)")
 
 
 def test_failed_runs_are_seen() -> None:
-    half = entry("half", record(config(seed=0), (0.5,)), failures=(Failure(1, "it stopped"),))
+    half = entry("half", finished(config(seed=0), (0.5,)), failures=(Failure(1, "it stopped"),))
     none = entry("none", failures=(Failure(0, "it stopped"), Failure(1, "it stopped")))
     _, first, second = table(comparison(BASELINE, half, none)).rows
     assert first[3] == "50.00 (1 of 2 seeds)" and first[5] == "+40.00 (n = 1)"
@@ -44,7 +51,7 @@ def test_failed_runs_are_seen() -> None:
 
 
 def test_frozen_parameters_are_counted_apart() -> None:
-    averaging = Entry("man", config(), 4, AuxiliaryParameters(1000, 2345), 2048.0, (record(config()),))
+    averaging = Entry("man", config(), 4, AuxiliaryParameters(1000, 2345), 2048.0, (finished(config()),))
     assert table(comparison(averaging)).rows[0][9] == "1,000 + 2,345 frozen"
 
 
@@ -58,7 +65,7 @@ def test_escaping() -> None:
 
 
 def test_files_hold_table_notes_command_and_hardware() -> None:
-    content = table(comparison(BASELINE, entry("a|b_c", record(config(), (0.5,)))))
+    content = table(comparison(BASELINE, entry("a|b_c", finished(config(), (0.5,)))))
     said = markdown(content, ["a note"], "isograd compare x")
     assert "| --- | ---: |" in said and r"| a\|b\_c | 4 |" in said
     assert said.endswith("* a note\n\n```sh\nisograd compare x\n```\n")

@@ -35,6 +35,6 @@ def test_the_benchmark_of_methods_compares_with_end_to_end_training() -> None:
     found = {row.metric: row.value for row in rows}
     assert set(found) == {
         *("step", "step time over plain e2e", "step time over e2e"),
-        *("saved bytes over e2e", "saved bytes an image"),
+        *("saved bytes over e2e", "saved bytes a sample"),
     }
     assert found["step"] > 0 and 0 < found["saved bytes over e2e"] < 1

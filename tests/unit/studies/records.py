@@ -5,10 +5,17 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from isograd.compare.comparison import AuxiliaryParameters, Comparison, Entry, Failure
+from isograd.compare.comparison import AuxiliaryParameters, Comparison, Entry, Failure, choose_split
 from isograd.config.load import load
 from isograd.engine.config import RunConfig
-from isograd.studies.records import Record
+from isograd.events.events import EpochRecord
+from isograd.run.record import RunRecord
+from isograd.run.spent import Spent
+from isograd.studies.records import FinishedRun
+from isograd.tasks.task import Score
+
+ERROR = Score("error", "%", higher_is_better=False, scale=100, label="error")
+PSNR = Score("psnr", "dB", higher_is_better=True, label="PSNR")
 
 
 @cache
@@ -20,54 +27,58 @@ def config(*overrides: str, seed: int = 0) -> RunConfig:
     return replace(composed(*overrides), seed=seed)
 
 
-def record(
-    config: RunConfig,
-    errors: tuple[float, ...] = (0.5, 0.25),
-    images_per_s: float = 1000.0,
+def epoch_record(epoch: int, split: str, module: int, metric: str, value: float) -> EpochRecord:
+    return EpochRecord(epoch, split, module, None, {metric: value}, 10 * epoch, "unit", 80)
+
+
+def run_record(
+    scores: tuple[float, ...] = (0.5, 0.25),
+    *,
+    score: Score = ERROR,
+    split: str = "test",
+    test: float | None = None,
+    samples_per_s: float = 1000.0,
     peak_bytes: int = 3 * 2**20,
     devices: tuple[str, ...] = ("cpu",),
-) -> Record:
-    return Record(
-        folder=Path(f"runs/{config.method.name}-seed{config.seed}"),
-        config=config,
-        fingerprint="abc",
-        num_epochs=len(errors),
-        test_error=errors[-1],
-        best_test_error=min(errors),
-        test_errors={epoch: error for epoch, error in enumerate(errors, start=1)},
-        images_per_s=images_per_s,
-        peak_bytes=peak_bytes,
+    fingerprint: str = "abc",
+) -> RunRecord:
+    """Returns a record of one module. ``scores`` are one an epoch; ``test`` is after the last, if not they are."""
+    epochs = [epoch_record(epoch, split, 0, score.metric, value) for epoch, value in enumerate(scores, start=1)]
+    epochs += [] if test is None else [epoch_record(len(scores), "test", 0, score.metric, test)]
+    stages = [
+        {"stage": index, "device": device, "num_steps": 10, "num_samples": 80, "peak_bytes": 2**20}
+        for index, device in enumerate(devices)
+    ]
+    return RunRecord(
+        score=score,
+        split=split,
+        epochs=epochs,
+        num_modules=1,
+        num_steps=20,
+        samples_per_s=samples_per_s,
+        wall_s=4.0,
         device_s=10.0,
-        devices=devices,
+        peak_bytes=peak_bytes,
+        stages=stages,
+        checkpoint=None,
+        fingerprint=fingerprint,
         hardware="a machine",
+        spent=[Spent(start, 80, 1.0, 2.0, 5.0, peak_bytes) for start in (0, 10)],
     )
 
 
-def result(fingerprint: str = "abc") -> dict[str, Any]:
-    """Returns a run's result as result.json has it, of two epochs in two legs."""
-    legs = [
-        {"start": start, "num_images": 80, "train_s": train_s, "wall_s": 2.0, "device_s": 4.0, "peak_bytes": peak_bytes}
-        for start, train_s, peak_bytes in ((0, 1.0, 2**21), (10, 3.0, 2**20))
-    ]
-    stage = {"stage": 0, "device": "cpu", "num_steps": 10, "num_images": 80, "peak_bytes": 2**20}
-    return {
-        **{"test_error": 0.25, "best_test_error": 0.25, "module_test_errors": [0.5, 0.25], "num_epochs": 2},
-        **{"num_steps": 20, "images_per_s": 40.0, "wall_s": 4.0, "device_s": 8.0, "peak_bytes": 2**21, "spent": legs},
-        **{
-            "stages": [stage],
-            "checkpoint": None,
-            "fingerprint": fingerprint,
-            "hardware": "a machine",
-            "timeline": None,
-        },
-        "history": [{"epoch": 1, "module_test_errors": [0.6, 0.5]}, {"epoch": 2, "module_test_errors": [0.5, 0.25]}],
-    }
+def finished(
+    config: RunConfig, scores: tuple[float, ...] = (0.5, 0.25), samples_per_s: float = 1000.0, **given: Any
+) -> FinishedRun:
+    folder = Path(f"runs/{config.method.name}-seed{config.seed}")
+    return FinishedRun(folder, config, run_record(scores, samples_per_s=samples_per_s, **given))
 
 
-def entry(label: str, *runs: Record, failures: tuple[Failure, ...] = (), remarks: tuple[str, ...] = ()) -> Entry:
+def entry(label: str, *runs: FinishedRun, failures: tuple[Failure, ...] = (), remarks: tuple[str, ...] = ()) -> Entry:
     first = runs[0].config if runs else config()
     return Entry(label, first, 4, AuxiliaryParameters(1234, 0), 2048.0, runs, failures, remarks)
 
 
-def comparison(*entries: Entry) -> Comparison:
-    return Comparison("isograd compare x", "Equal epochs: 2 for every entry.", "Timed", entries[0].label, entries)
+def comparison(*entries: Entry, score: Score = ERROR) -> Comparison:
+    rule, runs = "Equal epochs: 2 for every entry.", [run for entry in entries for run in entry.runs]
+    return Comparison("isograd compare x", rule, "Timed", entries[0].label, entries, score, choose_split(runs))

@@ -1,7 +1,7 @@
 """Studies that never happened, as tables, for the tests of what is read from them."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -9,12 +9,13 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import parquet
 
+from isograd.display.measures import METRICS
 from isograd.engine.config import fingerprint, to_dict
 from isograd.studies.reading import load_study
 from isograd.studies.study import StudyTable
-from isograd.tune.results import _FIXED, METADATA, METRICS, TABLE
+from isograd.tune.results import _FIXED, FORMAT, METADATA, TABLE
 from isograd.tune.space import Categorical, Cuts, Number
-from tests.unit.studies.records import composed
+from tests.unit.studies.records import ERROR, composed
 
 UNITS = ("stem", "a", "b", "c", "d", "head")
 SPACE: dict[str, tuple[Any, dict[str, list[Any]]]] = {
@@ -28,21 +29,22 @@ SPACE: dict[str, tuple[Any, dict[str, list[Any]]]] = {
 
 def trial(
     number: int,
-    errors: Sequence[Sequence[float]] = ((0.5, 0.4), (0.2, 0.3)),
+    scores: Sequence[Sequence[float]] = ((0.5, 0.4), (0.2, 0.3)),
     kind: str = "complete",
     values: Mapping[str, Any] | None = None,
     ends: Sequence[str] = ("a",),
+    metric: str = "error",
     **given: Any,
 ) -> dict[str, Any]:
-    """Returns a row. ``errors`` are one an epoch, of each the seeds'; ``values`` are coordinates."""
+    """Returns a row. ``scores`` are one an epoch, of each the seeds'; ``values`` are coordinates."""
     config = composed("method=dgl", "model.width=4", "executor.device=cpu")
-    num_seeds = len(errors[0]) if errors else 2
+    num_seeds = len(scores[0]) if scores else 2
     ended = kind in ("complete", "pruned")
     return {
         "trial": number,
         "kind": kind,
         "reason": "" if ended else "it stopped",
-        "epoch": len(errors),
+        "epoch": len(scores),
         "seeds": list(range(num_seeds)),
         "host": "somewhere",
         "fingerprint": fingerprint(config),
@@ -52,9 +54,9 @@ def trial(
         ),
         "units": list(UNITS),
         "runs": [_run(seed) for seed in range(num_seeds)] if ended else [],
-        "epochs": [_epoch(seed, epoch, error) for epoch, of in enumerate(errors, 1) for seed, error in enumerate(of)],
+        "epochs": list(_epochs(scores, metric)),
         "partition.ends": json.dumps(list(ends)),
-        **({name: float(value) for name, value in _metrics(errors).items()} if ended else {}),
+        **({name: float(value) for name, value in _metrics(scores).items()} if ended else {}),
         **given,
     }
 
@@ -78,11 +80,13 @@ def write(folder: Path, *rows: Mapping[str, Any], **metadata: Any) -> Path:
 
 def _metadata() -> dict[str, Any]:
     return {
-        "format": 1,
+        "format": FORMAT,
+        "score": asdict(ERROR),
+        "split": "valid",
         "study": "made",
         "space": "by-hand",
         "items": ["model.width=4"],
-        "objectives": ["test_error"],
+        "objectives": ["score"],
         "seeds": [0, 1],
         "num_trials": 8,
         "num_epochs": 2,
@@ -107,12 +111,13 @@ def _metadata() -> dict[str, Any]:
     }
 
 
-def _metrics(errors: Sequence[Sequence[float]]) -> dict[str, float]:
-    means = [sum(of) / len(of) for of in errors]
-    best = [min(each) for each in zip(*errors, strict=True)]
+def _metrics(scores: Sequence[Sequence[float]]) -> dict[str, float]:
+    means = [sum(of) / len(of) for of in scores]
+    best = [min(each) for each in zip(*scores, strict=True)]
     return {
-        "test_error": means[-1],
-        "best_test_error": sum(best) / len(best),
+        "score": means[-1],
+        "best_score": sum(best) / len(best),
+        "test_score": means[-1] + 0.01,
         "peak_bytes": 3 * 2**20,
         "epoch_s": 2.0,
         "train_s": 8.0,
@@ -121,10 +126,17 @@ def _metrics(errors: Sequence[Sequence[float]]) -> dict[str, float]:
 
 
 def _run(seed: int) -> dict[str, Any]:
-    measured = {"images_per_s": 100.0 + seed, "peak_bytes": 3 * 2**20, "wall_s": 4.0, "device_s": 4.0}
+    measured = {"samples_per_s": 100.0 + seed, "peak_bytes": 3 * 2**20, "wall_s": 4.0, "device_s": 4.0}
     return {"seed": seed, **measured, "devices": ["cpu"], "hardware": "a machine"}
 
 
-def _epoch(seed: int, epoch: int, error: float) -> dict[str, Any]:
-    found = {"module_test_errors": [0.9, error], "module_train_losses": [2.0, 1.0]}
-    return {"seed": seed, "epoch": epoch, "test_error": error, **found}
+def _epochs(scores: Sequence[Sequence[float]], metric: str) -> Iterator[dict[str, Any]]:
+    """Yields the records of two local modules: train and valid after each epoch, test after the last."""
+    for epoch, of in enumerate(scores, start=1):
+        for seed, score in enumerate(of):
+            for module, value in enumerate((0.9, score)):
+                row = {"seed": seed, "epoch": epoch, "module": module}
+                yield row | {"split": "train", "loss": 2.0 - module, "values": [(metric, value)]}
+                yield row | {"split": "valid", "loss": None, "values": [(metric, value)]}
+                if epoch == len(scores):
+                    yield row | {"split": "test", "loss": None, "values": [(metric, value + 0.01)]}

@@ -27,7 +27,7 @@ def searched(folder: Path, num_trials: int = 30, noise: float = 0.01) -> StudyTa
 
 def test_what_matters_comes_first(tmp_path: Path) -> None:
     found = importances(searched(tmp_path))
-    assert found.num_trials == 30 and found.outcome == "test_error" and 0.6 < found.r2 < 1
+    assert found.num_trials == 30 and found.outcome == "valid error" and 0.6 < found.r2 < 1
     means = {each.name: each.mean for each in found.values}
     assert next(iter(means)) == "method.decay" and means["method.decay"] > 0.4 and means["partition.ends"] > 0.02
     assert abs(means["optimizer.lr"]) < 0.1 and means["partition.num_modules"] == 0.0  # always 2
@@ -45,5 +45,5 @@ def test_too_few_trials_or_one_outcome_are_explained(tmp_path: Path) -> None:
     rows = [trial(number, ((0.1 * number,),)) for number in range(7)]
     with pytest.raises(StudyError, match="7 complete trials are too few for importances: 8 at least"):
         importances(study(tmp_path, *rows, pruned))
-    with pytest.raises(StudyError, match="all 8 complete trials came to the same test_error"):
+    with pytest.raises(StudyError, match="all 8 complete trials came to the same valid error"):
         importances(study(tmp_path, *(trial(number) for number in range(8))))

@@ -1,9 +1,11 @@
 """What is drawn of a study, and that it can be drawn."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
+from isograd.display.measures import RESOURCES
 from isograd.errors import StudyError
 from isograd.studies.curves import learning_curves
 from isograd.studies.figures import make_png
@@ -14,6 +16,7 @@ from isograd.studies.pictures import PICTURES
 from isograd.studies.study import StudyTable
 from isograd.system.files import write_atomically
 from isograd.tune.space import Categorical, Number, Parameter
+from tests.unit.studies.records import PSNR
 from tests.unit.studies.studies import study, trial
 
 
@@ -23,7 +26,7 @@ def searched(tmp_path: Path) -> StudyTable:
         tmp_path,
         trial(0, ((0.5, 0.4), (0.2, 0.3)), epoch_s=3.0),
         trial(1, ((0.9, 0.8),), kind="pruned", values={"kind": "ema", "1 - method.decay": 0.001}),
-        trial(2, errors=(), kind="failed"),
+        trial(2, scores=(), kind="failed"),
         trial(4, ((0.5, 0.4), (0.4, 0.4)), epoch_s=1.0, values={"optimizer.lr": 1.0}, ends=("stem", "d")),
         trial(5, ((0.5, 0.4), (0.1, 0.1)), epoch_s=3.0, values={"optimizer.lr": 0.01}, ends=("d",)),
     )
@@ -42,7 +45,7 @@ def test_curves_end_where_trials_were_stopped(searched: StudyTable) -> None:
     assert list(curves) == [0, 1, 4, 5] and found.num_seeds == 2
     assert curves[1].epochs == (1,) and curves[1].rank is None and not curves[1].is_complete
     assert [curves[number].rank for number in (5, 0, 4)] == [0, 1, 2]
-    assert [error.mean for error in curves[0].errors] == pytest.approx([45.0, 25.0])
+    assert [score.mean for score in curves[0].scores] == pytest.approx([45.0, 25.0])
 
 
 def test_fronts_hold_complete_trials_that_no_other_beats(searched: StudyTable) -> None:
@@ -58,16 +61,29 @@ def test_fronts_hold_complete_trials_that_no_other_beats(searched: StudyTable) -
 
 def test_of_several_objectives_the_front_stands_out(tmp_path: Path) -> None:
     rows = [trial(n, ((0.1 * n,),), epoch_s=float(e)) for n, e in ((1, 5), (2, 6), (3, 4))]
-    found = study(tmp_path, *rows, objectives=["test_error", "epoch_s", "peak_bytes"])
+    found = study(tmp_path, *rows, objectives=["score", "epoch_s", "peak_bytes"])
     assert [curve.rank for curve in learning_curves(found).curves] == [0, None, 1]
-    assert [(front.x_name, front.y_name) for front in fronts(found)][-1] == ("epoch_s", "peak_bytes")
-    assert [history.name for history in histories(found)] == ["test_error", "epoch_s", "peak_bytes"]
+    last = fronts(found)[-1]
+    assert (last.x, last.y) == (RESOURCES["epoch_s"], RESOURCES["peak_bytes"])
+    labels = ["valid error", "training time of an epoch", "peak memory of a stage"]
+    assert [history.measure.label for history in histories(found)] == labels
+
+
+def test_where_more_is_better_the_largest_is_the_best(tmp_path: Path) -> None:
+    rows = [trial(n, ((20.0 + n,),), metric="psnr", epoch_s=float(e)) for n, e in ((1, 4), (2, 5), (3, 6), (0, 7))]
+    made = study(tmp_path, *rows, score=asdict(PSNR))
+    assert made.best is not None and made.best.number == 3
+    assert {curve.trial: curve.rank for curve in learning_curves(made).curves} == {1: 2, 2: 1, 3: 0, 0: None}
+    assert [point.trial for point in fronts(made)[0].line] == [1, 2, 3]
+    assert histories(made)[0].best == ((1, 21.0), (2, 22.0), (3, 23.0), (0, 23.0))
+    shades = {line.trial: line.shade for line in parallel_coordinates(made).lines}
+    assert shades == {3: 0.0, 2: pytest.approx(1 / 3), 1: pytest.approx(2 / 3), 0: 1.0}
 
 
 def test_parallel_coordinates_have_gaps_where_parameters_are_absent(searched: StudyTable) -> None:
     found = parallel_coordinates(searched)
     assert [axis.label for axis in found.axes] == [
-        *("lr", "decay", "kind", "num_modules", "units before cut 1", "units before cut 2", "test error, %"),
+        *("lr", "decay", "kind", "num_modules", "units before cut 1", "units before cut 2", "valid error, %"),
     ]
     lines = {line.trial: line for line in found.lines}
     assert [line.trial for line in found.lines] == [1, 4, 0, 5]  # the best is drawn last

@@ -63,7 +63,10 @@ def test_it_has_everything_in_one_file(tmp_path: Path) -> None:
         "12 of 8 trials: 9 complete, 1 pruned, 1 failed, 1 lost.",
         "1 failed: it stopped",
         "Trial 1",
-        "test error 1.50 %",
+        "valid error 1.50 %",
+        "test error 2.50 %",
+        "Its test error chose nothing.",
+        "score (smaller is better)",
         f"isograd train --from-trial {shlex.quote(f'{tmp_path}/1')}",
         "number from 0.01 to 1, log scale",
         "kind is ema",
@@ -92,7 +95,7 @@ def test_a_study_without_a_complete_trial_has_one(tmp_path: Path, rows: list[dic
 
 def test_a_front_is_listed_whole(tmp_path: Path) -> None:
     rows = [trial(0, ((0.1,),), epoch_s=2.0), trial(1, ((0.2,),), epoch_s=1.0), trial(2, ((0.3,),), epoch_s=3.0)]
-    write(tmp_path, *rows, objectives=["test_error", "epoch_s"])
+    write(tmp_path, *rows, objectives=["score", "epoch_s"])
     _, text = reported(tmp_path)
     assert "2 trials that no other complete one beats" in text and text.count("--from-trial") == 2
 
