@@ -146,7 +146,7 @@ def test_a_convolution_keeps_its_names_and_computes_the_same() -> None:
         value = torch.randn(2, 6, 11, 13, dtype=torch.float64)
         expected, names = convolution(value), list(convolution.state_dict())
         with torch.no_grad():
-            found = learner_of(convolution, Precision(dtype="float64")).module(value)
+            found = run(learner_of(convolution, Precision(dtype="float64")), value)
         assert isinstance(convolution, SubsamplingConv2d) and list(convolution.state_dict()) == names
         torch.testing.assert_close(found, expected)
 

@@ -1,4 +1,4 @@
-"""Examples run, and the README's method is one."""
+"""Examples run."""
 
 import re
 import runpy
@@ -7,10 +7,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
-from isograd.config.load import load
-from isograd.local.method import METHODS
-from isograd.run.experiment import run
 
 ROOT = Path(__file__).parents[2]
 
@@ -34,17 +30,6 @@ def test_a_network_from_a_run_folder(tmp_path: Path, capsys: pytest.CaptureFixtu
     example["main"](["model.width=4", "train.epochs=2", "executor.device=cpu", f"folder={tmp_path}"])
     errors = re.search(r"test error (.*) %, in the run (.*) %\n17,\d\d\d parameters", capsys.readouterr().out)
     assert errors is not None and abs(float(errors[1]) - float(errors[2])) < 0.6  # another memory order, two images
-
-
-def test_the_method_in_the_readme_trains(tmp_path: Path) -> None:
-    code = re.search(r"`methods/mine.py`:\n\n```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    assert code is not None
-    try:
-        exec(compile(code[1], "mine.py", "exec"), {"__name__": "mine"})
-        options = ("method=mine", "executor=sequential", "model.width=4", "train.epochs=1", f"folder={tmp_path}")
-        assert run(load([*options, "executor.device=cpu"])).num_steps == 23
-    finally:
-        METHODS._entries.pop("mine", None)
 
 
 @pytest.mark.long

@@ -26,7 +26,7 @@ def image(side: int, channels: int = 3) -> Field:
 
 
 def task(scale: int = 2, **options: object) -> SuperResolution:
-    config = SuperResolution.Config(**options)  # pyright: ignore[reportArgumentType]
+    config = SuperResolution.Config(**options)
     return SuperResolution(config, {"image": image(8)}, {"high": image(8 * scale)})
 
 
@@ -176,7 +176,7 @@ def test_a_surrogate_has_neither_norm_nor_relu_behind_its_sum() -> None:
     before, replaced, after = (unit.module for unit in blueprint.partition.backbone.units[1:4])
     value = torch.randn(2, 6, 5, 7, generator=torch.Generator().manual_seed(0))
     layers = [module.get_submodule(f"body.{at}") for module in (before, after) for at in (0, 2)]
-    weight, bias = (0.5 * sum(getattr(layer, name) for layer in layers) for name in ("weight", "bias"))
+    weight, bias = (0.5 * torch.stack([getattr(layer, name) for layer in layers]).sum(0) for name in ("weight", "bias"))
     expected = value + 0.5 * torch.conv2d(value.relu(), weight, bias, padding=1)  # pyright: ignore[reportArgumentType]
     torch.testing.assert_close(replaced(value), expected)
     assert [name for name, _ in replaced.named_parameters()] == ["synthesis.scales.a", "synthesis.scales.b"]
