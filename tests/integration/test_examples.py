@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 def test_training_from_python(ray_session: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     example = runpy.run_path(str(ROOT / "examples" / "train_from_python.py"))
     example["main"](["train.epochs=1", "model.width=4", "executor.device=cpu", f"folder={tmp_path}"])
-    assert "same test errors: True" in capsys.readouterr().out
+    assert "same scores of all local modules: True" in capsys.readouterr().out
 
 
 def test_setting_weights_by_name(capsys: pytest.CaptureFixture[str]) -> None:
