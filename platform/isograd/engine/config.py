@@ -143,11 +143,11 @@ def to_dict(config: RunConfig) -> dict[str, Any]:
     return asdict(config)
 
 
-def hold_out(config: RunConfig) -> RunConfig:
+def hold_out(config: RunConfig, share: float = _HELD_OUT) -> RunConfig:
     """Returns the configuration with a validation split, unless it says itself what is held out: to choose by it."""
     if config.data.valid is not None:
         return config
-    return replace(config, data=replace(config.data, valid=_HELD_OUT))
+    return replace(config, data=replace(config.data, valid=share))
 
 
 def fingerprint(config: RunConfig) -> str:

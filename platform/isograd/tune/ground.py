@@ -52,7 +52,7 @@ def _flatten(prefix: str, tree: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 def change_config(config: RunConfig, settings: Settings) -> RunConfig:
     """Returns the configuration with some settings changed, as if they had been given to `isograd train`.
 
-    Its data has a validation split, whatever data is chosen: trials are judged on it.
+    Of other data, the same share is held out as of the configuration's: trials are judged on it.
 
     Raises:
         ConfigError: There is no such option or choice, or its value has the wrong type.
@@ -67,7 +67,7 @@ def change_config(config: RunConfig, settings: Settings) -> RunConfig:
         if name not in known:
             _set(tree, name, value)
     try:
-        return hold_out(with_choices(config, tree) if only_choices else from_dict(tree))
+        changed = with_choices(config, tree) if only_choices else from_dict(tree)
     except OmegaConfBaseException as error:
         raise ConfigError(
             f"{', '.join(f'{name}={value}' for name, value in settings.items())} is no configuration: "
@@ -75,6 +75,7 @@ def change_config(config: RunConfig, settings: Settings) -> RunConfig:
             "A value has the wrong type for its option",
             "Use values as `isograd train --config` shows them.",
         ) from error
+    return changed if config.data.valid is None else hold_out(changed, config.data.valid)
 
 
 def _choose(tree: dict[str, Any], known: Mapping[str, Mapping[str, Any]], group: str, choice: str) -> None:

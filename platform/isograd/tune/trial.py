@@ -143,9 +143,10 @@ class TrialRuns:
         return self._execute(seed, prepare(self.config_of(seed)), epoch)
 
     def _execute(self, seed: int, prepared: Prepared, epoch: int) -> RunRecord:
-        program, pauses = prepared.program, epoch < prepared.program.num_epochs
-        leg = replace(program, max_steps=epoch * program.steps_per_epoch if pauses else 0, pauses=pauses)
-        result = execute(replace(prepared, program=leg), None, self.open_executor)
+        program = prepared.program
+        if epoch < program.num_epochs:
+            program = replace(program, max_steps=epoch * program.steps_per_epoch, pauses=True)
+        result = execute(replace(prepared, program=program), None, self.open_executor)
         *earlier, last = map(asdict, result.spent)
         known = {leg["start"] for leg in self._read_legs(seed)}
         broken_off = [leg | {"num_epochs": 0} for leg in earlier if leg["start"] not in known]

@@ -98,11 +98,11 @@ class MicrobatchExecutor(StagedExecutor):
 
     @classmethod
     def check_batches(cls, config: RunConfig, sizes: Sequence[int], has_batchnorm: bool) -> None:
-        """Raises ConfigError where a microbatch would be a single image, of which BatchNorm takes no variance."""
+        """Raises ConfigError where a microbatch would be a single sample, of which BatchNorm takes no variance."""
         parts = cls.Config.within(config).num_microbatches
         if has_batchnorm and parts in sizes:
             raise ConfigError(
-                f"executor.num_microbatches={parts} splits a batch of as many images into single ones",
+                f"executor.num_microbatches={parts} splits a batch of as many samples into single ones",
                 "BatchNorm needs at least two to take a variance of",
                 f"Use executor.num_microbatches={max(parts // 2, 1)}, for example.",
             )

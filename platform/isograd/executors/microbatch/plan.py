@@ -73,7 +73,7 @@ class PiecePlan:
         """Returns into how many equal parts a batch is split.
 
         M; for a smaller last batch that M does not divide, the largest number up to M that does and that the schedule
-        can have, but not so large that BatchNorm would see single images.
+        can have, but not so large that BatchNorm would see single samples.
         """
         if size % self.num_microbatches == 0:
             return self.num_microbatches
