@@ -1,5 +1,6 @@
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,7 +26,7 @@ def image(side: int, channels: int = 3) -> Field:
     return Field((channels, side, side), torch.uint8, "image")
 
 
-def task(scale: int = 2, **options: object) -> SuperResolution:
+def task(scale: int = 2, **options: Any) -> SuperResolution:
     config = SuperResolution.Config(**options)
     return SuperResolution(config, {"image": image(8)}, {"high": image(8 * scale)})
 
