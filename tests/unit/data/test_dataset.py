@@ -22,7 +22,8 @@ def test_every_row_says_what_it_is(name: str) -> None:
     augmented = dataset.augmentation.apply(batch, draws)
     for input_name, field in dataset.inputs.items():
         assert augmented.inputs[input_name].shape == (2, *field.fixed_shape)
-        assert dataset.entry(input_name)(augmented.inputs[input_name]).is_floating_point()
+        entered = dataset.entry(input_name)(augmented.inputs[input_name])
+        assert entered.is_floating_point() or field.kind == "tokens"  # those are looked up in the network
 
 
 def test_only_what_lies_in_files_moves() -> None:
