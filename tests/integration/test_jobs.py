@@ -129,7 +129,7 @@ def answers_elsewhere(elsewhere: RunningCluster, studies: Path) -> Answers:
 
 def test_an_example_trains_where_the_head_was_started_in_the_repository(answers_here: Answers) -> None:
     done = answers_here["trains"]
-    assert done.returncode == 0 and "same test errors: True" in done.stdout, told(done)
+    assert done.returncode == 0 and "same scores of all local modules: True" in done.stdout, told(done)
 
 
 def test_without_a_working_directory_the_heads_folder_is_imported(here: RunningCluster, answers_here: Answers) -> None:
@@ -186,7 +186,7 @@ def waiting(cluster: RunningCluster) -> list[int]:
 
 def test_an_example_trains_on_workers_that_have_only_the_dependencies(answers_elsewhere: Answers) -> None:
     done = answers_elsewhere["trains"]
-    assert done.returncode == 0 and "same test errors: True" in done.stdout, told(done)
+    assert done.returncode == 0 and "same scores of all local modules: True" in done.stdout, told(done)
 
 
 def test_a_search_needs_nothing_but_its_folder(answers_elsewhere: Answers, studies: Path) -> None:

@@ -211,8 +211,8 @@ def test_an_error_in_a_backward_pass_ends_the_run_while_others_wait(ray_session:
             learners = super().__call__(pieces, device)
             for learner, units in zip(learners, pieces, strict=True):
                 if 2 in units:
-                    trunk: nn.Module = learner.module.trunk
-                    trunk.register_full_backward_hook(fail)
+                    unit: nn.Module = learner.module.trunk[0]
+                    unit.register_full_backward_hook(fail)
             return learners
 
     process_ids, groups_before = [], num_groups()
