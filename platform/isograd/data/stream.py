@@ -253,9 +253,7 @@ def _start(decoder: WindowDecoder, batch_size: int) -> Columns:
     """Returns a generator of batches; Ray Data starts with the first."""
     import ray.data
 
-    for handler in logging.getLogger("ray.data").handlers:
-        if isinstance(handler, logging.StreamHandler) and not isinstance(handler, logging.FileHandler):
-            handler.setLevel(logging.CRITICAL)  # of the console; the log file of Ray's session is kept
+    _silence_console()
     num_windows = len(decoder.windows)
     items = ray.data.from_items(list(range(num_windows)), override_num_blocks=num_windows)
     context = items.context  # a copy of the process's, shared with data sets derived from this one
@@ -267,6 +265,13 @@ def _start(decoder: WindowDecoder, batch_size: int) -> Columns:
     context.target_max_block_size = BLOCK_BYTES
     images = items.map_batches(decoder, batch_size=1, batch_format="numpy", num_cpus=1)
     return iter(images.iter_batches(batch_size=batch_size, batch_format="numpy"))  # pyright: ignore[reportReturnType]
+
+
+def _silence_console() -> None:
+    """Keeps what Ray Data logs off the console. The log file of Ray's session and the handlers of others stay."""
+    for handler in logging.getLogger("ray.data").handlers:
+        if isinstance(handler, logging.StreamHandler) and type(handler).__module__.startswith("ray."):
+            handler.setLevel(logging.CRITICAL)
 
 
 def _wait_for_first(columns: Columns, timeout_s: float) -> dict[str, np.ndarray]:

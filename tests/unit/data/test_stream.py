@@ -1,6 +1,7 @@
 """Streamed batches: order, resumption, errors, and what is left of the cluster. Ray Data is real throughout."""
 
 import io
+import logging
 import math
 import os
 import pickle
@@ -116,6 +117,17 @@ def test_windows_differ_between_epochs_and_seeds_and_cover_all_rows(folder: Path
 
 @pytest.mark.usefixtures("ray_session")
 class TestOrder:
+    def test_only_the_console_of_ray_data_is_silent(self, folder: Path):
+        logger, mine = logging.getLogger("ray.data"), logging.StreamHandler(io.StringIO())
+        logger.addHandler(mine)
+        try:
+            next(iter(open_source(folder).train(1)))
+            of_ray = [handler for handler in logger.handlers if type(handler).__name__ == "PlainRayHandler"]
+            assert of_ray and {handler.level for handler in of_ray} == {logging.CRITICAL}
+            assert mine.level == logging.NOTSET
+        finally:
+            logger.removeHandler(mine)
+
     def test_each_row_occurs_once_with_its_own_image_and_label(self, folder: Path):
         batches = list(open_source(folder).train(1))
         assert [batch.number for batch in batches] == list(range(15))
