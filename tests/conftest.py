@@ -46,9 +46,12 @@ def ray_session() -> Iterator[None]:
         ray.shutdown()
 
 
+_HOSTS = Hosts(NUM_CPUS)
+
+
 @pytest.fixture(scope="session")
 def hosts(ray_session: None) -> Iterator[Hosts]:
-    with Hosts(NUM_CPUS) as hosts:
+    with _HOSTS as hosts:
         yield hosts
 
 
@@ -58,11 +61,14 @@ def actors(hosts: Hosts) -> Hosts:
     return hosts
 
 
-@pytest.fixture(autouse=True)
-def _whole_cluster(request: pytest.FixtureRequest) -> None:
-    """Leaves the cluster to tests that start actors of their own."""
-    if "ray_session" in request.fixturenames and "hosts" not in request.fixturenames:
-        request.getfixturevalue("hosts").release()
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Leaves the cluster to tests that start actors of their own: before any of their fixtures, which may be those of
+    a whole module and would wait for it forever.
+    """
+    names = getattr(item, "fixturenames", ())
+    if "ray_session" in names and "hosts" not in names:
+        _HOSTS.release()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
