@@ -15,8 +15,8 @@ from torch import Tensor
 from isograd.channels.channel import AUTO, CHANNELS
 from isograd.cluster.config import ClusterConfig
 from isograd.errors import ChannelError, StageFailedError
+from isograd.executors.pipeline.config import PipelinedConfig
 from isograd.executors.pipeline.pipeline import Pipeline
-from isograd.executors.pipelined import PipelinedExecutor
 from isograd.local.message import Kind, Message
 from tests.processes import have_ended, wait_until
 from tests.scripted import Arrived, Script, ScriptedBuilder, Sent, described
@@ -48,7 +48,7 @@ def gate(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def pipeline(channel: str, gate: Path) -> Pipeline:
-    executor = PipelinedExecutor.Config(device="cpu", queue_depth=DEPTH, channel=channel)
+    executor = PipelinedConfig(device="cpu", queue_depth=DEPTH, channel=channel)
     return Pipeline([ScriptedBuilder(index, gate) for index in range(2)], executor, ClusterConfig())
 
 
@@ -83,7 +83,7 @@ def connected(request: pytest.FixtureRequest, ray_session: None, gate: Path) -> 
 
 
 def test_a_run_can_ask_for_every_channel() -> None:
-    options = {item.name: item for item in fields(PipelinedExecutor.Config)}
+    options = {item.name: item for item in fields(PipelinedConfig)}
     assert sorted(options["channel"].metadata["choices"]) == sorted([AUTO, *CHANNELS])
 
 

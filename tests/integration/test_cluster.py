@@ -20,7 +20,7 @@ import json, sys, tempfile
 from ray.cluster_utils import Cluster
 from isograd.config.load import load
 from isograd.engine.blueprint import Blueprint
-from isograd.executors.pipeline.pipeline import pipelined
+from isograd.executors.pipelined import make_pipeline
 from isograd.executors.executor import make_executor
 from isograd.engine.program import Program
 from isograd.data.synthetic import tiny_source
@@ -33,7 +33,7 @@ try:
     options = ["data=parquet", "model=resnet20", "model.width=4", "executor.num_stages=2"]
     blueprint = Blueprint(load([*options, f"cluster.address={cluster.address}"]))
     program = Program(tiny_source(6, 8, (3, 32, 32)), num_epochs=1, evaluates=False)
-    with pipelined(blueprint) as pipeline:
+    with make_pipeline(blueprint) as pipeline:
         for _ in pipeline.fit(program):
             pass
         state = pipeline.state()

@@ -22,8 +22,8 @@ from isograd.engine.program import Program
 from isograd.engine.stage import Stage
 from isograd.errors import ProcessDiedError, StageFailedError
 from isograd.events.events import Progress
+from isograd.executors.pipeline.config import PipelinedConfig
 from isograd.executors.pipeline.pipeline import Pipeline
-from isograd.executors.pipelined import PipelinedExecutor
 from isograd.planning.emulated import EmulatedBuilder
 from isograd.tune.request import read_request
 from isograd.tune.results import outcome_of
@@ -59,7 +59,7 @@ class Leaving:
 def died(second: Any, number: signal.Signals | None = None) -> str:
     """Returns what is said of the second stage's death, by itself or by a signal; nothing is left of the pipeline."""
     builders = [EmulatedBuilder(0, 0.001, 2**10), second]
-    pipeline = Pipeline(builders, PipelinedExecutor.Config(device="cpu", event_interval_s=0.0), ClusterConfig())
+    pipeline = Pipeline(builders, PipelinedConfig(device="cpu", event_interval_s=0.0), ClusterConfig())
     process_ids: list[int] = []
     with pytest.raises(ProcessDiedError) as failure, pipeline:
         process_ids = pipeline.process_ids()
@@ -103,7 +103,7 @@ def test_the_status_is_named_with_the_last_words(ray_session: None) -> None:
 @pytest.mark.long
 def test_an_exit_from_within_a_stage_is_a_failure_of_it(ray_session: None) -> None:
     builders = [EmulatedBuilder(0, 0.001, 2**10), Leaving(4, at_once=False)]
-    pipeline = Pipeline(builders, PipelinedExecutor.Config(device="cpu", event_interval_s=0.0), ClusterConfig())
+    pipeline = Pipeline(builders, PipelinedConfig(device="cpu", event_interval_s=0.0), ClusterConfig())
     with pytest.raises(StageFailedError, match=r"stage 1 failed at .* \d+: RuntimeError: sys.exit\(4\) was called"):
         with pipeline:
             for _ in pipeline.fit(Program(tiny_source(5000), num_epochs=1000, evaluates=False)):
@@ -113,7 +113,7 @@ def test_an_exit_from_within_a_stage_is_a_failure_of_it(ray_session: None) -> No
 def test_a_death_before_training_is_told_of_as_well(ray_session: None) -> None:
     builders = [EmulatedBuilder(index, 0.001, 2**10) for index in range(2)]
     with pytest.raises(ProcessDiedError, match="stage 1 died outside of training: its process was ended by signal"):
-        with Pipeline(builders, PipelinedExecutor.Config(device="cpu"), ClusterConfig()) as pipeline:
+        with Pipeline(builders, PipelinedConfig(device="cpu"), ClusterConfig()) as pipeline:
             os.kill(pipeline.process_ids()[1], signal.SIGSEGV)
             pipeline.state()
 

@@ -12,8 +12,8 @@ from isograd.engine.blueprint import Blueprint
 from isograd.engine.program import Program
 from isograd.errors import NonFiniteLossError, PlacementError, StageFailedError
 from isograd.events.events import Progress, StageReport
+from isograd.executors.pipeline.config import PipelinedConfig
 from isograd.executors.pipeline.pipeline import Pipeline
-from isograd.executors.pipelined import PipelinedExecutor
 from isograd.planning.emulated import EmulatedBuilder
 from tests.processes import nothing_left, wait_until
 from tests.runs import config, program
@@ -21,7 +21,7 @@ from tests.runs import config, program
 
 def emulated(*step_s: float, queue_depth: int = 2, activation_bytes: int = 2**16) -> Pipeline:
     builders = [EmulatedBuilder(index, seconds, activation_bytes) for index, seconds in enumerate(step_s)]
-    executor = PipelinedExecutor.Config(device="cpu", queue_depth=queue_depth, event_interval_s=0.02)
+    executor = PipelinedConfig(device="cpu", queue_depth=queue_depth, event_interval_s=0.02)
     return Pipeline(builders, executor, ClusterConfig(), records_steps=True)
 
 
@@ -51,10 +51,10 @@ def test_a_killed_stage_ends_the_run_and_leaves_nothing(ray_session: None, victi
 
 def test_a_loss_that_is_not_a_number_stops_the_run_and_names_the_module(ray_session: None) -> None:
     blueprint = Blueprint(config("model=resnet20", "optimizer.lr=1e25", "executor.num_stages=2"))
-    from isograd.executors.pipeline.pipeline import pipelined
+    from isograd.executors.pipelined import make_pipeline
 
     with pytest.raises(NonFiniteLossError, match=r"module that ends in \S+ is (nan|inf) at step \d+"):
-        with pipelined(blueprint) as pipeline:
+        with make_pipeline(blueprint) as pipeline:
             for _ in pipeline.fit(program(blueprint)):
                 pass
 

@@ -19,8 +19,9 @@ from isograd.engine.program import Program
 from isograd.errors import ConfigError, ExchangeError, IsogradError, NonFiniteLossError, StageFailedError
 from isograd.events.events import EpochRecord, Progress, StageReport
 from isograd.executors.executor import make_executor
-from isograd.executors.microbatch.executor import MicrobatchExecutor
-from isograd.executors.microbatch.pipeline import MicrobatchPipeline, microbatch
+from isograd.executors.microbatch.config import MicrobatchConfig
+from isograd.executors.microbatch.executor import make_microbatch_pipeline
+from isograd.executors.microbatch.pipeline import MicrobatchPipeline
 from isograd.executors.microbatch.plan import PiecePlan, plan_pieces
 from isograd.local.learner import Learner
 from isograd.planning.emulated import EmulatedPieces
@@ -38,7 +39,7 @@ NUM_STEPS = 12  # an epoch, whose last batch is smaller, and one step of the nex
 
 
 def rearranged(pipeline: MicrobatchPipeline, blueprint: Blueprint, schedule: str, **options: object) -> PiecePlan:
-    executor = MicrobatchExecutor.Config.of(blueprint.config.executor, schedule=schedule, **options)
+    executor = MicrobatchConfig.of(blueprint.config.executor, schedule=schedule, **options)
     plan = plan_pieces(executor, len(blueprint.backbone.units))
     pipeline.arrange(plan)
     return plan
@@ -55,7 +56,7 @@ def assert_close(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
 @pytest.fixture(scope="module")
 def vit(ray_session: None) -> Iterator[tuple[MicrobatchPipeline, Blueprint]]:
     blueprint = Blueprint(config(*VIT, *FOUR))
-    with microbatch(blueprint, records_steps=True) as pipeline:
+    with make_microbatch_pipeline(blueprint, records_steps=True) as pipeline:
         yield pipeline, blueprint
 
 
@@ -114,7 +115,7 @@ def test_a_loss_that_is_not_a_number_stops_the_run(vit: tuple[MicrobatchPipeline
 def test_batch_statistics_are_those_of_microbatches_in_every_schedule(ray_session: None) -> None:
     blueprint = Blueprint(config(*RESNET, *FOUR))
     ends = []
-    with microbatch(blueprint, ends=(4, 11)) as pipeline:
+    with make_microbatch_pipeline(blueprint, ends=(4, 11)) as pipeline:
         for schedule in ("1f1b", "zero_bubble", "zbv"):
             if ends:
                 rearranged(pipeline, blueprint, schedule)
@@ -165,7 +166,7 @@ def test_what_cannot_run_is_refused_before_it_starts(tmp_path: Path, overrides: 
 
 
 def emulated(build: EmulatedPieces, schedule: str) -> MicrobatchPipeline:
-    executor = MicrobatchExecutor.Config(
+    executor = MicrobatchConfig(
         device="cpu", num_stages=2, schedule=schedule, num_microbatches=4, event_interval_s=0.02
     )
     plan = plan_pieces(executor, build.num_units, ends=None)

@@ -25,8 +25,8 @@ from isograd.config.load import load
 from isograd.engine.stage import Stage
 from isograd.errors import ChannelError
 from isograd.events.events import Event
+from isograd.executors.pipeline.config import PipelinedConfig
 from isograd.executors.pipeline.pipeline import Pipeline
-from isograd.executors.pipelined import PipelinedExecutor
 from isograd.local.message import Message
 from isograd.models.backbone import MAIN
 
@@ -81,7 +81,7 @@ class TransferBuilder:
 @BENCHES.register("channels")
 def bench(quick: bool, overrides: Sequence[str]) -> list[Row]:
     """Measures latency and bandwidth by size; of the overrides, the executor's part counts."""
-    executor = PipelinedExecutor.Config.of(load(list(overrides)).executor)
+    executor = PipelinedConfig.of(load(list(overrides)).executor)
     sizes = [SIZES[name] for name in (_QUICK_SIZES if quick else SIZES)]
     transfers = [_plan_transfer(size, is_spaced, quick) for size in sizes for is_spaced in (True, False)]
     measured: dict[tuple[str, Transfer], list[float]] = {}
@@ -104,7 +104,7 @@ def _plan_transfer(size_bytes: int, is_spaced: bool, quick: bool) -> Transfer:
     return Transfer(size_bytes, _NUM_SKIPPED + int(min(max((128 if quick else 256) / mib, 8), 100)), 0.0)
 
 
-def _run_all(executor: PipelinedExecutor.Config, transfers: Sequence[Transfer]) -> list[tuple[Transfer, float]]:
+def _run_all(executor: PipelinedConfig, transfers: Sequence[Transfer]) -> list[tuple[Transfer, float]]:
     """Runs all transfers by one channel; none where it cannot serve, with the reason as a warning."""
     builders = [TransferBuilder(index, tuple(transfers)) for index in range(2)]
     try:

@@ -13,7 +13,8 @@ from isograd.bench.workload import make_emulated, make_program, make_tiny_progra
 from isograd.config.load import load
 from isograd.engine.blueprint import Blueprint
 from isograd.engine.program import Program
-from isograd.executors.pipeline.pipeline import Pipeline, pipelined
+from isograd.executors.pipeline.pipeline import Pipeline
+from isograd.executors.pipelined import make_pipeline
 from isograd.planning.choose import resolved
 from isograd.planning.emulated import EmulatedBuilder
 
@@ -44,7 +45,7 @@ def _run_real(case: str, num_rounds: int, num_steps: int, overrides: Sequence[st
     common = ("data=parquet", f"data.batch_size={BATCH_SIZE}", "executor.num_stages=2", "executor.spread=balanced")
     blueprint = Blueprint(resolved(load([*common, *_REAL[case], *overrides])))
     program = make_program(blueprint, num_steps)
-    pipeline = pipelined(blueprint, held_bytes=program.source.held_bytes, records_steps=True)
+    pipeline = make_pipeline(blueprint, held_bytes=program.source.held_bytes, records_steps=True)
     return _measure(f"{case} S=2 batch {BATCH_SIZE}", pipeline, program, num_rounds, "measured")
 
 

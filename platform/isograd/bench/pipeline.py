@@ -20,11 +20,13 @@ from isograd.config.load import load
 from isograd.engine.blueprint import Blueprint
 from isograd.engine.config import ExecutorConfig, RunConfig
 from isograd.engine.program import Program
-from isograd.executors.microbatch.executor import MicrobatchExecutor
-from isograd.executors.microbatch.pipeline import MicrobatchPipeline, microbatch
+from isograd.executors.microbatch.config import MicrobatchConfig
+from isograd.executors.microbatch.executor import make_microbatch_pipeline
+from isograd.executors.microbatch.pipeline import MicrobatchPipeline
 from isograd.executors.microbatch.plan import PiecePlan
-from isograd.executors.pipeline.pipeline import Pipeline, pipelined
-from isograd.executors.pipelined import PipelinedExecutor
+from isograd.executors.pipeline.config import PipelinedConfig
+from isograd.executors.pipeline.pipeline import Pipeline
+from isograd.executors.pipelined import PipelinedExecutor, make_pipeline
 from isograd.local.action import Action, Work
 from isograd.partition.balance import Assignment, Limits, Piece, balanced
 from isograd.planning.choose import pieces_of_units, resolved
@@ -64,7 +66,7 @@ def bench(quick: bool, overrides: Sequence[str]) -> list[Row]:
     (S = 2)."""
     effort = QUICK if quick else FULL
     rows: list[Row] = []
-    executor = PipelinedExecutor.Config.of(load([*_OPTIONS, *overrides]).executor, device="cpu")
+    executor = PipelinedConfig.of(load([*_OPTIONS, *overrides]).executor, device="cpu")
     for name, pieces in _emulate_networks(overrides):
         rows += _race_emulated(name, pieces, executor, effort)
     for name, options in _REAL.items():
@@ -85,7 +87,7 @@ def _emulate_networks(overrides: Sequence[str]) -> Iterator[tuple[str, list[Piec
     yield "ResNet-110's measured costs, DGL", [*scaled[:-1], replace(scaled[-1], cut_seconds=0.0)]
 
 
-def _race_emulated(name: str, pieces: Sequence[Piece], config: PipelinedExecutor.Config, effort: Effort) -> list[Row]:
+def _race_emulated(name: str, pieces: Sequence[Piece], config: PipelinedConfig, effort: Effort) -> list[Row]:
     """Races on emulated devices; beside the rows, what each would take without communication (modelled)."""
     case = f"{name}; S={NUM_EMULATED}, {EVEN_STAGE_S * 1e3:.0f} ms, {ACTIVATION_BYTES / 2**20:.0f} MiB"
     assignment = balanced(pieces, NUM_EMULATED, Limits((1.0,) * NUM_EMULATED))
@@ -99,7 +101,7 @@ def _race_emulated(name: str, pieces: Sequence[Piece], config: PipelinedExecutor
         stack.enter_context(connected(_CLUSTER, queued_bytes=4 * NUM_EMULATED * ACTIVATION_BYTES))
         pipelines = [_make_emulated(stages, config) for stages in (local, [alone], [(sum(units_s), 0.0)])]
         ours, one, whole = map(stack.enter_context, pipelines)
-        executor = MicrobatchExecutor.Config.of(config)
+        executor = MicrobatchConfig.of(config)
         micro = stack.enter_context(MicrobatchPipeline(build, plans[0], executor, ClusterConfig(), records_steps=True))
         racers = {SEQUENTIAL: (one, few), END_TO_END: (whole, few), LOCAL: (ours, many)}
         rows = _race(case, racers, (micro, few), plans, effort.num_rounds, "emulated")
@@ -111,11 +113,11 @@ def _race_real(name: str, config: RunConfig, effort: Effort) -> list[Row]:
     config = resolved(config)
     blueprint = Blueprint(config)
     num_stages = PipelinedExecutor.layout(blueprint).num_stages
-    one_stage = PipelinedExecutor.Config.of(config.executor, num_stages=1, modules_per_stage=None)
+    one_stage = PipelinedConfig.of(config.executor, num_stages=1, modules_per_stage=None)
     cut = {"num_stages": num_stages, "schedule": "gpipe", "num_microbatches": 4}
     alone = Blueprint(replace(config, executor=one_stage))
     end_to_end = Blueprint(_train_end_to_end(config, one_stage))
-    split = Blueprint(_train_end_to_end(config, MicrobatchExecutor.Config.of(config.executor, **cut)))
+    split = Blueprint(_train_end_to_end(config, MicrobatchConfig.of(config.executor, **cut)))
     plans = list(_plan_all(pieces_of_units(blueprint), num_stages, effort.microbatches))
     counts = (min(_REAL_BATCHES, effort.num_local_batches), min(4, effort.num_batches))
     many, few = (make_program(blueprint, num_batches) for num_batches in counts)
@@ -125,10 +127,10 @@ def _race_real(name: str, config: RunConfig, effort: Effort) -> list[Row]:
             connected(_CLUSTER, queued_bytes=held_bytes + 4 * PipelinedExecutor.queued_bytes(blueprint))
         )
         one, whole, ours = (
-            stack.enter_context(pipelined(each, held_bytes=held_bytes, records_steps=True))
+            stack.enter_context(make_pipeline(each, held_bytes=held_bytes, records_steps=True))
             for each in (alone, end_to_end, blueprint)
         )
-        micro = stack.enter_context(microbatch(split, ends=plans[0].ends, records_steps=True))
+        micro = stack.enter_context(make_microbatch_pipeline(split, ends=plans[0].ends, records_steps=True))
         racers = {SEQUENTIAL: (one, few), END_TO_END: (whole, few), LOCAL: (ours, many)}
         case = f"{name}; S={num_stages}, batch {BATCH_SIZE}"
         return _race(case, racers, (micro, few), plans, effort.num_rounds, "measured")
@@ -185,7 +187,7 @@ def _train_end_to_end(config: RunConfig, executor: ExecutorConfig) -> RunConfig:
     return replace(config, method=method.method, partition=method.partition, executor=executor)
 
 
-def _make_emulated(stages: Sequence[tuple[float, float]], config: PipelinedExecutor.Config) -> Pipeline:
+def _make_emulated(stages: Sequence[tuple[float, float]], config: PipelinedConfig) -> Pipeline:
     builders = [
         EmulatedBuilder(index, units_s, ACTIVATION_BYTES, auxiliary_s)
         for index, (units_s, auxiliary_s) in enumerate(stages)

@@ -14,8 +14,8 @@ from isograd.bench.workload import make_emulated, make_program, make_tiny_progra
 from isograd.cluster.config import ClusterConfig
 from isograd.config.load import load
 from isograd.engine.blueprint import Blueprint
-from isograd.executors.pipeline.pipeline import pipelined
-from isograd.executors.pipelined import PipelinedExecutor
+from isograd.executors.pipeline.config import PipelinedConfig
+from isograd.executors.pipelined import make_pipeline
 from isograd.local.action import Action, Work
 from isograd.planning.choose import resolved
 from isograd.planning.emulated import EmulatedBuilder
@@ -68,13 +68,13 @@ def _try_real(case: str, cache: Path, overrides: Sequence[str]) -> list[Row]:
     planned_s = forecast(blueprint, cache).period_s
     num_steps = min(max(int(12 / planned_s), 16), 100)
     program = make_program(blueprint, num_steps)
-    with pipelined(blueprint, held_bytes=program.source.held_bytes, records_steps=True) as pipeline:
+    with make_pipeline(blueprint, held_bytes=program.source.held_bytes, records_steps=True) as pipeline:
         return _compare(case, planned_s, steady_s(pipeline.fit(program), num_steps // 4), "measured")
 
 
 def _try_emulated(stages_s: Sequence[float], mib: int, cache: Path) -> list[Row]:
     """Forecasts emulated stages by their times and the measured link, and runs them."""
-    config, num_bytes = PipelinedExecutor.Config(device="cpu"), mib * 2**20
+    config, num_bytes = PipelinedConfig(device="cpu"), mib * 2**20
     planned_s = _simulate_s(stages_s, num_bytes, link(config, ClusterConfig(), cache), config.queue_depth)
     builders = [EmulatedBuilder(index, stage_s, num_bytes) for index, stage_s in enumerate(stages_s)]
     num_steps = int(6 / max(stages_s))

@@ -7,8 +7,8 @@ from isograd.data.synthetic import source, tiny_source
 from isograd.engine.blueprint import Blueprint
 from isograd.engine.program import Program
 from isograd.events.events import Event, StageReport
+from isograd.executors.pipeline.config import PipelinedConfig
 from isograd.executors.pipeline.pipeline import Pipeline
-from isograd.executors.pipelined import PipelinedExecutor
 from isograd.planning.emulated import EmulatedBuilder
 
 
@@ -29,7 +29,7 @@ def make_emulated(builders: Sequence[EmulatedBuilder]) -> Pipeline:
     num_stages = len(builders)
     return Pipeline(
         builders,
-        PipelinedExecutor.Config(device="cpu"),
+        PipelinedConfig(device="cpu"),
         ClusterConfig(num_cpus=num_stages),
         queued_bytes=4 * num_stages * builders[0].activation_bytes,
         records_steps=True,

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Self
 
 from isograd.engine.blueprint import Blueprint
 from isograd.executors.executor import Running, make_executor
-from isograd.executors.pipelined import PipelinedExecutor
+from isograd.executors.pipeline.config import PipelinedConfig
+from isograd.executors.pipelined import PipelinedExecutor, make_pipeline
 
 if TYPE_CHECKING:
     from isograd.executors.pipeline.pipeline import Pipeline
@@ -42,7 +43,7 @@ class Hosts:
     def open(self, blueprint: Blueprint, held_bytes: int = 0, extra_cpus: int = 0) -> Iterator[Running]:
         """Runs a block with the blueprint's executor, at its start."""
         config = blueprint.config.executor
-        if not isinstance(config, PipelinedExecutor.Config) or config.rebalance != "off":
+        if not isinstance(config, PipelinedConfig) or config.rebalance != "off":
             self.release()
             with make_executor(blueprint, held_bytes, extra_cpus) as executor:
                 yield executor
@@ -61,19 +62,20 @@ class Hosts:
 
     def _hosting(self, blueprint: Blueprint, held_bytes: int, extra_cpus: int) -> "Pipeline":
         from isograd.cluster import placement
-        from isograd.executors.pipeline.pipeline import pipelined, stage_builders
+        from isograd.executors.pipeline.pipeline import stage_builders
 
-        config = PipelinedExecutor.Config.within(blueprint.config)
-        num_stages = PipelinedExecutor.layout(blueprint).num_stages
+        config = PipelinedConfig.within(blueprint.config)
+        stages = PipelinedExecutor.layout(blueprint).stages
+        num_stages = len(stages)
         shape = (num_stages, config.threads, config.queue_depth, config.channel, config.device)
         known = self._pipelines.get(shape)
         if known is not None:
             placement.check_store(held_bytes + PipelinedExecutor.queued_bytes(blueprint))
-            known.rebuild(stage_builders(blueprint))
+            known.rebuild(stage_builders(blueprint, stages))
             return known
         if self._count + num_stages > (self._most or 0):
             self.release()
-        made = pipelined(blueprint, held_bytes=held_bytes, extra_cpus=extra_cpus)
+        made = make_pipeline(blueprint, held_bytes=held_bytes, extra_cpus=extra_cpus)
         self._pipelines[shape] = self._resources.enter_context(made)
         self._count += num_stages
         return made

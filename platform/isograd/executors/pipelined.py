@@ -1,63 +1,34 @@
 """PPLL: one Ray actor a stage, all of them computing at the same time on different batches (Guo et al. 2024)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Self
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from isograd.engine.blueprint import Blueprint
 from isograd.engine.config import RunConfig
 from isograd.errors import PartitionError
 from isograd.executors.executor import EXECUTORS, Costs, Layout, Running
-from isograd.executors.staged import StagedConfig, StagedExecutor
-from isograd.options import Range, check_numbers, choice, number
+from isograd.executors.pipeline.config import PipelinedConfig
+from isograd.executors.staged import StagedExecutor
 from isograd.partition.balance import Limits
 from isograd.partition.partition import Balanced, consecutive, even_split
+
+if TYPE_CHECKING:
+    from isograd.executors.pipeline.pipeline import Pipeline
 
 
 @EXECUTORS.register("pipelined")
 class PipelinedExecutor(StagedExecutor):
     """Local modules spread over stages; equals :class:`~isograd.executors.sequential.SequentialExecutor`."""
 
-    @dataclass
-    class Config(StagedConfig):
-        """Options of the pipeline.
-
-        Attributes:
-            modules_per_stage: How many consecutive local modules each stage hosts; null: as ``spread`` says.
-            rebalance: ``auto``: where a run shows that modules spread otherwise would make its slowest stage more than
-                10 % faster, they move at an epoch's end; ``off``: never.
-            speeds: Of the stages' devices, relative to each other, for balancing, one a stage; null: all the same.
-            queue_depth: Activations that may wait between two stages.
-            channel: How they travel: ``store`` (Ray's object store), ``direct`` (Ray's direct transport),
-                ``collective`` (a process group of two a connection: gloo or NCCL), or ``auto``, the best of them where
-                the stages run.
-        """
-
-        name: str = "pipelined"
-        modules_per_stage: list[int] | None = None
-        rebalance: str = choice("off", "auto")
-        speeds: list[float] | None = None
-        queue_depth: int = number(2, 1)
-        channel: str = choice("auto", "store", "direct", "collective")
-
-        def in_one_stage(self) -> Self:
-            """Returns the options for a method without cuts."""
-            return self if self.num_stages in (None, 1) else replace(self, num_stages=None)
-
-        def check(self, config: RunConfig) -> None:
-            """Raises ConfigError for options out of range, or where there is not one speed a stage."""
-            if self.speeds is not None:
-                count = max(len(self.speeds), 1) if self.num_stages is None else self.num_stages
-                what = "the speed of each stage's device"
-                check_numbers("executor.speeds", self.speeds, count, what, Range(0, open=True))
-            super().check(config)
+    Config = PipelinedConfig
 
     serves = frozenset({"inputs", "up_weights", "up_gradient"})
 
     @classmethod
     def layout(cls, blueprint: Blueprint) -> Layout:
         """Returns the stages asked for, or one a speed, or 2 at most."""
-        options, num_modules = cls.Config.within(blueprint.config), blueprint.partition.num_modules
+        options, num_modules = PipelinedConfig.within(blueprint.config), blueprint.partition.num_modules
         num_stages = _num_stages(blueprint, options)
         asked = options.modules_per_stage
         if asked is None or num_stages == 1:
@@ -74,13 +45,13 @@ class PipelinedExecutor(StagedExecutor):
     @classmethod
     def queued_bytes(cls, blueprint: Blueprint) -> int:
         """Returns what the queues between all stages hold at most."""
-        depth = cls.Config.within(blueprint.config).queue_depth
+        depth = PipelinedConfig.within(blueprint.config).queue_depth
         return blueprint.queued_bytes(cls.layout(blueprint).stages, depth + 2)
 
     @classmethod
     def resolve(cls, config: RunConfig, costs: Costs) -> RunConfig:
         """Spreads the modules over stages by what they cost, where that is asked for."""
-        options = cls.Config.within(config)
+        options = PipelinedConfig.within(config)
         is_asked = options.spread == "balanced" or isinstance(config.partition, Balanced)
         if not is_asked or options.modules_per_stage is not None:
             return config
@@ -92,7 +63,7 @@ class PipelinedExecutor(StagedExecutor):
     @classmethod
     def stage_counts(cls, config: RunConfig, most: int) -> list[int]:
         """Returns the number asked for, or one a speed, or all up to one a device of this machine."""
-        options = cls.Config.within(config)
+        options = PipelinedConfig.within(config)
         if options.num_stages is None and options.speeds:
             return [len(options.speeds)]
         return super().stage_counts(config, most)
@@ -100,27 +71,53 @@ class PipelinedExecutor(StagedExecutor):
     @classmethod
     def limits(cls, config: RunConfig, num_stages: int, link_bytes_per_s: float) -> Limits:
         """Returns what the stages can do, their devices' speeds and queues included."""
-        options, limits = cls.Config.within(config), super().limits(config, num_stages, link_bytes_per_s)
+        options, limits = PipelinedConfig.within(config), super().limits(config, num_stages, link_bytes_per_s)
         return replace(limits, speeds=tuple(options.speeds or limits.speeds), queued_messages=options.queue_depth + 2)
 
     @classmethod
     def on_stages(cls, config: RunConfig, stages: Sequence[range]) -> RunConfig:
         """Returns the configuration with these modules on its stages."""
         sizes = [len(stage) for stage in stages]
-        options = replace(cls.Config.within(config), num_stages=len(sizes), modules_per_stage=sizes)
+        options = replace(PipelinedConfig.within(config), num_stages=len(sizes), modules_per_stage=sizes)
         return replace(config, executor=options)
 
     def make_stages(self) -> Running:
         """Returns a pipeline: one that moves modules between its stages, where that is asked for."""
-        from isograd.executors.pipeline.pipeline import pipelined
-        from isograd.executors.pipeline.rebalancing import RebalancingPipeline
+        options, stages = PipelinedConfig.within(self.blueprint.config), self.layout(self.blueprint).stages
+        if options.rebalance == "off" or len(stages) == 1:
+            return make_pipeline(self.blueprint, held_bytes=self.held_bytes, extra_cpus=self.extra_cpus)
+        from isograd.executors.pipeline.rebalancing import RECORDED_STEPS, RebalancingPipeline
 
-        moves = self.Config.within(self.blueprint.config).rebalance == "auto"
-        make = RebalancingPipeline if moves and self.layout(self.blueprint).num_stages > 1 else pipelined
-        return make(self.blueprint, held_bytes=self.held_bytes, extra_cpus=self.extra_cpus)
+        options = replace(options, timeline=max(options.timeline, RECORDED_STEPS))
+        blueprint = Blueprint(replace(self.blueprint.config, executor=options))
+        pipeline = make_pipeline(blueprint, held_bytes=self.held_bytes, extra_cpus=self.extra_cpus)
+        return RebalancingPipeline(blueprint, pipeline, stages, tuple(options.speeds or (1.0,) * len(stages)))
 
 
-def _num_stages(blueprint: Blueprint, options: PipelinedExecutor.Config) -> int:
+def make_pipeline(
+    blueprint: Blueprint, *, held_bytes: int = 0, extra_cpus: int = 0, records_steps: bool = False
+) -> "Pipeline":
+    """Returns the pipeline of a blueprint's local modules, whose stages stay as they are.
+
+    Raises:
+        ExchangeError: The method exchanges what a pipeline does not carry.
+        PartitionError: There are more stages than local modules.
+    """
+    from isograd.executors.pipeline.pipeline import Pipeline, stage_builders
+
+    PipelinedExecutor.check(blueprint)
+    config = blueprint.config
+    return Pipeline(
+        stage_builders(blueprint, PipelinedExecutor.layout(blueprint).stages),
+        PipelinedConfig.within(config),
+        config.cluster,
+        queued_bytes=held_bytes + PipelinedExecutor.queued_bytes(blueprint),
+        extra_cpus=extra_cpus,
+        records_steps=records_steps,
+    )
+
+
+def _num_stages(blueprint: Blueprint, options: PipelinedConfig) -> int:
     num_modules = blueprint.partition.num_modules
     asked = options.num_stages
     if asked is None:

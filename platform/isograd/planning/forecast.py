@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from isograd.engine.blueprint import Blueprint
-from isograd.executors.pipelined import PipelinedExecutor
+from isograd.executors.pipeline.config import PipelinedConfig
 from isograd.local.action import Action, Work
 from isograd.planning.profile import ModuleProfile, Profile, key
 from isograd.schedules.local import Coupling, couplings, local_learning
@@ -95,7 +95,7 @@ class Forecaster:
     def of(cls, blueprint: Blueprint, profile: Profile, machine: Machine) -> "Forecaster":
         """Returns the forecaster of a blueprint whose modules have been profiled."""
         found = couplings(blueprint.check(), [module.output_bytes for module in profile.modules])
-        depth = PipelinedExecutor.Config.of(blueprint.config.executor).queue_depth
+        depth = PipelinedConfig.of(blueprint.config.executor).queue_depth
         return cls(profile, tuple(found), machine, depth)
 
     def sequential(self) -> Forecast:

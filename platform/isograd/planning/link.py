@@ -11,7 +11,7 @@ from isograd.data.synthetic import tiny_source
 from isograd.engine.config import ExecutorConfig
 from isograd.engine.program import Program
 from isograd.events.events import StageTimeline
-from isograd.executors.pipelined import PipelinedExecutor
+from isograd.executors.pipeline.config import PipelinedConfig
 from isograd.local.action import Span, Work
 from isograd.planning.cache import kept
 from isograd.planning.emulated import EmulatedBuilder
@@ -36,13 +36,13 @@ def link(config: ExecutorConfig, cluster: ClusterConfig, cache: Path | None = No
     Raises:
         IsogradError: The cluster does not answer, has no room, or the channel cannot connect the stages.
     """
-    options = PipelinedExecutor.Config.of(config)
+    options = PipelinedConfig.of(config)
     key = {name: getattr(options, name) for name in ("device", "gpus_per_stage", "channel", "queue_depth")}
     record = kept("link", {**key, "address": cluster.address}, lambda: _measured(options, cluster), cache)
     return Link(record["latency_s"], record["bytes_per_s"])
 
 
-def _measured(config: PipelinedExecutor.Config, cluster: ClusterConfig) -> dict[str, float]:
+def _measured(config: PipelinedConfig, cluster: ClusterConfig) -> dict[str, float]:
     """Sends small and large messages from a stage that takes its time to one that waits for them."""
     prefer_loopback()
     from isograd.executors.pipeline.pipeline import Pipeline

@@ -9,7 +9,7 @@ import torch
 from isograd.engine.blueprint import Blueprint
 from isograd.engine.config import RunConfig
 from isograd.executors.executor import check, executor_of, layout_of
-from isograd.executors.pipelined import PipelinedExecutor
+from isograd.executors.pipeline.config import PipelinedConfig
 from isograd.partition.balance import Limits, balanced
 from isograd.partition.partition import Balanced
 from isograd.planning.choose import finest, module_pieces, resolved
@@ -92,7 +92,7 @@ def _forecaster(blueprint: Blueprint, cache: Path | None) -> Forecaster:
 
 def _machine(blueprint: Blueprint, cache: Path | None) -> Machine:
     """Measures what is between the stages. On GPUs each stage has one, and nothing slows it down."""
-    executor = PipelinedExecutor.Config.of(blueprint.config.executor)
+    executor = PipelinedConfig.of(blueprint.config.executor)
     shares_cores = executor.device == "cpu" or not torch.cuda.is_available()
     slowed = contention(blueprint, cache) if shares_cores else Contention()
     return Machine(_link(blueprint, cache), slowed, tuple(executor.speeds or ()))

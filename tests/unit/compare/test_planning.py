@@ -8,7 +8,7 @@ from isograd.compare.arguments import parse
 from isograd.compare.planning import check_folders, plan
 from isograd.engine.config import fingerprint
 from isograd.errors import ConfigError, PartitionError, RunFolderError
-from isograd.executors.pipelined import PipelinedExecutor
+from isograd.executors.pipeline.config import PipelinedConfig
 from isograd.run.folder import RunFolder
 from isograd.system.lock import held
 from tests.unit.studies.records import run_record
@@ -46,7 +46,7 @@ def test_a_method_without_cuts_is_spared_the_others_cuts(tmp_path: Path) -> None
     e2e, dgl = plan(parse(items, output=tmp_path, seeds="0"))
     assert (e2e.num_modules, dgl.num_modules) == (1, 3) and e2e.auxiliary.num_trainable == 0
     assert e2e.remarks == ("one module, partition options and executor.num_stages not used",)
-    assert dgl.remarks == () and PipelinedExecutor.Config.within(dgl.config).num_stages == 2
+    assert dgl.remarks == () and PipelinedConfig.within(dgl.config).num_stages == 2
 
 
 def test_cuts_of_its_own_are_a_mistake(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from isograd.engine.blueprint import Blueprint
 from isograd.engine.config import rounding
 from isograd.errors import ConfigError, ExchangeError, IsogradError
 from isograd.executors.executor import EXECUTORS, Layout, check, executor_of, layout_of, make_executor
-from isograd.executors.pipelined import PipelinedExecutor
+from isograd.executors.pipeline.config import PipelinedConfig
 
 PACKAGE = Path(isograd.__file__).parent
 
@@ -80,7 +80,7 @@ def test_another_executor_keeps_the_options_that_both_have() -> None:
     split = overridden(first, ["executor=microbatch", "executor.chunks=1"])
     assert split.executor == EXECUTORS.get("microbatch").Config.of(first.executor, chunks=1)
     assert vars(split.executor)["num_stages"] == 3 and "queue_depth" not in vars(split.executor)
-    again = PipelinedExecutor.Config.within(overridden(alone, ["executor=pipelined"]))
+    again = PipelinedConfig.within(overridden(alone, ["executor=pipelined"]))
     assert (again.threads, again.num_stages, again.queue_depth) == (2, None, 2)
     with pytest.raises(ConfigError, match=r"there is no option 'executor\.channel'"):
         overridden(first, ["executor=sequential", "executor.channel=store"])

@@ -4,13 +4,13 @@ import pytest
 from torch.distributed.pipelining._utils import generate_stage_to_rank_mapping
 
 from isograd.errors import ConfigError, PartitionError
-from isograd.executors.microbatch.executor import MicrobatchExecutor
+from isograd.executors.microbatch.config import MicrobatchConfig
 from isograd.executors.microbatch.plan import PiecePlan, plan_pieces
 from isograd.schedules.microbatch import PIPELINE_SCHEDULES
 
 
 def plan(schedule: str, num_stages: int = 2, num_microbatches: int = 8, num_units: int = 16, **options) -> PiecePlan:
-    config = MicrobatchExecutor.Config(schedule=schedule, num_microbatches=num_microbatches, num_stages=num_stages)
+    config = MicrobatchConfig(schedule=schedule, num_microbatches=num_microbatches, num_stages=num_stages)
     config.chunks = options.pop("chunks", None)
     return plan_pieces(config, num_units, **options)
 

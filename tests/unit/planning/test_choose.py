@@ -11,8 +11,8 @@ from isograd.engine.blueprint import Blueprint
 from isograd.engine.config import RunConfig
 from isograd.errors import PartitionError
 from isograd.executors.executor import check, layout_of
-from isograd.executors.microbatch.executor import MicrobatchExecutor
-from isograd.executors.pipelined import PipelinedExecutor
+from isograd.executors.microbatch.config import MicrobatchConfig
+from isograd.executors.pipeline.config import PipelinedConfig
 from isograd.executors.sequential import SequentialExecutor
 from isograd.local.action import Action, Work
 from isograd.partition.partition import Balanced
@@ -28,8 +28,8 @@ TINY = ("model=resnet20", "model.width=2", "data.batch_size=4")
 pytestmark = pytest.mark.usefixtures("ray_session")  # the link between stages is measured once
 
 
-def pipelined(config: RunConfig, **options: Any) -> PipelinedExecutor.Config:
-    return PipelinedExecutor.Config.of(config.executor, **options)
+def pipelined(config: RunConfig, **options: Any) -> PipelinedConfig:
+    return PipelinedConfig.of(config.executor, **options)
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +142,7 @@ def test_units_are_profiled_with_a_cut_after_each(cache: Path) -> None:
 def test_an_end_to_end_pipeline_can_be_cut_by_cost(cache: Path) -> None:
     options = ("method=e2e", "executor=microbatch", "executor.num_stages=2", "executor.num_microbatches=2")
     asked = config(*TINY, *options, "executor.spread=balanced", "executor.schedule=interleaved")
-    found = MicrobatchExecutor.Config.within(resolved(asked, cache=cache)).units_per_piece
+    found = MicrobatchConfig.within(resolved(asked, cache=cache)).units_per_piece
     assert found is not None and len(found) == 4 and sum(found) == len(Blueprint(asked).backbone.units)
     check(Blueprint(resolved(asked, cache=cache)))
     asked = config(*TINY, *options)

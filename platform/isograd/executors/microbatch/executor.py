@@ -1,18 +1,21 @@
 """End-to-end training as a traditional pipeline, as an executor: what can be known of it before it runs."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from isograd.engine.blueprint import Blueprint
 from isograd.engine.config import RunConfig
 from isograd.errors import ConfigError, ExchangeError
 from isograd.executors.executor import EXECUTORS, Costs, Layout, Running
+from isograd.executors.microbatch.config import MicrobatchConfig
 from isograd.executors.microbatch.plan import PiecePlan, plan_pieces
-from isograd.executors.staged import StagedConfig, StagedExecutor
-from isograd.options import choice, number
+from isograd.executors.staged import StagedExecutor
 from isograd.partition.balance import Limits, balanced
 from isograd.partition.partition import Partition, even_split
-from isograd.schedules.microbatch import PIPELINE_SCHEDULES
+
+if TYPE_CHECKING:
+    from isograd.executors.microbatch.pipeline import MicrobatchPipeline
 
 
 @EXECUTORS.register("microbatch")
@@ -22,58 +25,21 @@ class MicrobatchExecutor(StagedExecutor):
     It rounds otherwise than the executors of local modules, and BatchNorm and dropout see microbatches.
     """
 
-    @dataclass
-    class Config(StagedConfig):
-        """Options of the schedule.
-
-        Attributes:
-            schedule: ``1f1b``, ``gpipe``, ``interleaved``, ``zero_bubble`` or ``zbv``.
-            num_microbatches: M, equal parts of a batch.
-            chunks: V, the slices of the network that a stage hosts; null: as few as the schedule can have, which is 2
-                for ``interleaved`` and ``zbv``, and 1 for the others.
-            units_per_piece: How many units each of the S V slices has; null: as ``spread`` says.
-        """
-
-        name: str = "microbatch"
-        schedule: str = choice(*PIPELINE_SCHEDULES)
-        num_microbatches: int = number(8, 1)
-        chunks: int | None = number(None, 1)
-        units_per_piece: list[int] | None = None
-
-        @property
-        def rounding(self) -> tuple[int, ...]:
-            """What of the options changes how sums are rounded."""
-            return self.threads, self.num_microbatches
-
-        def check(self, config: RunConfig) -> None:
-            """Raises ConfigError for options out of range, or for what torch's schedules cannot do."""
-            super().check(config)
-            if config.precision.compile and PIPELINE_SCHEDULES[self.schedule].splits_backward:
-                raise ConfigError(
-                    f"precision.compile does not go with executor.schedule={self.schedule}",
-                    "The schedule computes the gradient of the weights apart, which a compiled backward pass cannot",
-                    "Use precision.compile=false, or executor.schedule=interleaved.",
-                )
-            if self.timeline:
-                raise ConfigError(
-                    f"executor.timeline={self.timeline} does not go with executor=microbatch",
-                    "Its schedules are torch.distributed.pipelining's, which records by torch.profiler only",
-                    "Use executor.timeline=0.",
-                )
+    Config = MicrobatchConfig
 
     num_readers = 2  # the first and the last stage
 
     @classmethod
     def layout(cls, blueprint: Blueprint) -> Layout:
         """Returns the stages, each of which hosts some units of the only local module."""
-        asked = cls.Config.within(blueprint.config).num_stages
+        asked = MicrobatchConfig.within(blueprint.config).num_stages
         num_stages = cls.default_num_stages(blueprint, 2) if asked is None else asked
         return Layout((range(1),) * num_stages)
 
     @classmethod
     def plan(cls, blueprint: Blueprint, ends: Sequence[int] | None = None) -> PiecePlan:
         """Returns which stage hosts which units; see :func:`~isograd.executors.microbatch.plan.plan_pieces`."""
-        options, num_stages = cls.Config.within(blueprint.config), cls.layout(blueprint).num_stages
+        options, num_stages = MicrobatchConfig.within(blueprint.config), cls.layout(blueprint).num_stages
         return plan_pieces(options, len(blueprint.backbone.units), num_stages=num_stages, ends=ends)
 
     @classmethod
@@ -99,7 +65,7 @@ class MicrobatchExecutor(StagedExecutor):
     @classmethod
     def check_batches(cls, config: RunConfig, sizes: Sequence[int], has_batchnorm: bool) -> None:
         """Raises ConfigError where a microbatch would be a single sample, of which BatchNorm takes no variance."""
-        parts = cls.Config.within(config).num_microbatches
+        parts = MicrobatchConfig.within(config).num_microbatches
         if has_batchnorm and parts in sizes:
             raise ConfigError(
                 f"executor.num_microbatches={parts} splits a batch of as many samples into single ones",
@@ -118,7 +84,7 @@ class MicrobatchExecutor(StagedExecutor):
     @classmethod
     def resolve(cls, config: RunConfig, costs: Costs) -> RunConfig:
         """Cuts the network by what its units cost, where that is asked for."""
-        options = cls.Config.within(config)
+        options = MicrobatchConfig.within(config)
         if options.spread != "balanced" or options.units_per_piece is not None:
             return config
         units, num_pieces = costs.units(config), cls.plan(Blueprint(config)).num_pieces
@@ -128,6 +94,40 @@ class MicrobatchExecutor(StagedExecutor):
 
     def make_stages(self) -> Running:
         """Returns the pipeline."""
-        from isograd.executors.microbatch.pipeline import microbatch
+        return make_microbatch_pipeline(self.blueprint, held_bytes=self.held_bytes, extra_cpus=self.extra_cpus)
 
-        return microbatch(self.blueprint, held_bytes=self.held_bytes, extra_cpus=self.extra_cpus)
+
+def make_microbatch_pipeline(
+    blueprint: Blueprint,
+    *,
+    ends: Sequence[int] | None = None,
+    held_bytes: int = 0,
+    extra_cpus: int = 0,
+    records_steps: bool = False,
+) -> "MicrobatchPipeline":
+    """Returns the pipeline that trains a blueprint's network end to end.
+
+    Args:
+        blueprint: Of a method with a single local module.
+        ends: For each of the S V pieces the position after its last unit; default: an even cut.
+        held_bytes: What the data source carries with it.
+        extra_cpus: Logical CPUs that data readers need beside the stages.
+        records_steps: Whether the stages' reports list when each step ended.
+
+    Raises:
+        ExchangeError: The method has several local modules.
+        ConfigError: The schedule does not go with the numbers of stages, pieces and microbatches.
+        PartitionError: There are more pieces than units, or the ends do not fit.
+    """
+    from isograd.executors.microbatch.pipeline import BlueprintPieces, MicrobatchPipeline
+
+    MicrobatchExecutor.check_method(blueprint)
+    return MicrobatchPipeline(
+        BlueprintPieces(blueprint),
+        MicrobatchExecutor.plan(blueprint, ends),
+        MicrobatchConfig.within(blueprint.config),
+        blueprint.config.cluster,
+        held_bytes=held_bytes,
+        extra_cpus=extra_cpus,
+        records_steps=records_steps,
+    )

@@ -25,7 +25,7 @@ from isograd.engine.program import Program
 from isograd.errors import PlacementError
 from isograd.events.events import Event, Position, Snapshot
 from isograd.executors.microbatch.actor import MicrobatchActor, PieceBuilder
-from isograd.executors.microbatch.executor import MicrobatchExecutor
+from isograd.executors.microbatch.config import MicrobatchConfig
 from isograd.executors.microbatch.plan import PiecePlan
 from isograd.local.learner import Learner
 from isograd.local.module import LocalModule, Silent
@@ -92,7 +92,7 @@ class MicrobatchPipeline:
         self,
         build: PieceBuilder,
         plan: PiecePlan,
-        executor: MicrobatchExecutor.Config,
+        executor: MicrobatchConfig,
         cluster: ClusterConfig,
         *,
         held_bytes: int = 0,
@@ -187,40 +187,6 @@ class MicrobatchPipeline:
         for actor in self._actors:
             ray.kill(actor, no_restart=True)
         self._actors = []
-
-
-def microbatch(
-    blueprint: Blueprint,
-    *,
-    ends: Sequence[int] | None = None,
-    held_bytes: int = 0,
-    extra_cpus: int = 0,
-    records_steps: bool = False,
-) -> MicrobatchPipeline:
-    """Returns the pipeline that trains a blueprint's network end to end.
-
-    Args:
-        blueprint: Of a method with a single local module.
-        ends: For each of the S V pieces the position after its last unit; default: an even cut.
-        held_bytes: What the data source carries with it.
-        extra_cpus: Logical CPUs that data readers need beside the stages.
-        records_steps: Whether the stages' reports list when each step ended.
-
-    Raises:
-        ExchangeError: The method has several local modules.
-        ConfigError: The schedule does not go with the numbers of stages, pieces and microbatches.
-        PartitionError: There are more pieces than units, or the ends do not fit.
-    """
-    MicrobatchExecutor.check_method(blueprint)
-    return MicrobatchPipeline(
-        BlueprintPieces(blueprint),
-        MicrobatchExecutor.plan(blueprint, ends),
-        MicrobatchExecutor.Config.within(blueprint.config),
-        blueprint.config.cluster,
-        held_bytes=held_bytes,
-        extra_cpus=extra_cpus,
-        records_steps=records_steps,
-    )
 
 
 def gathered(events: Iterable[Event], num_stages: int) -> Iterator[Event]:

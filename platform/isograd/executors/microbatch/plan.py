@@ -6,14 +6,11 @@ Nothing here runs or imports torch; :mod:`isograd.executors.microbatch.piece` ha
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from isograd.errors import ConfigError, PartitionError
+from isograd.executors.microbatch.config import MicrobatchConfig
 from isograd.partition.partition import even_split
 from isograd.schedules.microbatch import PIPELINE_SCHEDULES
-
-if TYPE_CHECKING:
-    from isograd.executors.microbatch.executor import MicrobatchExecutor
 
 
 @dataclass(frozen=True)
@@ -131,7 +128,7 @@ class PiecePlan:
 
 
 def plan_pieces(
-    config: "MicrobatchExecutor.Config",
+    config: MicrobatchConfig,
     num_units: int,
     *,
     num_stages: int | None = None,

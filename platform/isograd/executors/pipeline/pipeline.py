@@ -26,7 +26,7 @@ from isograd.engine.program import Program
 from isograd.engine.stage import Stage
 from isograd.events.events import Event
 from isograd.executors.pipeline.actor import StageBuilder, remote_class
-from isograd.executors.pipelined import PipelinedExecutor
+from isograd.executors.pipeline.config import PipelinedConfig
 from isograd.local.action import make_recorder
 
 
@@ -85,7 +85,7 @@ class Pipeline:
     def __init__(
         self,
         builders: Sequence[StageBuilder],
-        executor: PipelinedExecutor.Config,
+        executor: PipelinedConfig,
         cluster: ClusterConfig,
         *,
         queued_bytes: int = 0,
@@ -207,28 +207,6 @@ class Pipeline:
         self._actors = []
 
 
-def stage_builders(blueprint: Blueprint) -> list[BlueprintStage]:
-    """Returns what builds the blueprint's stages, in order."""
-    stages = PipelinedExecutor.layout(blueprint).stages
-    return [BlueprintStage(blueprint, index, stages) for index in range(len(stages))]
-
-
-def pipelined(
-    blueprint: Blueprint, *, held_bytes: int = 0, extra_cpus: int = 0, records_steps: bool = False
-) -> Pipeline:
-    """Returns the pipeline of a blueprint's local modules.
-
-    Raises:
-        ExchangeError: The method exchanges what a pipeline does not carry.
-        PartitionError: There are more stages than local modules.
-    """
-    PipelinedExecutor.check(blueprint)
-    config = blueprint.config
-    return Pipeline(
-        stage_builders(blueprint),
-        PipelinedExecutor.Config.within(config),
-        config.cluster,
-        queued_bytes=held_bytes + PipelinedExecutor.queued_bytes(blueprint),
-        extra_cpus=extra_cpus,
-        records_steps=records_steps,
-    )
+def stage_builders(blueprint: Blueprint, stages: Sequence[range]) -> list[BlueprintStage]:
+    """Returns what builds the blueprint's stages, in order, each with the local modules that it hosts."""
+    return [BlueprintStage(blueprint, index, tuple(stages)) for index in range(len(stages))]

@@ -1,7 +1,6 @@
 """A pipeline that moves local modules between its stages where that makes it faster. Results do not change by a bit."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
@@ -10,13 +9,12 @@ from torch import Tensor
 from isograd.engine.blueprint import Blueprint
 from isograd.engine.program import Program
 from isograd.events.events import Event, Rebalanced, StageTimeline
-from isograd.executors.pipeline.pipeline import Pipeline, pipelined, stage_builders
-from isograd.executors.pipelined import PipelinedExecutor
+from isograd.executors.pipeline.pipeline import Pipeline, stage_builders
 from isograd.partition.balance import Assignment, Limits, Piece, balanced
 from isograd.schedules.timeline import typical_s
 
 WORTHWHILE = 1.10  # how many times faster the slowest stage must become
-_RECORDED_STEPS = 20
+RECORDED_STEPS = 20
 
 
 class RebalancingPipeline:
@@ -26,17 +24,16 @@ class RebalancingPipeline:
     slowest stage would be more than 10 % faster with other neighbours.
 
     Args:
-        blueprint: Of the local modules.
-        held_bytes: What the data source carries with it.
-        extra_cpus: Logical CPUs that data readers need beside the stages.
+        blueprint: Of the local modules; its stages record at least :data:`RECORDED_STEPS` steps.
+        pipeline: Of them, not yet open.
+        stages: Which of them each stage hosts at first.
+        speeds: Of the stages' devices, relative to each other.
     """
 
-    def __init__(self, blueprint: Blueprint, *, held_bytes: int = 0, extra_cpus: int = 0) -> None:
-        executor = blueprint.config.executor
-        recorded = replace(executor, timeline=max(executor.timeline, _RECORDED_STEPS))
-        self._blueprint = Blueprint(replace(blueprint.config, executor=recorded))
-        self.stages: Sequence[range] = PipelinedExecutor.layout(self._blueprint).stages
-        self._pipeline: Pipeline = pipelined(self._blueprint, held_bytes=held_bytes, extra_cpus=extra_cpus)
+    def __init__(
+        self, blueprint: Blueprint, pipeline: Pipeline, stages: Sequence[range], speeds: tuple[float, ...]
+    ) -> None:
+        self._blueprint, self._pipeline, self.stages, self._speeds = blueprint, pipeline, stages, speeds
 
     def __enter__(self) -> Self:
         self._pipeline.__enter__()
@@ -75,20 +72,18 @@ class RebalancingPipeline:
         return self._pipeline.process_ids()
 
     def _rebalance(self, timelines: Sequence[StageTimeline], epoch: int) -> Iterator[Event]:
-        options = PipelinedExecutor.Config.within(self._blueprint.config)
-        speeds = tuple(options.speeds or (1.0,) * len(self.stages))
-        pieces = _pieces(timelines, self.stages, speeds)
+        pieces = _pieces(timelines, self.stages, self._speeds)
         if pieces is None:
             return
-        now_s, found = slowest_s(pieces, self.stages, speeds), balanced(pieces, len(pieces), Limits(speeds))
-        if now_s > WORTHWHILE * found.period_s:
-            yield self._move(found, now_s, epoch)
+        now_s = slowest_s(pieces, self.stages, self._speeds)
+        best = balanced(pieces, len(pieces), Limits(self._speeds))
+        if now_s > WORTHWHILE * best.period_s:
+            yield self._move(best, now_s, epoch)
 
-    def _move(self, found: Assignment, now_s: float, epoch: int) -> Rebalanced:
-        blueprint = Blueprint(PipelinedExecutor.on_stages(self._blueprint.config, found.stages))
-        self._pipeline.move(stage_builders(blueprint), self.stages, found.stages)
-        before, self.stages = self.stages, found.stages
-        return Rebalanced(epoch, tuple(map(len, before)), tuple(map(len, found.stages)), now_s, found.period_s)
+    def _move(self, best: Assignment, now_s: float, epoch: int) -> Rebalanced:
+        self._pipeline.move(stage_builders(self._blueprint, best.stages), self.stages, best.stages)
+        before, self.stages = self.stages, best.stages
+        return Rebalanced(epoch, tuple(map(len, before)), tuple(map(len, best.stages)), now_s, best.period_s)
 
 
 def slowest_s(pieces: Sequence[Piece], stages: Sequence[range], speeds: Sequence[float]) -> float:
