@@ -14,6 +14,7 @@ from isograd.data.access import read_footer
 from isograd.data.batch import Source
 from isograd.data.dataset import DATASETS, DatasetEntry
 from isograd.data.identity import Identity
+from isograd.data.label_checks import check_labels
 from isograd.data.labelled_images import LabelledImages, LabelledImagesConfig
 from isograd.data.memory import MemorySource, Samples
 from isograd.data.parquet import ParquetSplit
@@ -251,7 +252,7 @@ def _stat_files(split: ParquetSplit) -> tuple[tuple[int, int], ...]:
 @lru_cache(maxsize=8)
 def _labels(split: ParquetSplit, num_classes: int, stats: tuple[tuple[int, int], ...]) -> np.ndarray:
     """Reads the labels of a split, once for all the runs that a process makes on it."""
-    return labels.check_labels(split, num_classes)
+    return check_labels(split, num_classes)
 
 
 @lru_cache(maxsize=3)

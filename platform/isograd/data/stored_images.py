@@ -8,7 +8,7 @@ import pyarrow as pa
 from isograd.data.access import open_parquet
 from isograd.data.crops import Exact, ImageTransform
 from isograd.data.decoding import open_image, undecodable
-from isograd.data.labels import check_labels
+from isograd.data.label_checks import check_labels
 from isograd.data.parquet import ParquetSplit
 from isograd.errors import ContractError, DataError
 

@@ -15,7 +15,7 @@ from PIL import Image
 from isograd.config.load import load
 from isograd.data.dataset import DATASETS, dataset_of
 from isograd.data.identity import Identity
-from isograd.data.labels import check_labels
+from isograd.data.label_checks import check_labels
 from isograd.data.parquet import find_split, find_splits
 from isograd.data.stored_images import load_images
 from isograd.errors import ConfigError, DataError

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from isograd.data.decoding import decode
-from isograd.data.labels import check_labels
+from isograd.data.label_checks import check_labels
 from isograd.data.parquet import ParquetSplit, find_split, find_splits
 from isograd.data.stored_images import load_images
 from isograd.data.windows import RowGroup, Window, cut_windows, skip_rows
