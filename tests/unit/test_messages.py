@@ -7,7 +7,7 @@ from pathlib import Path
 
 from isograd.config.load import groups
 from isograd.config.override import option_names
-from isograd.tune.request import SweepConfig
+from isograd.tune.sweep_config import SweepConfig
 
 ROOT = Path(__file__).parents[2]
 OPTION = re.compile(r"(?<![\w./{}-])([a-z_]+(?:\.[a-z_]+)*)(?:<?=)(?=[^=\s]|$)")

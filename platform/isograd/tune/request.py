@@ -2,44 +2,35 @@
 
 import dataclasses
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
-from isograd.config.items import Item, split_all
+from isograd.config.items import split_all
 from isograd.config.load import changing, load, overridden
 from isograd.config.stored import check_sections, from_stored, naming_options, reason
 from isograd.config.typed import typed
-from isograd.config.written import from_command_line, hints_of, is_list
 from isograd.data.dataset import dataset_of
-from isograd.display.measures import SCORE, Measure, measures_of
+from isograd.display.measures import Measure, measures_of
 from isograd.engine.blueprint import task_of
 from isograd.engine.config import RunConfig, hold_out, rounding, to_dict
 from isograd.errors import ConfigError, SpaceError, StudyError
-from isograd.options import Range, check_declared, check_folder_name, check_not_set, check_number, choice, number
-from isograd.registry import suggestion
+from isograd.options import check_not_set
 from isograd.system.files import write_atomically
 from isograd.system.passwords import hide_password
 from isograd.system.paths import user_path
 from isograd.system.trouble import check_readable, unreadable
 from isograd.tasks.task import Score
-from isograd.tune.judge import OBJECTIVES, SPLIT
+from isograd.tune.judge import SPLIT
 from isograd.tune.space_file import SpaceFile, load_space
 from isograd.tune.storage import absolute_url
+from isograd.tune.sweep_config import SweepConfig, make_sweep_config
 
-_KINDS: dict[Any, tuple[str, str]] = {  # of options that are no text
-    int: ("a whole number", "8"),
-    int | None: ("a whole number", "8"),
-    bool: ("true or false", "true"),
-    list[int]: ("a list of whole numbers", "[0,1,2]"),
-    list[str]: ("a list of names", f"[{SCORE}]"),
-}
 _SWEEP, _SPACE = "sweep.json", "space.yaml"
 _FORMAT = 2  # of sweep.json; in the first, trials were judged by the test error
 _SET_HERE = {
@@ -59,84 +50,6 @@ _SHARED = {
 _MOVABLE = ("executor", "cluster", "checkpoint")
 _DATA_PATH = "data.path"  # data that moved is the same data; see Request.identity
 _PASSED_OVER = ("seed", "folder", "run_name", *_MOVABLE)
-
-
-@dataclass
-class SweepConfig:
-    """How a space is searched: options ``tune.NAME=VALUE`` of `isograd tune`.
-
-    Attributes:
-        name: Of the study, and of its folder; null: the space and the time.
-        folder: Where studies are kept. On several nodes, a file system that all of them see lets a trial that was lost
-            go on where it was; without one it begins anew.
-        num_trials: Configurations to try; those that cannot be trained, or were tried before, do not count.
-        seeds: Of each configuration; the searcher sees means over them.
-        objectives: What is to become better: ``score`` (the task's, on the validation split after the last epoch, mean
-            over seeds), ``peak_bytes`` (largest memory of a stage, over seeds), ``epoch_s`` (seconds of training an
-            epoch, mean over seeds).
-        sampler: ``gp`` (a Gaussian process over the space, of one objective), ``tpe`` (of several objectives:
-            multi-objective TPE), ``nsga2``, ``random``, or ``auto``: gp of one objective, tpe of several.
-        sampler_seed: Of the searcher's own draws.
-        num_startup: Trials that are drawn at random before the searcher follows what it has seen.
-        start_from_defaults: Whether the first trial is the method as it is configured, cut evenly.
-        scheduler: ``asha`` stops trials early that are behind others at the same epoch; ``none``. It looks at the
-            score; of several objectives, what it stopped is on no front.
-        grace_epochs: Before these ``asha`` stops nothing.
-        reduction: At each of its stops, one in so many goes on; these are so many times as far apart.
-        storage: Of the study: an SQLAlchemy URL, or the path of a journal (``.log``); null: SQLite in the study's
-            folder.
-        max_concurrent: Trials at once; null: as many as the cluster has room for.
-        num_retries: Of a trial that fails, from its last checkpoint.
-        num_lost_retries: Of a trial whose process or node is lost; a node's death counts once, whatever fails on it.
-        reuse_actors: Whether a trial takes over the processes of one before it. Not where memory is an objective: a
-            process remembers its largest.
-        keep_checkpoints: Whether those of trials that have ended stay.
-    """
-
-    name: str | None = None
-    folder: str = "studies"
-    num_trials: int = number(32, least=1)
-    seeds: list[int] = field(default_factory=lambda: [0])
-    objectives: list[str] = field(default_factory=lambda: [SCORE])
-    sampler: str = choice("auto", "gp", "tpe", "nsga2", "random")
-    sampler_seed: int = number(0, least=0)
-    num_startup: int = number(10, least=0)
-    start_from_defaults: bool = True
-    scheduler: str = choice("asha", "none")
-    grace_epochs: int = number(1, least=1)
-    reduction: int = number(3, least=2)
-    storage: str | None = None
-    max_concurrent: int | None = None
-    num_retries: int = number(1, least=0)
-    num_lost_retries: int = number(3, least=0)
-    reuse_actors: bool = True
-    keep_checkpoints: bool = False
-
-    @property
-    def has_several_objectives(self) -> bool:
-        """Whether there is a front instead of a best trial."""
-        return len(self.objectives) > 1
-
-    @property
-    def sampler_name(self) -> str:
-        """Which sampler it is, where that is left to the objectives, too."""
-        if self.sampler != "auto":
-            return self.sampler
-        return "tpe" if self.has_several_objectives else "gp"
-
-    @property
-    def reuses_actors(self) -> bool:
-        """Whether trials do take over processes."""
-        return self.reuse_actors and "peak_bytes" not in self.objectives
-
-    def stops(self, num_epochs: int) -> list[int]:
-        """Returns the epochs at which a trial reports and may be stopped; the last is that of its full length."""
-        epochs = []
-        epoch = self.grace_epochs
-        while self.scheduler == "asha" and epoch < num_epochs:
-            epochs.append(epoch)
-            epoch *= self.reduction
-        return [*epochs, num_epochs]
 
 
 @dataclass(frozen=True)
@@ -219,7 +132,7 @@ def parse(space: str, items: Sequence[str]) -> Request:
     of_runs = [item for item in items if not item.lstrip("+~").startswith(("tune.", "space."))]
     for item in of_runs:
         check_not_set(item, "a sweep", _SET_HERE)
-    sweep = _make_sweep(of_sweep)
+    sweep = make_sweep_config(of_sweep)
     file = load_space(space, of_space)
     options = {_option_of(item) for item in of_runs}
     fixed = [name for name in (parameter.name for parameter in file.space.parameters) if _is_set(name, options)]
@@ -241,67 +154,6 @@ def _option_of(item: str) -> str:
 def _is_set(parameter: str, options: set[str]) -> bool:
     """Whether a command line sets what a parameter would search; the cuts, by the partition's own choice as well."""
     return parameter in options or (parameter == "partition.ends" and "partition" in options)
-
-
-def _make_sweep(items: Iterable[Item]) -> SweepConfig:
-    """Returns the options of a sweep; of several items for one, the last one wins.
-
-    Raises:
-        ConfigError: An option is unknown, or has a value that it cannot have.
-    """
-    config, hints = SweepConfig(), hints_of(SweepConfig)
-    for item in items:
-        name = item.option.removeprefix("tune.")
-        if name not in hints:
-            raise ConfigError(
-                f"there is no option {item.option}.{suggestion(name, list(hints))}",
-                f"A sweep has the options {', '.join(f'tune.{known}' for known in hints)}",
-                "Use one of these, as tune.num_trials=64.",
-            )
-        if is_list(hints[name]) and not item.text.startswith("["):
-            raise _refusal(item, name)
-        try:
-            config = typed(config, {name: from_command_line(item.option, hints[name], item.text)})
-        except OmegaConfBaseException as error:
-            raise _refusal(item, name) from error
-    _check_sweep(config)
-    return config
-
-
-def _refusal(item: Item, name: str) -> ConfigError:
-    kind, example = _KINDS.get(SweepConfig.__dataclass_fields__[name].type, ("a text", "NAME"))
-    return ConfigError(
-        f"{item} is not {kind}",
-        f"{item.option} is {getattr(SweepConfig(), name)} unless it is set",
-        f"Use {item.option}={example}, for example.",
-    )
-
-
-def _check_sweep(config: SweepConfig) -> None:
-    check_declared("tune", config)
-    if config.max_concurrent is not None:
-        check_number("tune.max_concurrent", config.max_concurrent, Range(1))
-    for name, values, example in (("seeds", config.seeds, "0,1,2"), ("objectives", config.objectives, SCORE)):
-        if not values or len(set(values)) < len(values):
-            raise ConfigError(
-                f"tune.{name}={values} does not list {name}",
-                "There has to be at least one, each once",
-                f"Use tune.{name}=[{example}].",
-            )
-    for objective in config.objectives:
-        if objective not in OBJECTIVES:
-            raise ConfigError(
-                f"tune.objectives has '{objective}', which is not known.{suggestion(objective, list(OBJECTIVES))}",
-                f"It lists one or more of {' or '.join(OBJECTIVES)}",
-                f"Use tune.objectives=[{OBJECTIVES[0]}].",
-            )
-    check_folder_name("tune.name", config.name, "tune.folder")
-    if config.sampler == "gp" and config.has_several_objectives:
-        raise ConfigError(
-            f"tune.sampler=gp does not go with {len(config.objectives)} objectives",
-            "It is judged by how much better than the best one a configuration may be, and a front has no best one",
-            "Use tune.sampler=tpe or tune.sampler=nsga2.",
-        )
 
 
 def _check_validates(base: RunConfig) -> None:

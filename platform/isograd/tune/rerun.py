@@ -14,9 +14,10 @@ from isograd.errors import ConfigError, StudyError
 from isograd.system.console import say
 from isograd.system.paths import user_path
 from isograd.tune.judge import SPLIT, read_scores
-from isograd.tune.request import SweepConfig, is_study, read_request, relocate_data
+from isograd.tune.request import is_study, read_request, relocate_data
 from isograd.tune.results import Outcome, assignment_of, outcome_of, read_records
 from isograd.tune.study import Study, open_study
+from isograd.tune.sweep_config import SweepConfig
 
 BEST = "best"
 

@@ -13,7 +13,7 @@ from isograd.display.measures import METRICS
 from isograd.engine.config import fingerprint, to_dict
 from isograd.studies.reading import load_study
 from isograd.studies.study import StudyTable
-from isograd.tune.results import _FIXED, FORMAT, METADATA, TABLE
+from isograd.tune.results import FIXED_COLUMNS, FORMAT, METADATA, TABLE
 from isograd.tune.space import Categorical, Cuts, Number
 from tests.unit.studies.records import ERROR, composed
 
@@ -69,7 +69,7 @@ def study(folder: Path, *rows: Mapping[str, Any], **metadata: Any) -> StudyTable
 
 def write(folder: Path, *rows: Mapping[str, Any], **metadata: Any) -> Path:
     """Writes a study's table into a folder."""
-    columns = {name: pa.array([row.get(name) for row in rows], kind) for name, kind in _FIXED}
+    columns = {name: pa.array([row.get(name) for row in rows], kind) for name, kind in FIXED_COLUMNS}
     columns |= {name: pa.array([row.get(name) for row in rows], pa.float64()) for name in METRICS}
     columns["partition.ends"] = pa.array([row["partition.ends"] for row in rows], pa.string())
     table = pa.table(columns).replace_schema_metadata({METADATA: json.dumps(_metadata() | metadata).encode()})

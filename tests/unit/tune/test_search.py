@@ -7,8 +7,8 @@ import pytest
 from ray.tune.schedulers import FIFOScheduler
 
 from isograd.display.measures import Measure
-from isograd.tune.request import SweepConfig
 from isograd.tune.search import Losses, make_scheduler
+from isograd.tune.sweep_config import SweepConfig
 from isograd.tune.trial import Loss
 
 ERROR, PSNR = Measure("valid error", "%", 100.0), Measure("valid PSNR", "dB", higher_is_better=True)
