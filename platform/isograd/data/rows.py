@@ -58,21 +58,26 @@ def hold_out(classes: np.ndarray, share: float) -> np.ndarray:
     if share == 0:
         return held
     labels, counts = np.unique(classes, return_counts=True)
-    for label, count in zip(labels.tolist(), counts.tolist(), strict=True):
-        num_held = math.floor(count * share + 0.5)
+    rows = np.split(np.argsort(classes, kind="stable"), np.cumsum(counts)[:-1])  # of each class, ascending
+    for label, members in zip(labels.tolist(), rows, strict=True):
+        count, num_held = len(members), math.floor(len(members) * share + 0.5)
         if not 0 < num_held < count:
-            raise _empty_class(share, label, count, num_held, min(counts.tolist()))
+            raise _nothing_left(share, label if len(labels) > 1 else None, count, num_held, int(counts.min()))
         order = np.random.default_rng(derive(0, "valid", label)).permutation(count)
-        held[np.flatnonzero(classes == label)[order[:num_held]]] = True
+        held[members[order[:num_held]]] = True
     return held
 
 
-def _empty_class(share: float, label: int, count: int, num_held: int, fewest: int) -> DataError:
+def _nothing_left(share: float, label: int | None, count: int, num_held: int, fewest: int) -> DataError:
+    """Returns the error for a class without rows on one side; ``label`` None: for data without classes."""
+    what, each = f"class {label} empty", "Each class"
+    if label is None:
+        what, each = f"nothing to {'train' if num_held else 'validate'} on", "The data"
     mend = f"Use data.valid={math.ceil(500 / fewest) / 1000:g}, or give the data a validation split of its own."
     if fewest == 1:
-        mend = "Use data.valid=0, or give the data a validation split of its own, or each class two rows or more."
+        mend = f"Use data.valid=0, or give the data a validation split of its own, or {each.lower()} two rows or more."
     return DataError(
-        f"data.valid={share:g} leaves class {label} empty: {num_held} of its {count} rows are held out",
-        "Each class needs rows to train on and rows to validate on",
+        f"data.valid={share:g} leaves {what}: {num_held} of its {count} rows are held out",
+        f"{each} needs rows to train on and rows to validate on",
         mend,
     )
