@@ -40,7 +40,7 @@ MEAN = torch.tensor(RGB_MEAN, dtype=torch.float64).view(3, 1, 1) * 255
 class TraceSource:
     """One batch of 2 an epoch, drawn by the traces' rule."""
 
-    num_train, num_valid, num_test, batch_size, held_bytes = 2, 0, 0, 2, 0
+    num_train, num_valid, num_test, batch_size, test_batch_size, held_bytes = 2, 0, 0, 2, 2, 0
 
     def on(self, device: torch.device) -> "TraceSource":
         return self

@@ -48,14 +48,15 @@ class Source(Protocol):
 
     A source is picklable and holds no open resource; the process that iterates it opens what it needs. It knows
     nothing of local modules, stages or executors. ``num_train``, ``num_valid`` and ``num_test`` count samples;
-    ``batch_size`` is that of a global batch; ``held_bytes`` is what a source carries with it when it is sent to another
-    process.
+    ``batch_size`` is that of a global batch to train on, ``test_batch_size`` of one to validate or test on;
+    ``held_bytes`` is what a source carries with it when it is sent to another process.
     """
 
     num_train: int
     num_valid: int
     num_test: int
     batch_size: int
+    test_batch_size: int
     held_bytes: int
 
     def train(self, epoch: int, first: int = 0) -> Iterator[Batch]:

@@ -3,7 +3,6 @@
 Images may differ in size. They are trained on in crops of one size, and validated and tested on whole, one by one.
 """
 
-import copy
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,7 +18,7 @@ from isograd.data.dataset import DATASETS, DataConfig, Dataset, DatasetEntry
 from isograd.data.field import Field, Fields
 from isograd.data.identity import Identity
 from isograd.data.pictures import Pictures, read_images
-from isograd.data.rows import WHOLE, Part, hold_out
+from isograd.data.rows import Parted, hold_out
 from isograd.data.shared import as_tensor
 from isograd.data.transforms import Normalize
 from isograd.errors import DataError
@@ -201,7 +200,7 @@ class Crops:
         return turned.flip(2) if is_mirrored else turned
 
 
-class PairSource:
+class PairSource(Parted):
     """Batches of crops to train on, and of single whole images otherwise. Implements `Source`.
 
     What is drawn of a crop depends on the seed, the epoch, the number of the batch and the row in it alone.
@@ -216,8 +215,6 @@ class PairSource:
         crops_per_image: Of an epoch.
     """
 
-    test_batch_size = 1
-
     def __init__(
         self,
         train: Pictures,
@@ -229,21 +226,10 @@ class PairSource:
         crops: Crops,
         crops_per_image: int = 1,
     ) -> None:
-        self._train, self._valid, self._test = train, valid, test
-        self.num_train, self.num_valid = crops_per_image * len(train.images), len(valid.images)
-        self.num_test, self.batch_size, self.seed, self.crops = len(test.images), batch_size, seed, crops
-        self.held_bytes = train.num_bytes + valid.num_bytes + test.num_bytes
-        self._part = WHOLE
-
-    def on(self, device: torch.device) -> "PairSource":
-        """Returns itself: images are cut and made small on the CPU, so that they are the same on any device."""
-        return self
-
-    def shard(self, rank: int, world: int) -> "PairSource":
-        """Returns worker ``rank``'s part of every batch; of single images, the whole of some."""
-        shard = copy.copy(self)
-        shard._part = Part(rank, world)
-        return shard
+        counts = crops_per_image * len(train.images), len(valid.images), len(test.images)
+        held_bytes = train.num_bytes + valid.num_bytes + test.num_bytes
+        super().__init__(counts, batch_size, test_batch_size=1, held_bytes=held_bytes)
+        self._train, self._valid, self._test, self.seed, self.crops = train, valid, test, seed, crops
 
     def train(self, epoch: int, first: int = 0) -> Iterator[Batch]:
         """Yields the epoch's batches, shuffled by (seed, epoch), cut by (seed, epoch, batch number)."""
@@ -251,7 +237,7 @@ class PairSource:
         for batch in range(first, num_batches(self.num_train, self.batch_size)):
             rows = order[batch * self.batch_size : (batch + 1) * self.batch_size] % len(self._train.images)
             drawn = self.crops.draw(len(rows), generator(self.seed, "augment", epoch, batch)).tolist()
-            places = self._part.of(len(rows))
+            places = self._part.of(len(rows), batch)
             yield self._crops(rows[places], drawn[places], batch)
 
     def valid(self) -> Iterator[Batch]:
@@ -271,8 +257,8 @@ class PairSource:
 
     def _in_order(self, split: Pictures) -> Iterator[Batch]:
         for row, image in enumerate(split.images):
-            rows = torch.tensor([row])[self._part.of(1)]
-            yield _batch(as_tensor(image)[None][self._part.of(1)], self.crops.scale, rows, row)
+            mine = self._part.of(1, row)
+            yield _batch(as_tensor(image)[None][mine], self.crops.scale, torch.tensor([row])[mine], row)
 
 
 def _batch(high: Tensor, scale: int, rows: Tensor, number: int) -> Batch:

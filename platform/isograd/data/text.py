@@ -1,6 +1,5 @@
 """Text as windows of tokens, each to be predicted from those before it."""
 
-import copy
 import hashlib
 import logging
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ from isograd.data.batch import Batch, num_batches
 from isograd.data.dataset import DATASETS, DataConfig, Dataset, DatasetEntry
 from isograd.data.field import Field, Fields
 from isograd.data.identity import Identity
-from isograd.data.rows import WHOLE, Part
+from isograd.data.rows import Parted
 from isograd.data.tokens import Encoded, Extract, Recipe, line_end
 from isograd.errors import ConfigError, DataError
 from isograd.options import choice, number
@@ -156,7 +155,7 @@ class Text(Dataset[TextConfig]):
         return Splits(replace(train, stop=cut), valid, test)
 
 
-class TextSource:
+class TextSource(Parted):
     """Windows of tokens. Implements :class:`~isograd.data.batch.Source`.
 
     Training windows do not overlap; they begin at an offset below T that depends on (seed, epoch), in an order that
@@ -172,26 +171,13 @@ class TextSource:
         seed: Of offset and order.
     """
 
-    held_bytes = 0
-
     def __init__(
         self, recipe: Recipe, splits: Splits, lengths: list[int], *, context: int, batch_size: int, seed: int
     ) -> None:
-        self._recipe, self._splits, self._context = recipe, splits, context
-        self.batch_size, self.seed, self._part = batch_size, seed, WHOLE
-        train, valid, test = lengths
-        self.num_train = (train - context) // context  # at every offset
-        self.num_valid, self.num_test = (-(-max(length - 1, 0) // context) for length in (valid, test))
-
-    def on(self, device: torch.device) -> "TextSource":
-        """Returns the source itself: tokens stay on disk."""
-        return self
-
-    def shard(self, rank: int, world: int) -> "TextSource":
-        """Returns worker ``rank``'s part of every batch."""
-        shard = copy.copy(self)
-        shard._part = Part(rank, world)
-        return shard
+        train, *others = lengths
+        valid, test = (-(-max(length - 1, 0) // context) for length in others)
+        super().__init__(((train - context) // context, valid, test), batch_size)  # to train on, at every offset
+        self._recipe, self._splits, self._context, self.seed = recipe, splits, context, seed
 
     def train(self, epoch: int, first: int = 0) -> Iterator[Batch]:
         """Yields the epoch's batches, shifted and shuffled by (seed, epoch)."""
@@ -211,7 +197,7 @@ class TextSource:
         text = self._recipe.encode(split)
         for at in range(first, num_batches(len(order), self.batch_size)):
             rows = order[at * self.batch_size : (at + 1) * self.batch_size]
-            rows = rows[self._part.of(len(rows))]
+            rows = rows[self._part.of(len(rows), at)]
             yield _windows(text, rows, offset + rows * self._context, self._context, at)
 
 

@@ -174,6 +174,11 @@ class TestOrder:
         source = open_source(folder, batch_size=76, window=100)  # 230 rows leave 2 in the last of 4 batches
         shards = [source.shard(rank, 3) for rank in range(3)]
         assert same(list(source.train(1, 3)), whole([shard.train(1, 3) for shard in shards]))
+        source = open_source(folder, batch_size=229, window=100)  # 230 rows leave 1
+        shards = [source.shard(rank, 3) for rank in range(3)]
+        assert [[batch.size for batch in shard.train(1)][-1] for shard in shards] == [0, 1, 0]
+        for first in (0, 1):
+            assert same(list(source.train(1, first)), whole([shard.train(1, first) for shard in shards]))
 
     def test_window_and_batch_of_any_size(self, folder: Path):
         for window, batch_size in ((1, 7), (10_000, 1000)):

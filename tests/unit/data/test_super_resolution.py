@@ -82,6 +82,7 @@ def test_shards_are_the_rows_of_the_whole() -> None:
             for batches in parts
         )
         assert_equal(whole.train(1) if split == "train" else whole.test(), joined)
+    assert [[batch.size for batch in shard.test()] for shard in shards] == [[1, 0, 0], [0, 1, 0], [0, 0, 1]]
 
 
 def test_eight_positions_are_drawn() -> None:
