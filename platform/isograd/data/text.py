@@ -19,6 +19,7 @@ from isograd.data.tokens import Encoded, Extract, Recipe, line_end
 from isograd.errors import ConfigError, DataError
 from isograd.options import choice, number
 from isograd.seeding import generator
+from isograd.system.paths import user_path
 
 _LOG = logging.getLogger(__name__)
 _NUM_BYTES = 256
@@ -136,17 +137,18 @@ class Text(Dataset[TextConfig]):
         recipe = Recipe(config.tokenizer, self.num_values, config.min_count, splits.train)
         lengths = [len(recipe.encode(split).tokens) for split in splits]
         for split, length in zip(splits, lengths, strict=True):
-            least = config.context + 1 if split is splits.train else 2
+            least = 2 * config.context if split is splits.train else 2
             if length < least and split.stop != split.start:
+                shorter = f"data.context={length // 2}, or " if least > 2 and length >= 4 else ""
                 raise DataError(
-                    f"{split.path} has {length} tokens, and one window takes {least}",
-                    "Each token of a window is predicted from those before it",
-                    "Use a longer text, or a smaller data.context.",
+                    f"{split.path} has {length} tokens to use, and {least} are needed",
+                    "Each is predicted from those before it, and to train on, windows begin anywhere in the first one",
+                    f"Use {shorter}a longer text.",
                 )
         return TextSource(recipe, splits, lengths, context=config.context, batch_size=config.batch_size, seed=seed)
 
     def _splits(self) -> Splits:
-        config, folder = self.config, Path(self.config.path)
+        config, folder = self.config, user_path(self.config.path).resolve()  # a worker has another working directory
         train, test = (Extract(folder / name, config.text_column) for name in (config.train_file, config.test_file))
         if config.valid != 0 and config.valid_file:
             return Splits(train, Extract(folder / config.valid_file, config.text_column), test)
