@@ -6,7 +6,6 @@ classes, numbers or names (:mod:`isograd.data.labels`). The row of an image *in 
 files in the order of their names, is its index everywhere in the platform.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -18,7 +17,7 @@ import pyarrow.compute as pc
 from isograd.data import labels
 from isograd.data.access import open_parquet
 from isograd.data.columns import check_agree, check_columns
-from isograd.data.shards import Shards, find_shards, find_validation
+from isograd.data.shards import Shards, find_shards, find_validation, refuse_twice
 from isograd.data.windows import RowGroup
 from isograd.errors import DataError
 
@@ -156,7 +155,7 @@ def find_splits(
             f"Use data.path={places[0]}, and put the split to test on there.",
         )
     own = find_validation(places[0], found[test_split].files) if validates else None
-    _refuse_twice([file for shards in [*found.values(), *([own[1]] if own else [])] for file in shards.files])
+    refuse_twice([file for shards in [*found.values(), *([own[1]] if own else [])] for file in shards.files])
     train = _split(found["train"], "train", image_column, label_column)
     test = _split(found[test_split], test_split, image_column, label_column, train)
     valid = train.part(np.zeros(train.num_rows, bool))
@@ -164,21 +163,6 @@ def find_splits(
         name, shards = own
         valid = _split(shards, name, image_column, label_column, train)
     return train, valid, test
-
-
-def _refuse_twice(files: Sequence[Path]) -> None:
-    """Raises DataError where two files are one, by a link."""
-    seen: dict[tuple[int, int], Path] = {}
-    for file in files:
-        status = file.stat()
-        identity = status.st_dev, status.st_ino
-        if (other := seen.get(identity)) is not None:
-            raise DataError(
-                f"{file} would be read twice: it is {other}",
-                "Tests on images that were trained on say nothing of others, and rows of one split would occur twice",
-                "Put there what the file is named after, or remove it.",
-            )
-        seen[identity] = file
 
 
 def find_split(

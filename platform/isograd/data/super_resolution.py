@@ -17,7 +17,7 @@ from isograd.data.batch import Batch, num_batches
 from isograd.data.dataset import DATASETS, DataConfig, Dataset, DatasetEntry
 from isograd.data.field import Field, Fields
 from isograd.data.identity import Identity
-from isograd.data.pictures import Pictures, read_images
+from isograd.data.pictures import Pictures, find_files, read_images
 from isograd.data.rows import Parted, hold_out
 from isograd.data.shared import as_tensor
 from isograd.data.transforms import Normalize
@@ -133,10 +133,11 @@ class SuperResolution(Dataset[SuperResolutionConfig]):
 
     def _splits(self) -> tuple[Pictures, Pictures, Pictures]:
         config = self.config
-        train = read_images(config.path, "train", config.shrink)
-        test = read_images(config.test_path, "test")
-        if not config.valid:
-            return train, Pictures(()), test
+        files = find_files(config.path, config.test_path, validates=config.valid != 0)
+        shrinks = config.shrink, config.shrink, 1
+        train, valid, test = (read_images(*of_split) for of_split in zip(files, shrinks, strict=True))
+        if valid.images or not config.valid:
+            return train, valid, test
         held = hold_out(np.zeros(len(train.images), np.int64), config.valid)
         return train.part(~held), train.part(held), test
 

@@ -11,9 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from isograd.data.batch import Source
 from isograd.data.field import Field, Fields, Tree
-from isograd.data.super_resolution import RGB_MEAN, resize
+from isograd.data.super_resolution import RGB_MEAN
 from isograd.errors import TaskError, UnknownNameError
 from isograd.models.backbone import MAIN, Feature
 from isograd.options import number
@@ -189,17 +188,6 @@ class SuperResolution(Task):
     def forms(self) -> tuple[str, ...]:
         """``convolved``, which is ``auto``, and ``linear``, the tail alone."""
         return tuple(_FORMS)
-
-    def measure_bicubic(self, source: Source) -> dict[str, float]:
-        """Returns the metrics of bicubic interpolation on the test split: what a network has to beat."""
-        metrics = self.metrics(torch.device("cpu"))
-        (name,) = self.inputs
-        for batch in source.test():
-            high = batch.targets[self.high]
-            image = resize(batch.inputs[name], (high.shape[2], high.shape[3]))
-            metrics.num_samples += batch.size
-            metrics.sums += metrics.compare(image, high)
-        return metrics.compute()
 
 
 def _scale(image: Field, high: Field) -> int:
