@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from isograd.data.field import Field, Fields
 from isograd.errors import BackboneError
 from isograd.models.backbone import MAIN, MODELS, Backbone, Feature, ModelEntry, Unit
+from isograd.options import number
 from isograd.seeding import seeded
 
 _STD = 0.02  # of initial weights
@@ -34,12 +35,12 @@ class GPTConfig:
     """
 
     name: str = "gpt_small"
-    width: int = 128
-    depth: int = 4
-    num_heads: int = 4
-    mlp_ratio: float = 4.0
-    drop_rate: float = 0.0
-    attention_drop_rate: float = 0.0
+    width: int = number(128, 1)
+    depth: int = number(4, 1)
+    num_heads: int = number(4, 1)
+    mlp_ratio: float = number(4.0, 0, open=True)
+    drop_rate: float = number(0.0, 0, 1)
+    attention_drop_rate: float = number(0.0, 0, 1)
     tied: bool = False
 
 

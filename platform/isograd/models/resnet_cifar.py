@@ -15,6 +15,7 @@ from isograd.data.field import Fields
 from isograd.errors import BackboneError
 from isograd.models.assembly import Link, assemble
 from isograd.models.backbone import MODELS, Backbone, ModelEntry, classifier
+from isograd.options import number
 from isograd.seeding import seeded
 
 
@@ -29,10 +30,10 @@ class ResNetCifarConfig:
     """
 
     name: str = "resnet32"
-    depth: int = 32
-    width: int = 16
-    drop_rate: float = 0.0
-    stem_stride: int = 1
+    depth: int = number(32, 1)
+    width: int = number(16, 1)
+    drop_rate: float = number(0.0, 0, 1)
+    stem_stride: int = number(1, 1)
 
 
 def draw_convolutions(module: nn.Module) -> None:

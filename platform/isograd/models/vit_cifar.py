@@ -13,6 +13,7 @@ from isograd.data.field import Fields
 from isograd.errors import BackboneError
 from isograd.models.assembly import Link, assemble
 from isograd.models.backbone import MODELS, Backbone, Layout, ModelEntry, classifier
+from isograd.options import number
 from isograd.seeding import seeded
 
 
@@ -30,13 +31,13 @@ class ViTCifarConfig:
     """
 
     name: str = "vit_ti"
-    width: int = 192
-    depth: int = 12
-    num_heads: int = 3
-    patch_size: int = 4
-    mlp_ratio: float = 4.0
-    drop_rate: float = 0.0
-    drop_path_rate: float = 0.0
+    width: int = number(192, 1)
+    depth: int = number(12, 1)
+    num_heads: int = number(3, 1)
+    patch_size: int = number(4, 1)
+    mlp_ratio: float = number(4.0, 0, open=True)
+    drop_rate: float = number(0.0, 0, 1)
+    drop_path_rate: float = number(0.0, 0, 1)
 
 
 class PatchStem(nn.Module):
