@@ -7,7 +7,7 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
-from isograd.data.field import Tree
+from isograd.data.field import Fields, Tree, draw
 
 Split = Literal["train", "valid", "test"]
 
@@ -41,6 +41,14 @@ class Batch:
 def move(tree: Tree, device: torch.device) -> dict[str, Tensor]:
     """Returns named tensors on ``device``."""
     return {name: tensor.to(device, non_blocking=True) for name, tensor in tree.items()}
+
+
+def draw_batch(inputs: Fields, targets: Fields, size: int, generator: torch.Generator) -> Batch:
+    """Returns a batch of ``size`` random samples that have these fields."""
+    given, wanted = (
+        {name: draw(field, size, generator) for name, field in fields.items()} for fields in (inputs, targets)
+    )
+    return Batch(given, wanted, torch.arange(size), 0)
 
 
 class Source(Protocol):
