@@ -30,7 +30,7 @@ from tests.runs import opened
 TRACE: dict[str, Any] = json.loads((Path(__file__).parents[1] / "data" / "traces" / "edsr_x2.json").read_text())
 NUM_STEPS = 3
 RECIPE = (
-    *("data=camvid_set5", "data.crop=24", "data.value_range=255", "task=super_resolution", "task.value_range=255"),
+    *("data=camvid_set5", "data.crop=24", "data.value_range=255", "task=super_resolution"),
     *("model=edsr_baseline", "method=e2e", "executor=sequential", "executor.device=cpu", "precision.dtype=float64"),
     *("optimizer=adam", "optimizer.lr=1e-4", "schedule=constant", f"train.epochs={NUM_STEPS}"),
 )

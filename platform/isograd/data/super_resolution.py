@@ -41,8 +41,8 @@ class SuperResolutionConfig(DataConfig):
         crops: How many crops of each image an epoch has.
         turns: Whether crops are mirrored and turned by quarters, each of the eight ways as often.
         shrink: Factor by which images to train and validate on are made smaller first, which hides JPEG's blocks.
-        mean: Per channel, of pixels in [0, 1]; the network gets pixels less this.
-        value_range: What white is to the network; 255 in EDSR's release.
+        mean: Per channel, of pixels in [0, 1]; the network gets and makes pixels less this.
+        value_range: What white is to the network, both ways; 255 in EDSR's release.
     """
 
     batch_size: int = number(16, 1)
@@ -95,8 +95,9 @@ class SuperResolution(Dataset[SuperResolutionConfig]):
     @property
     def targets(self) -> Fields:
         """``high``, the large one, (3, r h, r w) uint8."""
-        side = self.config.scale * self.config.crop
-        return {"high": Field((3, side, side), torch.uint8, "image")}
+        config, side = self.config, self.config.scale * self.config.crop
+        mean, value_range = tuple(config.mean), config.value_range
+        return {"high": Field((3, side, side), torch.uint8, "image", mean=mean, value_range=value_range)}
 
     def entry(self, name: str) -> Centre:
         """Returns what subtracts the mean."""
