@@ -5,8 +5,8 @@ Images may differ in size. They are trained on in crops of one size, and validat
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from isograd.data.batch import Batch, num_batches
-from isograd.data.dataset import DATASETS, DataConfig, Dataset, DatasetEntry
+from isograd.data.dataset import DATASETS, Dataset, DatasetEntry, StoredConfig
 from isograd.data.field import Field, Fields
 from isograd.data.identity import Identity
 from isograd.data.pictures import Pictures, find_files, read_images
@@ -30,7 +30,7 @@ _LEAST_SIDE = 8  # of small images, pixels: SSIM has windows of 11, and the bord
 
 
 @dataclass
-class SuperResolutionConfig(DataConfig):
+class SuperResolutionConfig(StoredConfig):
     """Which images, and how they are cut.
 
     Attributes:
@@ -46,7 +46,6 @@ class SuperResolutionConfig(DataConfig):
     """
 
     batch_size: int = number(16, 1)
-    path: str = "data"  # pyright: ignore[reportIncompatibleMethodOverride]
     test_path: str = "data/set5"
     scale: int = number(2, 2, 4)
     crop: int = number(32, _LEAST_SIDE)
@@ -55,10 +54,6 @@ class SuperResolutionConfig(DataConfig):
     shrink: int = number(1, 1)
     mean: list[float] = field(default_factory=lambda: list(RGB_MEAN))
     value_range: float = number(1.0, 1e-6)
-
-    def at(self, path: str) -> Self:
-        """Returns the configuration of the same images, those to train on having moved to ``path``."""
-        return replace(self, path=path)
 
 
 class Centre(Normalize):

@@ -5,13 +5,13 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from isograd.data.batch import Batch, num_batches
-from isograd.data.dataset import DATASETS, DataConfig, Dataset, DatasetEntry
+from isograd.data.dataset import DATASETS, Dataset, DatasetEntry, StoredConfig
 from isograd.data.field import Field, Fields
 from isograd.data.identity import Identity
 from isograd.data.rows import Parted
@@ -26,7 +26,7 @@ _NUM_BYTES = 256
 
 
 @dataclass
-class TextConfig(DataConfig):
+class TextConfig(StoredConfig):
     """Where a text lies, and how it is cut up.
 
     Attributes:
@@ -42,7 +42,6 @@ class TextConfig(DataConfig):
         context: T, tokens of a window.
     """
 
-    path: str = "data"  # pyright: ignore[reportIncompatibleMethodOverride]
     train_file: str = "train.txt"
     valid_file: str = ""
     test_file: str = "test.txt"
@@ -51,10 +50,6 @@ class TextConfig(DataConfig):
     vocab_size: int = number(8192, 3)
     min_count: int = number(1, 1)
     context: int = number(128, 2)
-
-    def at(self, path: str) -> Self:
-        """Returns the configuration of the same text, which has moved to ``path``."""
-        return replace(self, path=path)
 
 
 class Splits(NamedTuple):
