@@ -11,7 +11,7 @@ from functools import cached_property, lru_cache
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -21,6 +21,9 @@ from isograd.data.labels import is_text
 from isograd.errors import ConfigError, DataError, MachineError
 from isograd.system.files import replacing
 from isograd.system.paths import user_path
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer as PieceModel
 
 _FORMAT = 1  # of what is kept in the cache
 _WORD = re.compile(rb"\n|[^ \t\n\r\x0b\x0c]+")
@@ -104,26 +107,6 @@ class Words(Tokenizer):
         path.write_bytes(b"\n".join(self._vocabulary))
 
 
-class PieceModel(Protocol):
-    """What is needed of the library's ``Tokenizer``."""
-
-    def get_vocab_size(self) -> int:
-        """Returns how many pieces there are."""
-        ...
-
-    def id_to_token(self, id: int) -> str | None:
-        """Returns how a piece is spelt."""
-        ...
-
-    def encode_batch(self, input: list[str]) -> list[Any]:
-        """Returns an encoding of each text, with ``ids``."""
-        ...
-
-    def to_str(self) -> str:
-        """Returns everything as JSON."""
-        ...
-
-
 class BPE(Tokenizer):
     """Byte-pair encoding, by the library `tokenizers`: pieces of words, learnt; any text can be written with them.
 
@@ -131,7 +114,7 @@ class BPE(Tokenizer):
         model: The library's tokenizer of bytes.
     """
 
-    def __init__(self, model: PieceModel) -> None:
+    def __init__(self, model: "PieceModel") -> None:
         self._model = model
         # A token is spelt with one character for each of its bytes.
         pieces = (model.id_to_token(number) for number in range(model.get_vocab_size()))
