@@ -136,14 +136,14 @@ def find_splits(
     *,
     validates: bool = True,
 ) -> tuple[ParquetSplit, ParquetSplit, ParquetSplit]:
-    """Returns the splits to train, to validate and to test on; arguments as of :func:`find_split`.
+    """Returns the splits to train, to validate and to test on; arguments as of :func:`read_split`.
 
     What is validated on is the data's own validation split, if it is asked for, is there and is not tested on; else it
     is a part of the training split without rows.
 
     Raises:
-        DataError: What :func:`find_split` raises, or the two are not of one data set: they lie in different
-            configurations, or mean different classes by the same number; or a file is read twice.
+        DataError: What :func:`find_shards` and :func:`read_split` raise, or the two are not of one data set: they lie
+            in different configurations, or mean different classes by the same number; or a file is read twice.
     """
     folder = Path(folder)
     found = {split: find_shards(folder, split) for split in ("train", test_split)}
@@ -156,36 +156,34 @@ def find_splits(
         )
     own = find_validation(places[0], found[test_split].files) if validates else None
     refuse_twice([file for shards in [*found.values(), *([own[1]] if own else [])] for file in shards.files])
-    train = _split(found["train"], "train", image_column, label_column)
-    test = _split(found[test_split], test_split, image_column, label_column, train)
+    train = read_split(found["train"], "train", image_column, label_column)
+    test = read_split(found[test_split], test_split, image_column, label_column, train)
     valid = train.part(np.zeros(train.num_rows, bool))
     if own is not None:
         name, shards = own
-        valid = _split(shards, name, image_column, label_column, train)
+        valid = read_split(shards, name, image_column, label_column, train)
     return train, valid, test
 
 
-def find_split(
-    folder: str | Path, split: str, image_column: str = "image", label_column: str = "label"
+def read_split(
+    shards: Shards,
+    split: str,
+    image_column: str = "image",
+    label_column: str = "label",
+    train: ParquetSplit | None = None,
 ) -> ParquetSplit:
-    """Returns where the rows of ``split`` lie; reads the footers of its files, and labels where they are text.
+    """Returns where the rows of a split lie; reads the footers of its files, and labels where they are text.
 
     Args:
-        folder: Holds the files; see :mod:`isograd.data.shards`.
-        split: ``train``, ``test`` (also found as ``validation-*``), or another prefix of file names.
+        shards: The files.
+        split: Its name.
         image_column: Name of the column of images; the hub's cifar10 calls it ``img``.
         label_column: Name of the column of classes.
+        train: The training split, whose classes one to test on has.
 
     Raises:
-        DataError: There is no such folder, file, column or row, a shard is missing, or a column has another type.
+        DataError: There is no such column or row, or a column has another type.
     """
-    return _split(find_shards(Path(folder), split), split, image_column, label_column)
-
-
-def _split(
-    shards: Shards, split: str, image_column: str, label_column: str, train: ParquetSplit | None = None
-) -> ParquetSplit:
-    """Returns the split that the shards are; one to test on has the classes of ``train``."""
     files = tuple(map(str, shards.files))
     counts, schemas = [], {}
     for name in files:

@@ -43,10 +43,6 @@ class Score:
             return "-"
         return f"{self.scale * value:.2f}{f' {self.unit}' if unit and self.unit else ''}"
 
-    def is_better(self, value: float, other: float) -> bool:
-        """Whether one value is better than another one."""
-        return value > other if self.higher_is_better else value < other
-
     def best(self, values: Iterable[float]) -> float | None:
         """Returns the best of some values; None of none."""
         return (max if self.higher_is_better else min)(values, default=None)
