@@ -4,13 +4,12 @@ import hashlib
 import logging
 from dataclasses import dataclass, field
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from isograd.data import labels, parquet, stored_images, windows
-from isograd.data.access import read_footer
+from isograd.data.access import read_footer, stamp
 from isograd.data.batch import Source
 from isograd.data.dataset import DATASETS, DatasetEntry, StoredConfig
 from isograd.data.identity import Identity
@@ -239,9 +238,7 @@ class Images(LabelledImages[ImagesConfig]):
 
 
 def _stat_files(split: ParquetSplit) -> tuple[tuple[int, int], ...]:
-    """Returns what changes when a file does: its time and its size."""
-    statuses = (Path(file).stat() for file in split.files)
-    return tuple((status.st_mtime_ns, status.st_size) for status in statuses)
+    return tuple(map(stamp, split.files))
 
 
 @lru_cache(maxsize=8)

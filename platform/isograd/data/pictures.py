@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from isograd.data.access import open_parquet, reading
+from isograd.data.access import open_parquet, reading, stamp
 from isograd.data.columns import check_images
 from isograd.data.decoding import convert, open_image, to_pixels, undecodable
 from isograd.data.image_folder import is_image, list_folder
@@ -74,11 +74,11 @@ def read_images(files: Files, shrink: int = 1) -> Pictures:
     Raises:
         DataError: One cannot be read, or nothing of it would be left.
     """
-    return _read(files, tuple(file.stat().st_mtime_ns for file in files), shrink)
+    return _read(files, tuple(map(stamp, files)), shrink)
 
 
 @lru_cache(maxsize=4)
-def _read(files: Files, written: tuple[int, ...], shrink: int) -> Pictures:
+def _read(files: Files, stamps: tuple[tuple[int, int], ...], shrink: int) -> Pictures:
     """Decodes images, once for all the runs that a process makes on them."""
     return Pictures(tuple(_decode(data, where, shrink) for file in files for data, where in _encoded(file)))
 

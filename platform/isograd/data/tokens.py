@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from isograd.data.access import open_parquet, reading
+from isograd.data.access import open_parquet, reading, stamp
 from isograd.data.columns import check_column
 from isograd.data.labels import is_text
 from isograd.errors import ConfigError, DataError, MachineError
@@ -281,8 +281,7 @@ def _written(path: Path) -> tuple[int, int]:
     folder = path.parent
     with reading(path):
         if path.is_file():
-            status = path.stat()
-            return status.st_mtime_ns, status.st_size
+            return stamp(path)
         there = sorted(item.name for item in folder.iterdir()) if folder.is_dir() else None
     raise DataError(
         f"there is no text {path}",
