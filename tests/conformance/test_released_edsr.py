@@ -30,7 +30,7 @@ from tests.runs import opened
 TRACE: dict[str, Any] = json.loads((Path(__file__).parents[1] / "data" / "traces" / "edsr_x2.json").read_text())
 NUM_STEPS = 3
 RECIPE = (
-    *("data=camvid_set5", "data.crop=24", "data.value_range=255", "task=super_resolution", "task.value_range=255"),
+    *("data=camvid_set5", "data.crop=24", "data.value_range=255", "task=super_resolution"),
     *("model=edsr_baseline", "method=e2e", "executor=sequential", "executor.device=cpu", "precision.dtype=float64"),
     *("optimizer=adam", "optimizer.lr=1e-4", "schedule=constant", f"train.epochs={NUM_STEPS}"),
 )
@@ -40,7 +40,7 @@ MEAN = torch.tensor(RGB_MEAN, dtype=torch.float64).view(3, 1, 1) * 255
 class TraceSource:
     """One batch of 2 an epoch, drawn by the traces' rule."""
 
-    num_train, num_valid, num_test, batch_size, held_bytes = 2, 0, 0, 2, 0
+    num_train, num_valid, num_test, batch_size, test_batch_size, held_bytes = 2, 0, 0, 2, 2, 0
 
     def on(self, device: torch.device) -> "TraceSource":
         return self

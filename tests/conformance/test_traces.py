@@ -77,7 +77,7 @@ class TraceSchedule:
 class TraceSource:
     """One batch of 8 an epoch, drawn by the traces' rule."""
 
-    num_train, num_valid, num_test, batch_size, held_bytes = 8, 0, 0, 8, 0
+    num_train, num_valid, num_test, batch_size, test_batch_size, held_bytes = 8, 0, 0, 8, 8, 0
 
     def on(self, device: torch.device) -> "TraceSource":
         return self

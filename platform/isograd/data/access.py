@@ -34,6 +34,13 @@ def reading(path: str | Path) -> Iterator[None]:
         raise not_allowed(path, error) from error
 
 
+def stamp(path: str | Path) -> tuple[int, int]:
+    """Returns what changes when a file does, its time and its size: what was read of it is kept under them."""
+    with reading(path):
+        status = Path(path).stat()
+    return status.st_mtime_ns, status.st_size
+
+
 @contextmanager
 def open_parquet(path: str | Path) -> Iterator[pq.ParquetFile]:
     """Opens a Parquet file. Raises DataError where it is damaged, or may not be read, now or while it is open."""

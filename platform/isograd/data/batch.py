@@ -7,7 +7,7 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
-from isograd.data.field import Tree
+from isograd.data.field import Fields, Tree, draw
 
 Split = Literal["train", "valid", "test"]
 
@@ -43,19 +43,28 @@ def move(tree: Tree, device: torch.device) -> dict[str, Tensor]:
     return {name: tensor.to(device, non_blocking=True) for name, tensor in tree.items()}
 
 
+def draw_batch(inputs: Fields, targets: Fields, size: int, generator: torch.Generator) -> Batch:
+    """Returns a batch of ``size`` random samples that have these fields."""
+    given, wanted = (
+        {name: draw(field, size, generator) for name, field in fields.items()} for fields in (inputs, targets)
+    )
+    return Batch(given, wanted, torch.arange(size), 0)
+
+
 class Source(Protocol):
     """Batches of a run, in an order that is a function of the seed alone.
 
     A source is picklable and holds no open resource; the process that iterates it opens what it needs. It knows
     nothing of local modules, stages or executors. ``num_train``, ``num_valid`` and ``num_test`` count samples;
-    ``batch_size`` is that of a global batch; ``held_bytes`` is what a source carries with it when it is sent to another
-    process.
+    ``batch_size`` is that of a global batch to train on, ``test_batch_size`` of one to validate or test on;
+    ``held_bytes`` is what a source carries with it when it is sent to another process.
     """
 
     num_train: int
     num_valid: int
     num_test: int
     batch_size: int
+    test_batch_size: int
     held_bytes: int
 
     def train(self, epoch: int, first: int = 0) -> Iterator[Batch]:

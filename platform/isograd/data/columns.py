@@ -1,6 +1,7 @@
 """Whether columns of Parquet files can be read as images and classes, and mean the same in all files of a data set."""
 
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,36 +12,63 @@ from isograd.errors import DataError
 
 def check_columns(file: str | Path, schema: pa.Schema, image_column: str, label_column: str) -> None:
     """Raises DataError where a file does not have the two columns, or one has a type that cannot be read."""
-    for option, column, fits, wanted, how in (
-        (
-            *("image_column", image_column, _is_image, "struct<bytes: binary, path: string> or binary"),
-            "Store images as the bytes of their files (PNG, JPEG): `isograd prepare image_folder` makes such files.",
-        ),
-        (
-            *("label_column", label_column, labels.is_label, "whole numbers, truth values or text"),
-            "Write the file again with classes numbered from 0 (int64), or with their names.",
-        ),
-    ):
-        times = schema.names.count(column)
-        # A name that two columns have names none of them.
-        fitting = [item.name for item in schema if fits(item.type) and schema.names.count(item.name) == 1]
-        mend = how
-        if fitting:
-            mend = f"Use data.{option}={shlex.quote(fitting[0])}."
-        if len(fitting) > 1:
-            mend = f"Use data.{option}=NAME with one of {', '.join(fitting)}."
-        if times != 1:
-            raise DataError(
-                f"{file} has {times or 'no'} column{'s' * (times > 1)} '{column}'",
-                f"Its columns are: {', '.join(schema.names)}",
-                mend,
-            )
-        if not fits(schema.field(column).type):
-            raise DataError(
-                f"column '{column}' of {file} is {schema.field(column).type}, not {wanted}",
-                "The hub's layout of image classification is expected",
-                mend,
-            )
+    check_images(file, schema, image_column, option="data.image_column")
+    check_column(
+        *(file, schema, label_column, labels.is_label, "whole numbers, truth values or text"),
+        option="data.label_column",
+        mend="Write the file again with classes numbered from 0 (int64), or with their names.",
+    )
+
+
+def check_images(file: str | Path, schema: pa.Schema, column: str, *, option: str = "") -> None:
+    """Raises DataError where a file has no such column of encoded images; ``option`` names the column, if any does."""
+    check_column(
+        *(file, schema, column, _is_image, "struct<bytes: binary, path: string> or binary"),
+        option=option,
+        mend="Store images as the bytes of their files (PNG, JPEG): `isograd prepare image_folder` makes such files.",
+    )
+
+
+def check_column(
+    file: str | Path,
+    schema: pa.Schema,
+    column: str,
+    fits: Callable[[pa.DataType], bool],
+    wanted: str,
+    *,
+    option: str,
+    mend: str,
+) -> None:
+    """Raises DataError where a file does not have a column once, or where its type cannot be read.
+
+    Args:
+        file: For messages.
+        schema: Of the file.
+        column: Name.
+        fits: Whether a type can be read.
+        wanted: Which types can, in words.
+        option: That names the column; empty: none does.
+        mend: What to do where no other column would fit.
+    """
+    times = schema.names.count(column)
+    # A name that two columns have names none of them.
+    fitting = [item.name for item in schema if fits(item.type) and schema.names.count(item.name) == 1]
+    if option and fitting:
+        mend = f"Use {option}={shlex.quote(fitting[0])}."
+    if option and len(fitting) > 1:
+        mend = f"Use {option}=NAME with one of {', '.join(fitting)}."
+    if times != 1:
+        raise DataError(
+            f"{file} has {times or 'no'} column{'s' * (times > 1)} '{column}'",
+            f"Its columns are: {', '.join(schema.names)}",
+            mend,
+        )
+    if not fits(schema.field(column).type):
+        raise DataError(
+            f"column '{column}' of {file} is {schema.field(column).type}, not {wanted}",
+            "The layout of the Hugging Face hub is expected",
+            mend,
+        )
 
 
 def check_agree(schemas: dict[str, pa.Schema], label_column: str) -> None:

@@ -4,7 +4,7 @@ A kind is a class in a file of its own. A row of :data:`DATASETS` ("cifar10") is
 """
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
 from torch import nn
@@ -46,6 +46,21 @@ class DataConfig:
     def at(self, path: str) -> Self:
         """Returns the configuration of the same data, whose files have moved to ``path``."""
         return self
+
+
+@dataclass
+class StoredConfig(DataConfig):
+    """What data that lies in files is asked for.
+
+    Attributes:
+        path: Folder of the files.
+    """
+
+    path: str = "data"  # pyright: ignore[reportIncompatibleMethodOverride]
+
+    def at(self, path: str) -> Self:
+        """Returns the configuration of the same data, which has moved to ``path``."""
+        return replace(self, path=path)
 
 
 AnyConfig = TypeVar("AnyConfig", bound=DataConfig)

@@ -23,12 +23,16 @@ class Field:
         kind: What they mean: an image (C, H, W), a class label (), several labels (Y,) of 0 and 1, tokens (N,), a map
             of class labels (H, W), boxes (N, 4), a vector (D,), a scalar ().
         num_values: How many values a label or a token may have, Y; None for others.
+        mean: Of an image that networks make: per channel, of pixels in [0, 1], what theirs is less by; empty: nothing.
+        value_range: Of such an image: what white is to networks.
     """
 
     shape: tuple[int | None, ...]
     dtype: torch.dtype
     kind: Kind
     num_values: int | None = None
+    mean: tuple[float, ...] = ()
+    value_range: float = 1.0
 
     @property
     def is_fixed(self) -> bool:

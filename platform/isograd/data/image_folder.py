@@ -89,10 +89,10 @@ def list_images(root: Path, names: Sequence[str]) -> FileImages:
             neither a folder nor a file.
     """
     folder = _find_folder(root, names)
-    places, beside = _list(folder)
+    places, beside = list_folder(folder)
     places.sort(key=_class_name)
     _refuse_one_name(places)
-    if astray := [path.name for path in beside if _is_image(path)]:
+    if astray := [path.name for path in beside if is_image(path)]:
         raise DataError(
             f"{len(astray)} images lie in {folder} itself, in no class folder: {_join(astray)}",
             "An image's class is the folder that it lies in",
@@ -108,7 +108,7 @@ def list_images(root: Path, names: Sequence[str]) -> FileImages:
     seen = {folder.resolve(): folder}
     for label, place in enumerate(places):
         for path in (path for _, files in sorted(_walk(place, seen)) for path in files):
-            (paths if _is_image(path) else left_out).append(path.relative_to(folder).as_posix())
+            (paths if is_image(path) else left_out).append(path.relative_to(folder).as_posix())
         if len(paths) == len(labels):
             raise DataError(
                 f"the class folder {place} has no image",
@@ -144,7 +144,7 @@ def _find_folder(root: Path, names: Sequence[str]) -> Path:
             there.setdefault(folder.resolve(), folder)  # a link gives one folder two names
     if not there:
         raise _no_folder(root, names)
-    with_classes = [folder for folder in there.values() if _list(folder)[0]]
+    with_classes = [folder for folder in there.values() if list_folder(folder)[0]]
     if len(with_classes) > 1 and with_classes[0].name != names[0]:
         first, *others = with_classes
         raise DataError(
@@ -201,7 +201,7 @@ def _refuse_one_name(classes: Sequence[Path]) -> None:
             )
 
 
-def _list(folder: Path) -> tuple[list[Path], list[Path]]:
+def list_folder(folder: Path) -> tuple[list[Path], list[Path]]:
     """Returns the subfolders and the files of a folder that are not hidden, each sorted by name.
 
     Raises:
@@ -242,13 +242,13 @@ def _walk(folder: Path, seen: dict[Path, Path]) -> Iterator[tuple[str, list[Path
             "Remove the link.",
         )
     seen[real] = folder
-    folders, files = _list(folder)
+    folders, files = list_folder(folder)
     yield str(folder), files
     for path in folders:
         yield from _walk(path, seen)
 
 
-def _is_image(path: Path) -> bool:
+def is_image(path: Path) -> bool:
     """Whether a file is an image, by its suffix or else its content. Raises DataError for one that cannot be opened."""
     suffix = path.suffix.lower()
     if suffix in _list_suffixes():

@@ -2,17 +2,16 @@
 
 import hashlib
 import logging
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
-from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from isograd.data import labels, parquet, stored_images, windows
-from isograd.data.access import read_footer
+from isograd.data.access import read_footer, stamp
 from isograd.data.batch import Source
-from isograd.data.dataset import DATASETS, DatasetEntry
+from isograd.data.dataset import DATASETS, DatasetEntry, StoredConfig
 from isograd.data.identity import Identity
 from isograd.data.label_checks import check_labels
 from isograd.data.labelled_images import LabelledImages, LabelledImagesConfig
@@ -28,7 +27,7 @@ _CHANNELS = (1, 3)  # grey, RGB
 
 
 @dataclass
-class ImagesConfig(LabelledImagesConfig):
+class ImagesConfig(StoredConfig, LabelledImagesConfig):  # pyright: ignore[reportIncompatibleVariableOverride]
     """Where images lie, and how they are read.
 
     Attributes:
@@ -47,7 +46,6 @@ class ImagesConfig(LabelledImagesConfig):
         window: Rows that are shuffled among each other when streaming.
     """
 
-    path: str = "data"  # pyright: ignore[reportIncompatibleMethodOverride]
     num_classes: int = number(10, 2, labels.MOST_CLASSES)
     image_shape: list[int] = field(default_factory=lambda: [3, 32, 32])
     loading: str = choice("memory", "stream")
@@ -67,10 +65,6 @@ class ImagesConfig(LabelledImagesConfig):
     def test_resize(self) -> int:
         """Shorter side of images to test on before the centre crop, pixels."""
         return min(self.image_shape[1:]) * 8 // 7 if self.resize is None else self.resize
-
-    def at(self, path: str) -> Self:
-        """Returns the configuration of the same images, which have moved to ``path``."""
-        return replace(self, path=path)
 
 
 class Splits(NamedTuple):
@@ -244,9 +238,7 @@ class Images(LabelledImages[ImagesConfig]):
 
 
 def _stat_files(split: ParquetSplit) -> tuple[tuple[int, int], ...]:
-    """Returns what changes when a file does: its time and its size."""
-    statuses = (Path(file).stat() for file in split.files)
-    return tuple((status.st_mtime_ns, status.st_size) for status in statuses)
+    return tuple(map(stamp, split.files))
 
 
 @lru_cache(maxsize=8)

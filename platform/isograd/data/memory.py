@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from isograd.data.batch import Batch, num_batches
-from isograd.data.rows import WHOLE, Part
+from isograd.data.rows import Parted
 from isograd.data.shared import as_tensor
 from isograd.data.transforms import UNCHANGED, BatchTransform
 from isograd.seeding import generator
@@ -48,7 +48,7 @@ class Samples:
         return Samples(*({name: array[rows] for name, array in tree.items()} for tree in (self.inputs, self.targets)))
 
 
-class MemorySource:
+class MemorySource(Parted):
     """Batches of data held in memory. Implements :class:`~isograd.data.batch.Source`.
 
     Args:
@@ -70,11 +70,10 @@ class MemorySource:
         seed: int,
         augmentation: BatchTransform = UNCHANGED,
     ) -> None:
-        self.num_train, self.num_valid, self.num_test = train.size, valid.size, test.size
-        self.batch_size, self.seed, self.augmentation = batch_size, seed, augmentation
-        self.held_bytes = train.num_bytes + valid.num_bytes + test.num_bytes
+        held_bytes = train.num_bytes + valid.num_bytes + test.num_bytes
+        super().__init__((train.size, valid.size, test.size), batch_size, held_bytes=held_bytes)
+        self.seed, self.augmentation = seed, augmentation
         self._train, self._valid, self._test = (_Held(split, _CPU) for split in (train, valid, test))
-        self._part = WHOLE
 
     def on(self, device: torch.device) -> "MemorySource":
         """Returns the source with its samples held on ``device``."""
@@ -84,19 +83,13 @@ class MemorySource:
         )
         return moved
 
-    def shard(self, rank: int, world: int) -> "MemorySource":
-        """Returns worker ``rank``'s part of every batch."""
-        shard = copy.copy(self)
-        shard._part = Part(rank, world)
-        return shard
-
     def train(self, epoch: int, first: int = 0) -> Iterator[Batch]:
         """Yields the epoch's batches, shuffled by (seed, epoch), augmented by (seed, epoch, batch number)."""
         order = torch.randperm(self.num_train, generator=generator(self.seed, "order", epoch))
         for number in range(first, num_batches(self.num_train, self.batch_size)):
             rows = self._rows(order, number)
             draws = self.augmentation.draw(len(rows), generator(self.seed, "augment", epoch, number))
-            places = self._part.of(len(rows))
+            places = self._part.of(len(rows), number)
             batch = self._train.take(rows[places], number)
             yield self.augmentation.apply(batch, {name: drawn[places] for name, drawn in draws.items()})
 
@@ -112,7 +105,7 @@ class MemorySource:
         order = torch.arange(held.samples.size)
         for number in range(num_batches(len(order), self.batch_size)):
             rows = self._rows(order, number)
-            yield held.take(rows[self._part.of(len(rows))], number)
+            yield held.take(rows[self._part.of(len(rows), number)], number)
 
     def _rows(self, order: Tensor, number: int) -> Tensor:
         return order[number * self.batch_size : (number + 1) * self.batch_size]

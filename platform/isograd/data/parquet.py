@@ -6,7 +6,6 @@ classes, numbers or names (:mod:`isograd.data.labels`). The row of an image *in 
 files in the order of their names, is its index everywhere in the platform.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -18,7 +17,7 @@ import pyarrow.compute as pc
 from isograd.data import labels
 from isograd.data.access import open_parquet
 from isograd.data.columns import check_agree, check_columns
-from isograd.data.shards import Shards, find_shards, find_validation
+from isograd.data.shards import Shards, find_shards, find_validation, refuse_twice
 from isograd.data.windows import RowGroup
 from isograd.errors import DataError
 
@@ -137,14 +136,14 @@ def find_splits(
     *,
     validates: bool = True,
 ) -> tuple[ParquetSplit, ParquetSplit, ParquetSplit]:
-    """Returns the splits to train, to validate and to test on; arguments as of :func:`find_split`.
+    """Returns the splits to train, to validate and to test on; arguments as of :func:`read_split`.
 
     What is validated on is the data's own validation split, if it is asked for, is there and is not tested on; else it
     is a part of the training split without rows.
 
     Raises:
-        DataError: What :func:`find_split` raises, or the two are not of one data set: they lie in different
-            configurations, or mean different classes by the same number; or a file is read twice.
+        DataError: What :func:`find_shards` and :func:`read_split` raise, or the two are not of one data set: they lie
+            in different configurations, or mean different classes by the same number; or a file is read twice.
     """
     folder = Path(folder)
     found = {split: find_shards(folder, split) for split in ("train", test_split)}
@@ -156,52 +155,35 @@ def find_splits(
             f"Use data.path={places[0]}, and put the split to test on there.",
         )
     own = find_validation(places[0], found[test_split].files) if validates else None
-    _refuse_twice([file for shards in [*found.values(), *([own[1]] if own else [])] for file in shards.files])
-    train = _split(found["train"], "train", image_column, label_column)
-    test = _split(found[test_split], test_split, image_column, label_column, train)
+    refuse_twice([file for shards in [*found.values(), *([own[1]] if own else [])] for file in shards.files])
+    train = read_split(found["train"], "train", image_column, label_column)
+    test = read_split(found[test_split], test_split, image_column, label_column, train)
     valid = train.part(np.zeros(train.num_rows, bool))
     if own is not None:
         name, shards = own
-        valid = _split(shards, name, image_column, label_column, train)
+        valid = read_split(shards, name, image_column, label_column, train)
     return train, valid, test
 
 
-def _refuse_twice(files: Sequence[Path]) -> None:
-    """Raises DataError where two files are one, by a link."""
-    seen: dict[tuple[int, int], Path] = {}
-    for file in files:
-        status = file.stat()
-        identity = status.st_dev, status.st_ino
-        if (other := seen.get(identity)) is not None:
-            raise DataError(
-                f"{file} would be read twice: it is {other}",
-                "Tests on images that were trained on say nothing of others, and rows of one split would occur twice",
-                "Put there what the file is named after, or remove it.",
-            )
-        seen[identity] = file
-
-
-def find_split(
-    folder: str | Path, split: str, image_column: str = "image", label_column: str = "label"
+def read_split(
+    shards: Shards,
+    split: str,
+    image_column: str = "image",
+    label_column: str = "label",
+    train: ParquetSplit | None = None,
 ) -> ParquetSplit:
-    """Returns where the rows of ``split`` lie; reads the footers of its files, and labels where they are text.
+    """Returns where the rows of a split lie; reads the footers of its files, and labels where they are text.
 
     Args:
-        folder: Holds the files; see :mod:`isograd.data.shards`.
-        split: ``train``, ``test`` (also found as ``validation-*``), or another prefix of file names.
+        shards: The files.
+        split: Its name.
         image_column: Name of the column of images; the hub's cifar10 calls it ``img``.
         label_column: Name of the column of classes.
+        train: The training split, whose classes one to test on has.
 
     Raises:
-        DataError: There is no such folder, file, column or row, a shard is missing, or a column has another type.
+        DataError: There is no such column or row, or a column has another type.
     """
-    return _split(find_shards(Path(folder), split), split, image_column, label_column)
-
-
-def _split(
-    shards: Shards, split: str, image_column: str, label_column: str, train: ParquetSplit | None = None
-) -> ParquetSplit:
-    """Returns the split that the shards are; one to test on has the classes of ``train``."""
     files = tuple(map(str, shards.files))
     counts, schemas = [], {}
     for name in files:

@@ -30,6 +30,7 @@ from isograd.data.originals import SOURCES, ArrayImages, open_original, source_n
 from isograd.errors import ConfigError, DataError
 from isograd.seeding import derive
 from isograd.system.console import say
+from isograd.system.files import write_atomically
 from isograd.system.lock import held
 from isograd.system.paths import user_path
 
@@ -313,9 +314,7 @@ class Job:
             "fingerprint": self.fingerprint,
             "shards": [shard.file for shard in shards],
         }
-        partial = self.output / f".{SUMMARY}.partial"
-        partial.write_text(json.dumps(summary, indent=2) + "\n")
-        partial.replace(self.output / SUMMARY)
+        write_atomically(self.output / SUMMARY, json.dumps(summary, indent=2) + "\n")
 
 
 def _read_summary(output: Path) -> dict[str, Any]:

@@ -1,16 +1,23 @@
 """Which rows: those of one worker among several, and those that are held out. Numbers only; no torch."""
 
+import copy
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
 from isograd.errors import DataError
 
+if TYPE_CHECKING:
+    import torch
+
 
 @dataclass(frozen=True)
 class Part:
-    """What one of several workers has of every global batch.
+    """What one of several workers has of every global batch: a run of it, as even as can be.
+
+    Batches of a single sample go to the workers in turn, so that images that come one by one are everybody's work.
 
     Attributes:
         rank: Of the worker, from 0.
@@ -20,23 +27,54 @@ class Part:
     rank: int = 0
     world: int = 1
 
-    def of(self, size: int) -> slice:
-        """Returns the places of the worker's samples in a batch of ``size``: a run of them, as even as can be."""
+    def of(self, size: int, number: int) -> slice:
+        """Returns the places of the worker's samples in batch ``number``, which has ``size`` of them."""
+        if size == 1:
+            return slice(0, int(number % self.world == self.rank))
         return slice(size * self.rank // self.world, size * (self.rank + 1) // self.world)
 
-    def size(self, size: int) -> int:
-        """Returns how many samples of a batch of ``size`` are the worker's."""
-        places = self.of(size)
+    def size(self, size: int, number: int) -> int:
+        """Returns how many samples of batch ``number``, which has ``size`` of them, are the worker's."""
+        places = self.of(size, number)
         return places.stop - places.start
 
     def holds(self, places: np.ndarray, batch_size: int, num_rows: int) -> np.ndarray:
         """Returns which places of an epoch of ``num_rows`` are the worker's, (n,) bool."""
-        size = np.minimum(batch_size, num_rows - places // batch_size * batch_size)  # of the batch of each
-        within = places % batch_size
-        return (size * self.rank // self.world <= within) & (within < size * (self.rank + 1) // self.world)
+        number, within = np.divmod(places, batch_size)
+        size = np.minimum(batch_size, num_rows - number * batch_size)  # of the batch of each
+        in_run = (size * self.rank // self.world <= within) & (within < size * (self.rank + 1) // self.world)
+        return np.where(size == 1, number % self.world == self.rank, in_run)
 
 
 WHOLE = Part()
+
+
+class Parted:
+    """What all sources of batches have in common: their numbers, and that each worker may have a part of them.
+
+    Args:
+        counts: Samples to train, to validate and to test on.
+        batch_size: Samples a batch, B.
+        test_batch_size: Of batches to validate and to test on; None: the same.
+        held_bytes: What the source carries with it.
+    """
+
+    def __init__(
+        self, counts: tuple[int, int, int], batch_size: int, *, test_batch_size: int | None = None, held_bytes: int = 0
+    ) -> None:
+        self.num_train, self.num_valid, self.num_test = counts
+        self.batch_size, self.test_batch_size = batch_size, test_batch_size or batch_size
+        self.held_bytes, self._part = held_bytes, WHOLE
+
+    def on(self, device: "torch.device") -> Self:
+        """Returns the source itself: its batches are made on the CPU, so that they are the same on any device."""
+        return self
+
+    def shard(self, rank: int, world: int) -> Self:
+        """Returns worker ``rank``'s part of every batch; of single samples, the whole of some."""
+        shard = copy.copy(self)
+        shard._part = Part(rank, world)
+        return shard
 
 
 def hold_out(classes: np.ndarray, share: float) -> np.ndarray:
@@ -58,21 +96,26 @@ def hold_out(classes: np.ndarray, share: float) -> np.ndarray:
     if share == 0:
         return held
     labels, counts = np.unique(classes, return_counts=True)
-    for label, count in zip(labels.tolist(), counts.tolist(), strict=True):
-        num_held = math.floor(count * share + 0.5)
+    rows = np.split(np.argsort(classes, kind="stable"), np.cumsum(counts)[:-1])  # of each class, ascending
+    for label, members in zip(labels.tolist(), rows, strict=True):
+        count, num_held = len(members), math.floor(len(members) * share + 0.5)
         if not 0 < num_held < count:
-            raise _empty_class(share, label, count, num_held, min(counts.tolist()))
+            raise _nothing_left(share, label if len(labels) > 1 else None, count, num_held, int(counts.min()))
         order = np.random.default_rng(derive(0, "valid", label)).permutation(count)
-        held[np.flatnonzero(classes == label)[order[:num_held]]] = True
+        held[members[order[:num_held]]] = True
     return held
 
 
-def _empty_class(share: float, label: int, count: int, num_held: int, fewest: int) -> DataError:
+def _nothing_left(share: float, label: int | None, count: int, num_held: int, fewest: int) -> DataError:
+    """Returns the error for a class without rows on one side; ``label`` None: for data without classes."""
+    what, each = f"class {label} empty", "Each class"
+    if label is None:
+        what, each = f"nothing to {'train' if num_held else 'validate'} on", "The data"
     mend = f"Use data.valid={math.ceil(500 / fewest) / 1000:g}, or give the data a validation split of its own."
     if fewest == 1:
-        mend = "Use data.valid=0, or give the data a validation split of its own, or each class two rows or more."
+        mend = f"Use data.valid=0, or give the data a validation split of its own, or {each.lower()} two rows or more."
     return DataError(
-        f"data.valid={share:g} leaves class {label} empty: {num_held} of its {count} rows are held out",
-        "Each class needs rows to train on and rows to validate on",
+        f"data.valid={share:g} leaves {what}: {num_held} of its {count} rows are held out",
+        f"{each} needs rows to train on and rows to validate on",
         mend,
     )

@@ -95,6 +95,21 @@ def find_validation(place: Path, tested: Sequence[Path]) -> tuple[str, Shards] |
     return None
 
 
+def refuse_twice(files: Sequence[Path], mend: str = "Put there what the file is named after, or remove it.") -> None:
+    """Raises DataError where two files are one, by a link or because a folder was named twice."""
+    seen: dict[tuple[int, int], Path] = {}
+    for file in files:
+        status = file.stat()
+        identity = status.st_dev, status.st_ino
+        if (other := seen.get(identity)) is not None:
+            raise DataError(
+                f"{file} would be read twice: it is {other}",
+                "Tests on images that were trained on say nothing of others, and rows of one split would occur twice",
+                mend,
+            )
+        seen[identity] = file
+
+
 def _find(folder: Path, split: str) -> Shards:
     if not folder.is_dir():
         raise _no_folder(folder, split)

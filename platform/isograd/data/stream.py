@@ -23,7 +23,7 @@ from numpy.random import default_rng
 
 from isograd.data.crops import ImageTransform
 from isograd.data.parquet import ParquetSplit
-from isograd.data.rows import WHOLE, Part
+from isograd.data.rows import WHOLE, Part, Parted
 from isograd.data.stored_images import decode_row
 from isograd.data.windows import Window, cut_windows, skip_rows
 from isograd.errors import ContractError, DataError, IsogradError
@@ -40,7 +40,7 @@ BLOCK_BYTES = 16 * 2**20  # the default of 128 MiB delays the first batch by the
 Columns: TypeAlias = Generator[dict[str, np.ndarray], None, None]
 
 
-class StreamSource:
+class StreamSource(Parted):
     """Reads, decodes and transforms images in tasks of Ray Data. Implements :class:`~isograd.data.batch.Source`.
 
     Iterate it where Ray is initialised: in the driver, a task or an actor. It needs one CPU of the cluster that nobody
@@ -76,25 +76,18 @@ class StreamSource:
     ) -> None:
         import torch
 
-        self.num_train, self.num_valid, self.num_test = train.num_rows, valid.num_rows, test.num_rows
-        self.held_bytes = 0
-        self.batch_size, self.seed, self.augmentation = batch_size, seed, augmentation
+        super().__init__((train.num_rows, valid.num_rows, test.num_rows), batch_size)
+        self.seed, self.augmentation = seed, augmentation
         self.window, self.first_batch_timeout_s = window, first_batch_timeout_s
         self._train, self._train_transform = train, train_transform
         self._valid, self._test, self._test_transform = valid, test, test_transform
-        self._device, self._part = torch.device("cpu"), WHOLE
+        self._device = torch.device("cpu")
 
     def on(self, device: "torch.device") -> "StreamSource":
         """Returns the source with its batches on ``device``."""
         moved = copy.copy(self)
         moved._device = device
         return moved
-
-    def shard(self, rank: int, world: int) -> "StreamSource":
-        """Returns worker ``rank``'s part of every batch; it decodes no other image."""
-        shard = copy.copy(self)
-        shard._part = Part(rank, world)
-        return shard
 
     def train(self, epoch: int, first: int = 0) -> "Iterator[Batch]":
         """Yields the batches of ``epoch`` (from 1), from number ``first`` on.
@@ -105,12 +98,12 @@ class StreamSource:
         from isograd.seeding import derive, generator
 
         windows = skip_rows(self.windows(epoch), first * self.batch_size)
-        decoder = self._decoder(self._train, self._train_transform, derive(self.seed, "image", epoch), windows)
-        with closing(self._stream(decoder, first)) as batches:
+        decoder = self._decoder(self._train, self._train_transform, derive(self.seed, "image", epoch), windows, first)
+        with closing(self._stream(decoder)) as batches:
             for batch in batches:
                 size = min(self.batch_size, self.num_train - batch.number * self.batch_size)
                 draws = self.augmentation.draw(size, generator(self.seed, "augment", epoch, batch.number))
-                places = self._part.of(size)
+                places = self._part.of(size, batch.number)
                 yield self.augmentation.apply(batch, {name: drawn[places] for name, drawn in draws.items()})
 
     def valid(self) -> "Iterator[Batch]":
@@ -123,12 +116,12 @@ class StreamSource:
 
     def _in_order(self, split: ParquetSplit) -> "Iterator[Batch]":
         windows = cut_windows(split.groups, self.window)
-        return self._stream(self._decoder(split, self._test_transform, 0, windows), 0)
+        return self._stream(self._decoder(split, self._test_transform, 0, windows))
 
     def _decoder(
-        self, split: ParquetSplit, transform: ImageTransform, seed: int, windows: list[Window]
+        self, split: ParquetSplit, transform: ImageTransform, seed: int, windows: list[Window], first: int = 0
     ) -> "WindowDecoder":
-        return WindowDecoder(split, transform, seed, windows, self._part, self.batch_size)
+        return WindowDecoder(split, transform, seed, windows, self._part, self.batch_size, first)
 
     def windows(self, epoch: int) -> list[Window]:
         """Returns the windows of ``epoch`` in order."""
@@ -139,17 +132,18 @@ class StreamSource:
         windows = cut_windows([groups[place] for place in order], self.window)
         return [replace(window, seed=derive(self.seed, "window", epoch, n)) for n, window in enumerate(windows)]
 
-    def _stream(self, decoder: "WindowDecoder", first: int) -> "Generator[Batch, None, None]":
+    def _stream(self, decoder: "WindowDecoder") -> "Generator[Batch, None, None]":
         if not decoder.num_rows:
             return
         require_free_cpu()
+        first = decoder.first
         last = first + math.ceil(decoder.num_rows / self.batch_size) - 1
-        is_idle = not self._part.size(decoder.num_rows % self.batch_size or self.batch_size)  # in the last batch
+        is_idle = not self._part.size(decoder.num_rows % self.batch_size or self.batch_size, last)  # in the last batch
         if is_idle and first == last:  # the images of others say what an empty batch looks like
             decoder = replace(decoder, part=WHOLE)
         number = first - 1
         with _translate_errors():
-            columns = _start(decoder, decoder.part.size(self.batch_size))
+            columns = _start(decoder, decoder.part.size(self.batch_size, first))
             head = _wait_for_first(columns, self.first_batch_timeout_s)
             with closing(columns):  # frees the CPUs at once where the consumer leaves early
                 for number, batch in enumerate(itertools.chain([head], columns), first):
@@ -172,6 +166,7 @@ class WindowDecoder:
         windows: The windows to stream; the first one begins with a batch.
         part: The worker's, of every batch.
         batch_size: Samples of a global batch, B.
+        first: Number of the batch that the first window begins with.
     """
 
     split: ParquetSplit
@@ -180,6 +175,7 @@ class WindowDecoder:
     windows: list[Window]
     part: Part = WHOLE
     batch_size: int = 1
+    first: int = 0
 
     @property
     def num_rows(self) -> int:
@@ -197,8 +193,9 @@ class WindowDecoder:
         """Yields the columns of a window, ``CHUNK`` rows at a time."""
         window = self.windows[number]
         order = window.order()
-        begin = sum(before.num_rows - before.skip for before in self.windows[:number])
-        order = order[self.part.holds(begin + np.arange(len(order)), self.batch_size, self.num_rows)]
+        skipped = self.first * self.batch_size
+        begin = skipped + sum(before.num_rows - before.skip for before in self.windows[:number])
+        order = order[self.part.holds(begin + np.arange(len(order)), self.batch_size, skipped + self.num_rows)]
         parts = [self.split.read(group) for group in window.groups]
         encoded = pa.chunked_array([chunk for images, _ in parts for chunk in images.chunks])
         labels = np.concatenate([labels for _, labels in parts])

@@ -3,11 +3,10 @@
 Images may differ in size. They are trained on in crops of one size, and validated and tested on whole, one by one.
 """
 
-import copy
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,11 +14,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from isograd.data.batch import Batch, num_batches
-from isograd.data.dataset import DATASETS, DataConfig, Dataset, DatasetEntry
+from isograd.data.dataset import DATASETS, Dataset, DatasetEntry, StoredConfig
 from isograd.data.field import Field, Fields
 from isograd.data.identity import Identity
-from isograd.data.pictures import Pictures, read_images
-from isograd.data.rows import WHOLE, Part, hold_out
+from isograd.data.pictures import Pictures, find_files, read_images
+from isograd.data.rows import Parted, hold_out
 from isograd.data.shared import as_tensor
 from isograd.data.transforms import Normalize
 from isograd.errors import DataError
@@ -31,7 +30,7 @@ _LEAST_SIDE = 8  # of small images, pixels: SSIM has windows of 11, and the bord
 
 
 @dataclass
-class SuperResolutionConfig(DataConfig):
+class SuperResolutionConfig(StoredConfig):
     """Which images, and how they are cut.
 
     Attributes:
@@ -42,12 +41,11 @@ class SuperResolutionConfig(DataConfig):
         crops: How many crops of each image an epoch has.
         turns: Whether crops are mirrored and turned by quarters, each of the eight ways as often.
         shrink: Factor by which images to train and validate on are made smaller first, which hides JPEG's blocks.
-        mean: Per channel, of pixels in [0, 1]; the network gets pixels less this.
-        value_range: What white is to the network; 255 in EDSR's release.
+        mean: Per channel, of pixels in [0, 1]; the network gets and makes pixels less this.
+        value_range: What white is to the network, both ways; 255 in EDSR's release.
     """
 
     batch_size: int = number(16, 1)
-    path: str = "data"  # pyright: ignore[reportIncompatibleMethodOverride]
     test_path: str = "data/set5"
     scale: int = number(2, 2, 4)
     crop: int = number(32, _LEAST_SIDE)
@@ -56,10 +54,6 @@ class SuperResolutionConfig(DataConfig):
     shrink: int = number(1, 1)
     mean: list[float] = field(default_factory=lambda: list(RGB_MEAN))
     value_range: float = number(1.0, 1e-6)
-
-    def at(self, path: str) -> Self:
-        """Returns the configuration of the same images, those to train on having moved to ``path``."""
-        return replace(self, path=path)
 
 
 class Centre(Normalize):
@@ -96,8 +90,9 @@ class SuperResolution(Dataset[SuperResolutionConfig]):
     @property
     def targets(self) -> Fields:
         """``high``, the large one, (3, r h, r w) uint8."""
-        side = self.config.scale * self.config.crop
-        return {"high": Field((3, side, side), torch.uint8, "image")}
+        config, side = self.config, self.config.scale * self.config.crop
+        mean, value_range = tuple(config.mean), config.value_range
+        return {"high": Field((3, side, side), torch.uint8, "image", mean=mean, value_range=value_range)}
 
     def entry(self, name: str) -> Centre:
         """Returns what subtracts the mean."""
@@ -134,10 +129,11 @@ class SuperResolution(Dataset[SuperResolutionConfig]):
 
     def _splits(self) -> tuple[Pictures, Pictures, Pictures]:
         config = self.config
-        train = read_images(config.path, "train", config.shrink)
-        test = read_images(config.test_path, "test")
-        if not config.valid:
-            return train, Pictures(()), test
+        files = find_files(config.path, config.test_path, validates=config.valid != 0)
+        shrinks = config.shrink, config.shrink, 1
+        train, valid, test = (read_images(*of_split) for of_split in zip(files, shrinks, strict=True))
+        if valid.images or not config.valid:
+            return train, valid, test
         held = hold_out(np.zeros(len(train.images), np.int64), config.valid)
         return train.part(~held), train.part(held), test
 
@@ -201,7 +197,7 @@ class Crops:
         return turned.flip(2) if is_mirrored else turned
 
 
-class PairSource:
+class PairSource(Parted):
     """Batches of crops to train on, and of single whole images otherwise. Implements `Source`.
 
     What is drawn of a crop depends on the seed, the epoch, the number of the batch and the row in it alone.
@@ -216,8 +212,6 @@ class PairSource:
         crops_per_image: Of an epoch.
     """
 
-    test_batch_size = 1
-
     def __init__(
         self,
         train: Pictures,
@@ -229,21 +223,10 @@ class PairSource:
         crops: Crops,
         crops_per_image: int = 1,
     ) -> None:
-        self._train, self._valid, self._test = train, valid, test
-        self.num_train, self.num_valid = crops_per_image * len(train.images), len(valid.images)
-        self.num_test, self.batch_size, self.seed, self.crops = len(test.images), batch_size, seed, crops
-        self.held_bytes = train.num_bytes + valid.num_bytes + test.num_bytes
-        self._part = WHOLE
-
-    def on(self, device: torch.device) -> "PairSource":
-        """Returns itself: images are cut and made small on the CPU, so that they are the same on any device."""
-        return self
-
-    def shard(self, rank: int, world: int) -> "PairSource":
-        """Returns worker ``rank``'s part of every batch; of single images, the whole of some."""
-        shard = copy.copy(self)
-        shard._part = Part(rank, world)
-        return shard
+        counts = crops_per_image * len(train.images), len(valid.images), len(test.images)
+        held_bytes = train.num_bytes + valid.num_bytes + test.num_bytes
+        super().__init__(counts, batch_size, test_batch_size=1, held_bytes=held_bytes)
+        self._train, self._valid, self._test, self.seed, self.crops = train, valid, test, seed, crops
 
     def train(self, epoch: int, first: int = 0) -> Iterator[Batch]:
         """Yields the epoch's batches, shuffled by (seed, epoch), cut by (seed, epoch, batch number)."""
@@ -251,7 +234,7 @@ class PairSource:
         for batch in range(first, num_batches(self.num_train, self.batch_size)):
             rows = order[batch * self.batch_size : (batch + 1) * self.batch_size] % len(self._train.images)
             drawn = self.crops.draw(len(rows), generator(self.seed, "augment", epoch, batch)).tolist()
-            places = self._part.of(len(rows))
+            places = self._part.of(len(rows), batch)
             yield self._crops(rows[places], drawn[places], batch)
 
     def valid(self) -> Iterator[Batch]:
@@ -271,8 +254,8 @@ class PairSource:
 
     def _in_order(self, split: Pictures) -> Iterator[Batch]:
         for row, image in enumerate(split.images):
-            rows = torch.tensor([row])[self._part.of(1)]
-            yield _batch(as_tensor(image)[None][self._part.of(1)], self.crops.scale, rows, row)
+            mine = self._part.of(1, row)
+            yield _batch(as_tensor(image)[None][mine], self.crops.scale, torch.tensor([row])[mine], row)
 
 
 def _batch(high: Tensor, scale: int, rows: Tensor, number: int) -> Batch:

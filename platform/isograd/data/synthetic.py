@@ -5,21 +5,11 @@ from functools import partial
 
 import torch
 
-from isograd.data.batch import Batch
-from isograd.data.field import Field, Fields, draw
+from isograd.data.batch import Batch, draw_batch
+from isograd.data.field import Field
 from isograd.data.memory import MemorySource, Samples
 from isograd.data.transforms import UNCHANGED, BatchTransform
 from isograd.seeding import generator
-
-
-def draw_batch(inputs: Fields, targets: Fields, size: int, generator: torch.Generator) -> Batch:
-    """Returns a batch of ``size`` random samples that have these fields."""
-    return Batch(
-        {name: draw(field, size, generator) for name, field in inputs.items()},
-        {name: draw(field, size, generator) for name, field in targets.items()},
-        torch.arange(size),
-        0,
-    )
 
 
 def source(

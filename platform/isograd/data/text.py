@@ -1,32 +1,32 @@
 """Text as windows of tokens, each to be predicted from those before it."""
 
-import copy
 import hashlib
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from isograd.data.batch import Batch, num_batches
-from isograd.data.dataset import DATASETS, DataConfig, Dataset, DatasetEntry
+from isograd.data.dataset import DATASETS, Dataset, DatasetEntry, StoredConfig
 from isograd.data.field import Field, Fields
 from isograd.data.identity import Identity
-from isograd.data.rows import WHOLE, Part
+from isograd.data.rows import Parted
 from isograd.data.tokens import Encoded, Extract, Recipe, line_end
 from isograd.errors import ConfigError, DataError
 from isograd.options import choice, number
 from isograd.seeding import generator
+from isograd.system.paths import user_path
 
 _LOG = logging.getLogger(__name__)
 _NUM_BYTES = 256
 
 
 @dataclass
-class TextConfig(DataConfig):
+class TextConfig(StoredConfig):
     """Where a text lies, and how it is cut up.
 
     Attributes:
@@ -42,7 +42,6 @@ class TextConfig(DataConfig):
         context: T, tokens of a window.
     """
 
-    path: str = "data"  # pyright: ignore[reportIncompatibleMethodOverride]
     train_file: str = "train.txt"
     valid_file: str = ""
     test_file: str = "test.txt"
@@ -51,10 +50,6 @@ class TextConfig(DataConfig):
     vocab_size: int = number(8192, 3)
     min_count: int = number(1, 1)
     context: int = number(128, 2)
-
-    def at(self, path: str) -> Self:
-        """Returns the configuration of the same text, which has moved to ``path``."""
-        return replace(self, path=path)
 
 
 class Splits(NamedTuple):
@@ -137,17 +132,18 @@ class Text(Dataset[TextConfig]):
         recipe = Recipe(config.tokenizer, self.num_values, config.min_count, splits.train)
         lengths = [len(recipe.encode(split).tokens) for split in splits]
         for split, length in zip(splits, lengths, strict=True):
-            least = config.context + 1 if split is splits.train else 2
+            least = 2 * config.context if split is splits.train else 2
             if length < least and split.stop != split.start:
+                shorter = f"data.context={length // 2}, or " if least > 2 and length >= 4 else ""
                 raise DataError(
-                    f"{split.path} has {length} tokens, and one window takes {least}",
-                    "Each token of a window is predicted from those before it",
-                    "Use a longer text, or a smaller data.context.",
+                    f"{split.path} has {length} tokens to use, and {least} are needed",
+                    "Each is predicted from those before it, and to train on, windows begin anywhere in the first one",
+                    f"Use {shorter}a longer text.",
                 )
         return TextSource(recipe, splits, lengths, context=config.context, batch_size=config.batch_size, seed=seed)
 
     def _splits(self) -> Splits:
-        config, folder = self.config, Path(self.config.path)
+        config, folder = self.config, user_path(self.config.path).resolve()  # a worker has another working directory
         train, test = (Extract(folder / name, config.text_column) for name in (config.train_file, config.test_file))
         if config.valid != 0 and config.valid_file:
             return Splits(train, Extract(folder / config.valid_file, config.text_column), test)
@@ -156,7 +152,7 @@ class Text(Dataset[TextConfig]):
         return Splits(replace(train, stop=cut), valid, test)
 
 
-class TextSource:
+class TextSource(Parted):
     """Windows of tokens. Implements :class:`~isograd.data.batch.Source`.
 
     Training windows do not overlap; they begin at an offset below T that depends on (seed, epoch), in an order that
@@ -172,26 +168,13 @@ class TextSource:
         seed: Of offset and order.
     """
 
-    held_bytes = 0
-
     def __init__(
         self, recipe: Recipe, splits: Splits, lengths: list[int], *, context: int, batch_size: int, seed: int
     ) -> None:
-        self._recipe, self._splits, self._context = recipe, splits, context
-        self.batch_size, self.seed, self._part = batch_size, seed, WHOLE
-        train, valid, test = lengths
-        self.num_train = (train - context) // context  # at every offset
-        self.num_valid, self.num_test = (-(-max(length - 1, 0) // context) for length in (valid, test))
-
-    def on(self, device: torch.device) -> "TextSource":
-        """Returns the source itself: tokens stay on disk."""
-        return self
-
-    def shard(self, rank: int, world: int) -> "TextSource":
-        """Returns worker ``rank``'s part of every batch."""
-        shard = copy.copy(self)
-        shard._part = Part(rank, world)
-        return shard
+        train, *others = lengths
+        valid, test = (-(-max(length - 1, 0) // context) for length in others)
+        super().__init__(((train - context) // context, valid, test), batch_size)  # to train on, at every offset
+        self._recipe, self._splits, self._context, self.seed = recipe, splits, context, seed
 
     def train(self, epoch: int, first: int = 0) -> Iterator[Batch]:
         """Yields the epoch's batches, shifted and shuffled by (seed, epoch)."""
@@ -211,7 +194,7 @@ class TextSource:
         text = self._recipe.encode(split)
         for at in range(first, num_batches(len(order), self.batch_size)):
             rows = order[at * self.batch_size : (at + 1) * self.batch_size]
-            rows = rows[self._part.of(len(rows))]
+            rows = rows[self._part.of(len(rows), at)]
             yield _windows(text, rows, offset + rows * self._context, self._context, at)
 
 

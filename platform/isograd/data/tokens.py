@@ -11,12 +11,19 @@ from functools import cached_property, lru_cache
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from isograd.data.access import open_parquet, reading, stamp
+from isograd.data.columns import check_column
+from isograd.data.labels import is_text
 from isograd.errors import ConfigError, DataError, MachineError
 from isograd.system.files import replacing
+from isograd.system.paths import user_path
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer as PieceModel
 
 _FORMAT = 1  # of what is kept in the cache
 _WORD = re.compile(rb"\n|[^ \t\n\r\x0b\x0c]+")
@@ -100,26 +107,6 @@ class Words(Tokenizer):
         path.write_bytes(b"\n".join(self._vocabulary))
 
 
-class PieceModel(Protocol):
-    """What is needed of the library's ``Tokenizer``."""
-
-    def get_vocab_size(self) -> int:
-        """Returns how many pieces there are."""
-        ...
-
-    def id_to_token(self, id: int) -> str | None:
-        """Returns how a piece is spelt."""
-        ...
-
-    def encode_batch(self, input: list[str]) -> list[Any]:
-        """Returns an encoding of each text, with ``ids``."""
-        ...
-
-    def to_str(self) -> str:
-        """Returns everything as JSON."""
-        ...
-
-
 class BPE(Tokenizer):
     """Byte-pair encoding, by the library `tokenizers`: pieces of words, learnt; any text can be written with them.
 
@@ -127,7 +114,7 @@ class BPE(Tokenizer):
         model: The library's tokenizer of bytes.
     """
 
-    def __init__(self, model: PieceModel) -> None:
+    def __init__(self, model: "PieceModel") -> None:
         self._model = model
         # A token is spelt with one character for each of its bytes.
         pieces = (model.id_to_token(number) for number in range(model.get_vocab_size()))
@@ -172,15 +159,13 @@ class Extract:
     stop: int | None = None
 
     def read(self) -> bytes:
-        """Returns the text. Raises DataError where the file is not there, or is no text."""
+        """Returns the text. Raises DataError where the file is not there, cannot be read, or is no text."""
         return _read(self.path, self.column)[self.start : self.stop]
 
     @property
     def digest(self) -> str:
         """Of the text."""
-        _check_there(self.path)
-        status = self.path.stat()
-        return _digest(self, (status.st_mtime_ns, status.st_size))
+        return _digest(self, _written(self.path))
 
 
 @dataclass(frozen=True)
@@ -232,14 +217,12 @@ class Recipe:
 
 def cache_folder() -> Path:
     """Returns where encoded texts are kept: below ``$XDG_CACHE_HOME``, or ``~/.cache``."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "isograd" / "text"
+    return user_path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").absolute() / "isograd" / "text"
 
 
 def line_end(text: Extract, share: float) -> int:
     """Returns where the last ``share`` of a text begins: after the end of a line."""
-    content = text.read()
-    found = content.find(b"\n", int(len(content) * (1 - share)))
-    return len(content) if found < 0 else found + 1
+    return _line_end(text, share, _written(text.path))
 
 
 def _keep(path: Path, write: Callable[[Path], None]) -> None:
@@ -279,38 +262,45 @@ def _lines(text: bytes) -> list[str]:
 
 
 def _read(path: Path, column: str) -> bytes:
-    _check_there(path)
+    _written(path)
     if path.suffix != ".parquet":
-        return path.read_bytes()
-    import pyarrow.parquet as pq
-
-    names = pq.read_schema(path).names
-    if column not in names:
-        raise DataError(
-            f"{path} has no column '{column}'",
-            f"Its columns are: {', '.join(names)}",
-            "Use data.text_column=NAME with the one that has the text.",
+        with reading(path):
+            return path.read_bytes()
+    with open_parquet(path) as file:
+        check_column(
+            *(path, file.schema_arrow, column, is_text, "text"),
+            option="data.text_column",
+            mend="Write the file again with a line of text in each row.",
         )
-    rows = pq.read_table(path, columns=[column])[column].to_pylist()
+        rows = file.read(columns=[column]).column(column).to_pylist()
     return b"".join(row.encode() + b"\n" * (not row.endswith("\n")) for row in rows if row is not None)
 
 
-def _check_there(path: Path) -> None:
-    if path.is_file():
-        return
+def _written(path: Path) -> tuple[int, int]:
+    """Returns what changes when a file does, its time and its size. Raises DataError where it is not there."""
     folder = path.parent
-    there = sorted(item.name for item in folder.iterdir()) if folder.is_dir() else []
+    with reading(path):
+        if path.is_file():
+            return stamp(path)
+        there = sorted(item.name for item in folder.iterdir()) if folder.is_dir() else None
     raise DataError(
         f"there is no text {path}",
-        f"The folder has {', '.join(there[:8]) or 'no files'}" if folder.is_dir() else f"There is no folder {folder}",
+        f"There is no folder {folder}" if there is None else f"The folder has {', '.join(there[:8]) or 'no files'}",
         "Use data.path=FOLDER, and data.train_file and data.test_file with the names of the files in it.",
     )
 
 
+# Texts are read once for all the runs that a process makes on them, as long as their files do not change.
 @lru_cache(maxsize=16)
 def _digest(text: Extract, written: tuple[int, int]) -> str:
-    """Reads a text once for all the runs that a process makes on it, as long as its file does not change."""
     return hashlib.sha256(text.read()).hexdigest()[:16]
+
+
+@lru_cache(maxsize=16)
+def _line_end(text: Extract, share: float, written: tuple[int, int]) -> int:
+    content = text.read()
+    found = content.find(b"\n", int(len(content) * (1 - share)))
+    return len(content) if found < 0 else found + 1
 
 
 def _short(*parts: object) -> str:

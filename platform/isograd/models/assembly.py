@@ -12,6 +12,7 @@ from isograd.data.field import Field, Fields
 from isograd.errors import BackboneError
 from isograd.models.backbone import MAIN, Backbone, Feature, Layout, Role, Unit
 from isograd.models.patches import whole_patches
+from isograd.seeding import seeded
 
 LayoutOf = Callable[[Tensor], tuple[Layout, int]]
 
@@ -34,6 +35,34 @@ class Link(NamedTuple):
     reads: tuple[str, ...] = ()
     writes: tuple[str, ...] = ()
     role: Role | None = None
+
+
+def draw_units(
+    makers: Mapping[str, Callable[[], nn.Module]], seed: int, draw: Callable[[nn.Module], object] = lambda module: None
+) -> dict[str, nn.Module]:
+    """Makes the modules of units, each from its own named stream, so that weights do not depend on other units.
+
+    Args:
+        makers: Make the modules, by the units' names.
+        seed: Of the run.
+        draw: Draws weights of a module that are not to stay as PyTorch draws them.
+    """
+    modules: dict[str, nn.Module] = {}
+    for name, make in makers.items():
+        with seeded(seed, "unit", name):
+            modules[name] = make()
+            draw(modules[name])
+    return modules
+
+
+def check_heads(name: str, width: int, num_heads: int) -> None:
+    """Raises BackboneError where attention heads cannot have equal parts of the width."""
+    if width % num_heads:
+        raise BackboneError(
+            f"{name} cannot give {num_heads} attention heads equal parts of {width} channels",
+            "Each head needs a whole number of channels",
+            "Use model.num_heads=N with an N that divides model.width.",
+        )
 
 
 def natural_layout(value: Tensor) -> tuple[Layout, int]:
@@ -71,7 +100,7 @@ def assemble(
         if image is not None:
             stack.enter_context(whole_patches(name, [link.module for link in links], (image[0], image[1], image[2])))
         for link in links:
-            written = _probe(name, link, values)
+            written = _probe(name, link, values, is_image=image is not None)
             features = {key: _feature(value, layout_of, image) for key, value in written.items()}
             units.append(Unit(link.name, link.module, features, link.reads, link.role or "block"))
             values |= written
@@ -128,7 +157,7 @@ def _blank(field: Field) -> Tensor:
     return torch.zeros(1, *shape, dtype=torch.float32 if field.dtype == torch.uint8 else field.dtype)
 
 
-def _probe(name: str, link: Link, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _probe(name: str, link: Link, values: Mapping[str, Tensor], *, is_image: bool) -> dict[str, Tensor]:
     module, arguments = link.module, [values[key] for key in link.reads]
     was_training = module.training
     module.eval()
@@ -139,8 +168,8 @@ def _probe(name: str, link: Link, values: Mapping[str, Tensor]) -> dict[str, Ten
         shapes = " and ".join(str(tuple(value.shape[1:])) for value in arguments)
         raise BackboneError(
             f"{name} cannot process its input: unit '{link.name}' rejects the shape {shapes} ({error})",
-            "The image size of the data and the one that the network was built for differ",
-            "Use data.image_shape=[C,H,W] with the size it was built for, or another architecture.",
+            f"The {'image size' if is_image else 'shape'} of the data and what the network was built for differ",
+            f"Use {'data.image_shape=[C,H,W]' if is_image else 'data'} of the one it was built for, or another model.",
         ) from error
     finally:
         module.train(was_training)

@@ -10,16 +10,17 @@ So two values are alive at every cut, ``x`` and ``skip``, and images of any size
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from isograd.data.field import Field, Fields
 from isograd.errors import BackboneError
+from isograd.models.assembly import draw_units
 from isograd.models.backbone import MAIN, MODELS, Backbone, Feature, ModelEntry, Unit
 from isograd.options import number
-from isograd.seeding import seeded
 
 SKIP = "skip"
 _STEPS = {2: (2,), 3: (3,), 4: (2, 2)}  # scale -> factors of the upsampler's steps
@@ -106,26 +107,16 @@ def build(config: EDSRConfig, *, inputs: Fields, outputs: Fields, seed: int) -> 
     high_name, high = _only_image(config.name, outputs, "the task reads")
     scale = _scale(config.name, image, high)
     small = Feature((config.width, *image.fixed_shape[1:]), "NCHW")
-    units = [
-        Unit(
-            "head",
-            _draw(lambda: Entrance(image.fixed_shape[0], config.width), seed, "head"),
-            {MAIN: small, SKIP: small},
-            (name,),
-            "stem",
-        )
-    ]
-    for block in range(config.depth):
-        module = _draw(lambda: ResidualBlock(config.width, config.residual_scale), seed, f"block.{block}")
-        units.append(Unit(f"block.{block}", module, {MAIN: small}))
-    tail = _draw(lambda: Exit(config.width, high.fixed_shape[0], scale), seed, "tail")
-    units.append(Unit("tail", tail, {high_name: Feature(high.fixed_shape, "NCHW")}, (MAIN, SKIP), "head"))
+    makers: dict[str, Callable[[], nn.Module]] = {
+        "head": lambda: Entrance(image.fixed_shape[0], config.width),
+        **{f"block.{n}": partial(ResidualBlock, config.width, config.residual_scale) for n in range(config.depth)},
+        "tail": lambda: Exit(config.width, high.fixed_shape[0], scale),
+    }
+    units = [Unit(unit, module, {MAIN: small}) for unit, module in draw_units(makers, seed).items()]
+    units[0] = replace(units[0], outputs={MAIN: small, SKIP: small}, reads=(name,), role="stem")
+    large = {high_name: Feature(high.fixed_shape, "NCHW")}
+    units[-1] = replace(units[-1], outputs=large, reads=(MAIN, SKIP), role="head")
     return Backbone(config.name, tuple(units), {name: Feature(image.fixed_shape, "NCHW")})
-
-
-def _draw(make: Callable[[], nn.Module], seed: int, name: str) -> nn.Module:
-    with seeded(seed, "unit", name):
-        return make()
 
 
 def _only_image(model: str, fields: Fields, whose: str) -> tuple[str, Field]:

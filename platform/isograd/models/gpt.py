@@ -7,6 +7,7 @@ drawn from its own named stream.
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -14,8 +15,9 @@ from torch.nn import functional as F
 
 from isograd.data.field import Field, Fields
 from isograd.errors import BackboneError
+from isograd.models.assembly import check_heads, draw_units
 from isograd.models.backbone import MAIN, MODELS, Backbone, Feature, ModelEntry, Unit
-from isograd.seeding import seeded
+from isograd.options import number
 
 _STD = 0.02  # of initial weights
 
@@ -34,12 +36,12 @@ class GPTConfig:
     """
 
     name: str = "gpt_small"
-    width: int = 128
-    depth: int = 4
-    num_heads: int = 4
-    mlp_ratio: float = 4.0
-    drop_rate: float = 0.0
-    attention_drop_rate: float = 0.0
+    width: int = number(128, 1)
+    depth: int = number(4, 1)
+    num_heads: int = number(4, 1)
+    mlp_ratio: float = number(4.0, 0, open=True)
+    drop_rate: float = number(0.0, 0, 1)
+    attention_drop_rate: float = number(0.0, 0, 1)
     tied: bool = False
 
 
@@ -122,7 +124,7 @@ def build(config: GPTConfig, *, inputs: Fields, outputs: Fields, seed: int) -> B
         **{f"block.{at}": lambda: _block(config) for at in range(config.depth)},
         "head": lambda: Unembedding(config.width, num_outputs),
     }
-    modules = {name: _draw(make, seed, name, config.depth) for name, make in makers.items()}
+    modules = draw_units(makers, seed, partial(_draw, depth=config.depth))
     if config.tied:
         _tie(modules)
     inner, outer = (Feature((num_positions, width), "NLC", is_causal=True) for width in (config.width, num_outputs))
@@ -140,17 +142,14 @@ def _block(config: GPTConfig) -> nn.Module:
     return block
 
 
-def _draw(make: Callable[[], nn.Module], seed: int, name: str, depth: int) -> nn.Module:
+def _draw(module: nn.Module, depth: int) -> None:
     """Draws as GPT-2: what a block adds to the residual stream is smaller the more blocks there are."""
-    with seeded(seed, "unit", name):
-        module = make()
-        for path, part in module.named_modules():
-            if isinstance(part, nn.Linear | nn.Embedding):
-                is_added = path in ("attn.proj", "mlp.fc2")
-                nn.init.normal_(part.weight, std=_STD / math.sqrt(2 * depth) if is_added else _STD)
-            if isinstance(part, nn.Linear) and part.bias is not None:
-                nn.init.zeros_(part.bias)
-    return module
+    for path, part in module.named_modules():
+        if isinstance(part, nn.Linear | nn.Embedding):
+            is_added = path in ("attn.proj", "mlp.fc2")
+            nn.init.normal_(part.weight, std=_STD / math.sqrt(2 * depth) if is_added else _STD)
+        if isinstance(part, nn.Linear) and part.bias is not None:
+            nn.init.zeros_(part.bias)
 
 
 def _tie(modules: Mapping[str, nn.Module]) -> None:
@@ -183,12 +182,7 @@ def _is_sequence(field: Field) -> bool:
 
 
 def _check(config: GPTConfig, num_inputs: int, num_outputs: int) -> None:
-    if config.width % config.num_heads:
-        raise BackboneError(
-            f"{config.name} cannot give {config.num_heads} attention heads equal parts of {config.width} channels",
-            "Each head needs a whole number of channels",
-            "Use model.num_heads=N with an N that divides model.width.",
-        )
+    check_heads(config.name, config.width, config.num_heads)
     if config.tied and num_inputs != num_outputs:
         raise BackboneError(
             f"model.tied=true cannot share a table between {num_inputs} tokens and {num_outputs} logits",

@@ -8,6 +8,7 @@ from typing import Any
 from torch import nn
 
 from isograd.errors import BackboneError, ConfigError
+from isograd.options import number
 
 REFUSALS = (RuntimeError, ValueError, AssertionError, ArithmeticError, LookupError)  # of a size that does not fit
 
@@ -29,8 +30,8 @@ class LibraryConfig:
     name: str
     architecture: str = "resnet18"
     pretrained: bool = False
-    drop_rate: float = 0.0
-    drop_path_rate: float = 0.0
+    drop_rate: float = number(0.0, 0, 1)
+    drop_path_rate: float = number(0.0, 0, 1)
     kwargs: dict[str, Any] = field(default_factory=dict)
 
 

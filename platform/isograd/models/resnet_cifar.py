@@ -7,15 +7,16 @@ convolution with BatchNorm. Parameters with 3 channels and 10 classes: 466,906 (
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from isograd.data.field import Fields
 from isograd.errors import BackboneError
-from isograd.models.assembly import Link, assemble
+from isograd.models.assembly import Link, assemble, draw_units
 from isograd.models.backbone import MODELS, Backbone, ModelEntry, classifier
-from isograd.seeding import seeded
+from isograd.options import number
 
 
 @dataclass
@@ -29,10 +30,10 @@ class ResNetCifarConfig:
     """
 
     name: str = "resnet32"
-    depth: int = 32
-    width: int = 16
-    drop_rate: float = 0.0
-    stem_stride: int = 1
+    depth: int = number(32, 1)
+    width: int = number(16, 1)
+    drop_rate: float = number(0.0, 0, 1)
+    stem_stride: int = number(1, 1)
 
 
 def draw_convolutions(module: nn.Module) -> None:
@@ -101,26 +102,18 @@ def build(config: ResNetCifarConfig, *, inputs: Fields, outputs: Fields, seed: i
             f"Use model.depth={6 * max(num_blocks, 1) + 2}.",
         )
     widths = [config.width, 2 * config.width, 4 * config.width]
-    plan: list[tuple[str, Callable[[], nn.Module]]] = [
-        ("stem", lambda: _stem(wanted.input_shape[0], widths[0], config.stem_stride))
-    ]
+    makers: dict[str, Callable[[], nn.Module]] = {
+        "stem": lambda: _stem(wanted.input_shape[0], widths[0], config.stem_stride)
+    }
     in_channels = widths[0]
     for stage, width in enumerate(widths, start=1):
         for block in range(num_blocks):
             stride = 2 if stage > 1 and block == 0 else 1
-            arguments = (in_channels, width, stride, config.drop_rate)
-            plan.append((f"layer{stage}.{block}", lambda arguments=arguments: BasicBlock(*arguments)))
+            makers[f"layer{stage}.{block}"] = partial(BasicBlock, in_channels, width, stride, config.drop_rate)
             in_channels = width
-    plan.append(("head", lambda: _head(widths[-1], wanted.num_classes)))
-    links = [Link(unit, _drawn(make, seed, unit)) for unit, make in plan]
+    makers["head"] = lambda: _head(widths[-1], wanted.num_classes)
+    links = [Link(unit, module) for unit, module in draw_units(makers, seed, draw_convolutions).items()]
     return assemble(name, links, inputs=inputs, outputs=outputs)
-
-
-def _drawn(make: Callable[[], nn.Module], seed: int, name: str) -> nn.Module:
-    with seeded(seed, "unit", name):
-        module = make()
-        draw_convolutions(module)
-    return module
 
 
 for _depth in (20, 32, 44, 56, 110):

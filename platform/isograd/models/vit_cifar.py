@@ -5,15 +5,16 @@ The blocks are timm's; what is ours is the cutting into units, each drawn from i
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from isograd.data.field import Fields
 from isograd.errors import BackboneError
-from isograd.models.assembly import Link, assemble
+from isograd.models.assembly import Link, assemble, check_heads, draw_units
 from isograd.models.backbone import MODELS, Backbone, Layout, ModelEntry, classifier
-from isograd.seeding import seeded
+from isograd.options import number
 
 
 @dataclass
@@ -30,13 +31,13 @@ class ViTCifarConfig:
     """
 
     name: str = "vit_ti"
-    width: int = 192
-    depth: int = 12
-    num_heads: int = 3
-    patch_size: int = 4
-    mlp_ratio: float = 4.0
-    drop_rate: float = 0.0
-    drop_path_rate: float = 0.0
+    width: int = number(192, 1)
+    depth: int = number(12, 1)
+    num_heads: int = number(3, 1)
+    patch_size: int = number(4, 1)
+    mlp_ratio: float = number(4.0, 0, open=True)
+    drop_rate: float = number(0.0, 0, 1)
+    drop_path_rate: float = number(0.0, 0, 1)
 
 
 class PatchStem(nn.Module):
@@ -82,11 +83,12 @@ def build(config: ViTCifarConfig, *, inputs: Fields, outputs: Fields, seed: int)
     """
     wanted = classifier(config.name, inputs, outputs)
     _check(config, wanted.input_shape)
-    plan: list[tuple[str, Callable[[], nn.Module]]] = [("stem", lambda: PatchStem(config, wanted.input_shape))]
-    for depth in range(config.depth):
-        plan.append((f"blocks.{depth}", lambda depth=depth: _block(config, depth)))
-    plan.append(("head", lambda: ClassTokenHead(config.width, wanted.num_classes)))
-    links = [Link(unit, _drawn(make, seed, unit)) for unit, make in plan]
+    makers: dict[str, Callable[[], nn.Module]] = {
+        "stem": lambda: PatchStem(config, wanted.input_shape),
+        **{f"blocks.{depth}": partial(_block, config, depth) for depth in range(config.depth)},
+        "head": lambda: ClassTokenHead(config.width, wanted.num_classes),
+    }
+    links = [Link(unit, module) for unit, module in draw_units(makers, seed, _draw).items()]
     return assemble(config.name, links, inputs=inputs, outputs=outputs, layout_of=_layout)
 
 
@@ -98,12 +100,7 @@ def _check(config: ViTCifarConfig, input_shape: tuple[int, int, int]) -> None:
             "Every pixel has to belong to one patch",
             "Use model.patch_size=N with an N that divides both sides.",
         )
-    if config.width % config.num_heads:
-        raise BackboneError(
-            f"{config.name} cannot give {config.num_heads} attention heads equal parts of {config.width} channels",
-            "Each head needs a whole number of channels",
-            "Use model.num_heads=N with an N that divides model.width.",
-        )
+    check_heads(config.name, config.width, config.num_heads)
 
 
 def _block(config: ViTCifarConfig, depth: int) -> nn.Module:
@@ -119,14 +116,11 @@ def _block(config: ViTCifarConfig, depth: int) -> nn.Module:
     )
 
 
-def _drawn(make: Callable[[], nn.Module], seed: int, name: str) -> nn.Module:
-    with seeded(seed, "unit", name):
-        module = make()
-        for part in module.modules():
-            if isinstance(part, nn.Linear):
-                nn.init.trunc_normal_(part.weight, std=0.02)
-                nn.init.zeros_(part.bias)
-    return module
+def _draw(module: nn.Module) -> None:
+    for part in module.modules():
+        if isinstance(part, nn.Linear):
+            nn.init.trunc_normal_(part.weight, std=0.02)
+            nn.init.zeros_(part.bias)
 
 
 def _layout(value: Tensor) -> tuple[Layout, int]:

@@ -83,7 +83,7 @@ class Partition:
                             f"units {name} and {unit.name} of {self.backbone.name} share a weight of shape "
                             f"{tuple(weight.shape)}, and a cut lies between them",
                             "Each piece learns by itself, maybe in another process, so one of the two would go stale",
-                            "Use model.tied=false, or train end to end in one piece (method=e2e executor=sequential).",
+                            "Use method=e2e executor=sequential, which cuts nothing, or untie them (model.tied=false).",
                         )
 
     def is_last(self, module: int) -> bool:

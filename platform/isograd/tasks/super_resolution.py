@@ -5,18 +5,16 @@ the scale is left out, and what is compared is Y of BT.601; PSNR is averaged ove
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from isograd.data.batch import Source
 from isograd.data.field import Field, Fields, Tree
-from isograd.data.super_resolution import RGB_MEAN, resize
 from isograd.errors import TaskError, UnknownNameError
 from isograd.models.backbone import MAIN, Feature
-from isograd.options import number
 from isograd.tasks.task import TASKS, Form, Head, Metrics, Score, Task, only_field
 
 _LUMA = (65.738 / 256, 129.057 / 256, 25.064 / 256)  # of R, G, B in 0..255; plus 16
@@ -24,9 +22,15 @@ _LEAST_ERROR = 1e-10  # of a perfect image: 148 dB instead of infinitely many
 _WINDOW, _SIGMA = 11, 1.5  # of SSIM
 
 
+@lru_cache(maxsize=16)
+def _per_channel(values: tuple[float, ...], device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Returns constants, (C, 1, 1), which are sent to a device once and not in every step."""
+    return torch.tensor(values, device=device, dtype=dtype).view(-1, 1, 1)
+
+
 def luma(image: Tensor) -> Tensor:
     """Returns Y of BT.601, 16 to 235. Shapes: (B, 3, H, W) in 0..255 -> (B, 1, H, W) float32."""
-    weights = torch.tensor(_LUMA, device=image.device).view(1, 3, 1, 1)
+    weights = _per_channel(_LUMA, image.device, torch.float32)
     return (image.to(torch.float32) * weights).sum(dim=1, keepdim=True) + 16
 
 
@@ -63,15 +67,17 @@ class LumaMetrics(Metrics):
     Args:
         high: Name of the image that is predicted.
         scale: Width of the border that is left out, pixels.
-        mean: What predictions are less by, (3, 1, 1).
+        mean: What predictions are less by, per channel.
         value_range: What white is in a prediction.
         device: Where predictions are.
     """
 
-    def __init__(self, high: str, scale: int, mean: Tensor, value_range: float, device: torch.device) -> None:
+    def __init__(
+        self, high: str, scale: int, mean: tuple[float, ...], value_range: float, device: torch.device
+    ) -> None:
         super().__init__(2, device)
         self._high, self._scale = high, scale
-        self._mean, self._factor = mean.to(device), 255 / value_range
+        self._mean, self._factor = _per_channel(mean, device, torch.float64), 255 / value_range
 
     def measure(self, prediction: Tree, targets: Tree) -> Tensor:
         """Returns the sums over a batch. Shapes: (B, 3, r h, r w) twice -> (2,)."""
@@ -138,14 +144,9 @@ class SuperResolution(Task):
 
     @dataclass
     class Config:
-        """Attributes:
-        mean: Per channel, of pixels in [0, 1]: what the network's images are less by, as ``data.mean``.
-        value_range: What white is to the network, as ``data.value_range``.
-        """
+        """No options: what a network's images are less by, and their range, the data says."""
 
         name: str = "super_resolution"
-        mean: list[float] = field(default_factory=lambda: list(RGB_MEAN))
-        value_range: float = number(1.0, 1e-6)
 
     def __init__(self, config: Config, inputs: Fields, targets: Fields) -> None:
         super().__init__(config, inputs, targets)
@@ -153,7 +154,8 @@ class SuperResolution(Task):
         self.high, high = only_field(targets, "image", of="targets", task="super_resolution")
         self.scale = _scale(image, high)
         self.output = {self.high: Field(high.shape, torch.float32, "image")}
-        self._mean = config.value_range * torch.tensor(config.mean, dtype=torch.float64).view(-1, 1, 1)
+        self._value_range = high.value_range
+        self._mean = tuple(high.value_range * mean for mean in high.mean or (0.0,))
 
     def head(self, live: Mapping[str, Feature], form: Form) -> Head:
         """Builds a light tail on the main value and those of its shape, such as a skip over all blocks."""
@@ -177,29 +179,18 @@ class SuperResolution(Task):
         """Returns the mean absolute error. Shapes: (B, 3, r h, r w) twice -> ()."""
         image = prediction[self.high]
         image = image.to(torch.promote_types(image.dtype, torch.float32))  # bfloat16 has no 256 greys
-        high = targets[self.high].to(image.dtype) * (self.config.value_range / 255)
-        high = high - self._mean.to(image.device, image.dtype)
+        high = targets[self.high].to(image.dtype) * (self._value_range / 255)
+        high = high - _per_channel(self._mean, image.device, image.dtype)
         return F.l1_loss(image, high), high.numel()
 
     def metrics(self, device: torch.device) -> LumaMetrics:
         """Returns empty sums of both metrics."""
-        return LumaMetrics(self.high, self.scale, self._mean, self.config.value_range, device)
+        return LumaMetrics(self.high, self.scale, self._mean, self._value_range, device)
 
     @property
     def forms(self) -> tuple[str, ...]:
         """``convolved``, which is ``auto``, and ``linear``, the tail alone."""
         return tuple(_FORMS)
-
-    def measure_bicubic(self, source: Source) -> dict[str, float]:
-        """Returns the metrics of bicubic interpolation on the test split: what a network has to beat."""
-        metrics = self.metrics(torch.device("cpu"))
-        (name,) = self.inputs
-        for batch in source.test():
-            high = batch.targets[self.high]
-            image = resize(batch.inputs[name], (high.shape[2], high.shape[3]))
-            metrics.num_samples += batch.size
-            metrics.sums += metrics.compare(image, high)
-        return metrics.compute()
 
 
 def _scale(image: Field, high: Field) -> int:

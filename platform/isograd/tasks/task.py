@@ -12,8 +12,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from isograd.data.batch import Batch
-from isograd.data.field import Field, Fields, Kind, Tree, draw
+from isograd.data.batch import Batch, draw_batch
+from isograd.data.field import Field, Fields, Kind, Tree
 from isograd.errors import TaskError
 from isograd.models.backbone import Feature
 from isograd.registry import Registry
@@ -42,10 +42,6 @@ class Score:
         if value is None:
             return "-"
         return f"{self.scale * value:.2f}{f' {self.unit}' if unit and self.unit else ''}"
-
-    def is_better(self, value: float, other: float) -> bool:
-        """Whether one value is better than another one."""
-        return value > other if self.higher_is_better else value < other
 
     def best(self, values: Iterable[float]) -> float | None:
         """Returns the best of some values; None of none."""
@@ -182,12 +178,7 @@ class Task(ABC):
 
     def synthetic(self, size: int, generator: torch.Generator) -> Batch:
         """Returns a random batch of ``size`` samples: plans, costs, benchmarks and conformance tests train on it."""
-        return Batch(
-            {name: draw(field, size, generator) for name, field in self.inputs.items()},
-            {name: draw(field, size, generator) for name, field in self.targets.items()},
-            torch.arange(size),
-            0,
-        )
+        return draw_batch(self.inputs, self.targets, size, generator)
 
 
 TASKS: Registry[type[Task]] = Registry("task", "isograd.tasks", "isograd.tasks")

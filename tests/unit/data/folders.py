@@ -8,8 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from isograd.data.parquet import find_split
+from isograd.data.parquet import ParquetSplit, read_split
 from isograd.data.prepare import STAMP
+from isograd.data.shards import find_shards
 from isograd.errors import DataError
 
 CLASSES = ["cat", "dog", "frog"]
@@ -25,6 +26,11 @@ def write_folder(root: Path, test: str = "test") -> Path:
                 image = Image.fromarray(generator.integers(0, 256, (8, 8 + number % 2, 3), dtype=np.uint8))
                 image.save(root / split / name / f"{number}.{'png' if number == count - 1 else 'jpg'}")
     return root
+
+
+def find_split(folder: str | Path, split: str, image: str = "image", label: str = "label") -> ParquetSplit:
+    """Returns one split of a folder, whose images and labels lie in these columns."""
+    return read_split(find_shards(Path(folder), split), split, image, label)
 
 
 def rows(folder: Path, split: str) -> list[dict[str, Any]]:

@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 import torch
 
+from isograd.data.batch import draw_batch
 from isograd.data.dataset import DATASETS, dataset_of
-from isograd.data.synthetic import draw_batch
 
 
 @pytest.mark.parametrize("name", list(DATASETS))

@@ -16,9 +16,10 @@ from isograd.config.load import load
 from isograd.data.dataset import DATASETS, dataset_of
 from isograd.data.identity import Identity
 from isograd.data.label_checks import check_labels
-from isograd.data.parquet import find_split, find_splits
+from isograd.data.parquet import find_splits
 from isograd.data.stored_images import load_images
 from isograd.errors import ConfigError, DataError
+from tests.unit.data.folders import find_split
 
 
 def png(value: int) -> bytes:

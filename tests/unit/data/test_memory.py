@@ -7,9 +7,8 @@ import pytest
 import torch
 
 from isograd.data import synthetic
-from isograd.data.batch import Batch
+from isograd.data.batch import Batch, draw_batch
 from isograd.data.dataset import DATASETS, dataset_of
-from isograd.data.synthetic import draw_batch
 from isograd.data.transforms import Augmentation, Normalize
 from tests.unit.data.sources import as_batch, same, source, whole
 

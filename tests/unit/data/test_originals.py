@@ -11,11 +11,10 @@ import numpy as np
 import pytest
 import torch
 
-from isograd.data.parquet import find_split
 from isograd.data.prepare import prepare
 from isograd.data.stored_images import load_images
 from isograd.errors import DataError
-from tests.unit.data.folders import rows, write_folder
+from tests.unit.data.folders import find_split, rows, write_folder
 
 
 def md5(data: bytes) -> str:

@@ -13,10 +13,11 @@ from PIL import Image
 
 from isograd.data.decoding import decode
 from isograd.data.label_checks import check_labels
-from isograd.data.parquet import ParquetSplit, find_split, find_splits
+from isograd.data.parquet import ParquetSplit, find_splits
 from isograd.data.stored_images import load_images
 from isograd.data.windows import RowGroup, Window, cut_windows, skip_rows
 from isograd.errors import DataError
+from tests.unit.data.folders import find_split
 
 CIFAR10 = Path(__file__).parents[4] / "shared" / "data" / "cifar10"
 needs_cifar10 = pytest.mark.skipif(not CIFAR10.is_dir(), reason=f"no CIFAR-10 in {CIFAR10}")

@@ -15,12 +15,11 @@ from PIL import Image
 
 from isograd.data import prepare as preparation
 from isograd.data.originals import SOURCES, ArrayImages, PreparedSource
-from isograd.data.parquet import find_split
 from isograd.data.prepare import STAMP, prepare
 from isograd.data.stored_images import load_images
 from isograd.errors import ConfigError, RunFolderError, UnknownNameError
 from isograd.system.lock import held
-from tests.unit.data.folders import CLASSES, contents, refusal, rows, write_folder
+from tests.unit.data.folders import CLASSES, contents, find_split, refusal, rows, write_folder
 
 NUM_TRAIN, NUM_TEST = 57, 20
 

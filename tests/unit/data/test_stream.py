@@ -20,12 +20,13 @@ from PIL import Image
 
 from isograd.data.batch import Batch, Source
 from isograd.data.crops import Exact, RandomResizedCrop, ResizeCenterCrop
-from isograd.data.parquet import find_split, find_splits
+from isograd.data.parquet import find_splits
 from isograd.data.stored_images import load_images
 from isograd.data.stream import StreamSource
 from isograd.data.transforms import Augmentation
 from isograd.errors import ContractError, DataError
 from tests.processes import HUNG_S, wait_until
+from tests.unit.data.folders import find_split
 from tests.unit.data.sources import same, whole
 
 CIFAR10 = Path(__file__).parents[4] / "shared" / "data" / "cifar10"
@@ -174,6 +175,11 @@ class TestOrder:
         source = open_source(folder, batch_size=76, window=100)  # 230 rows leave 2 in the last of 4 batches
         shards = [source.shard(rank, 3) for rank in range(3)]
         assert same(list(source.train(1, 3)), whole([shard.train(1, 3) for shard in shards]))
+        source = open_source(folder, batch_size=229, window=100)  # 230 rows leave 1
+        shards = [source.shard(rank, 3) for rank in range(3)]
+        assert [[batch.size for batch in shard.train(1)][-1] for shard in shards] == [0, 1, 0]
+        for first in (0, 1):
+            assert same(list(source.train(1, first)), whole([shard.train(1, first) for shard in shards]))
 
     def test_window_and_batch_of_any_size(self, folder: Path):
         for window, batch_size in ((1, 7), (10_000, 1000)):
@@ -322,12 +328,12 @@ class TestCluster:
 def test_without_ray(folder: Path):
     code = f"""
 import sys
-from isograd.data.parquet import find_split
+from isograd.data.parquet import find_splits
 from isograd.data.stream import StreamSource
 from isograd.data.crops import Exact
 assert "torch" not in sys.modules, "workers import this"
 from isograd.data.transforms import Augmentation
-splits = [find_split({str(folder)!r}, split) for split in ("train", "train", "test")]
+splits = find_splits({str(folder)!r}, "test")
 exact = Exact((3, 8, 8))
 source = StreamSource(
     *splits, batch_size=2, seed=0, train_transform=exact, test_transform=exact, augmentation=Augmentation()

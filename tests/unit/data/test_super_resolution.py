@@ -1,4 +1,3 @@
-import io
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -82,6 +81,7 @@ def test_shards_are_the_rows_of_the_whole() -> None:
             for batches in parts
         )
         assert_equal(whole.train(1) if split == "train" else whole.test(), joined)
+    assert [[batch.size for batch in shard.test()] for shard in shards] == [[1, 0, 0], [0, 1, 0], [0, 0, 1]]
 
 
 def test_eight_positions_are_drawn() -> None:
@@ -106,16 +106,53 @@ def test_a_share_of_the_images_to_train_on_is_held_out(small: SuperResolutionCon
     assert len(identities) == 2
 
 
+def store(folder: Path, target: Path) -> None:
+    """Writes the images of a folder to a Parquet file."""
+    table = [{"bytes": file.read_bytes(), "path": file.name} for file in sorted(folder.iterdir())]
+    target.parent.mkdir(exist_ok=True)
+    pq.write_table(pa.table({"image": table}), target)
+
+
 def test_images_are_read_from_parquet_too(small: SuperResolutionConfig, tmp_path: Path) -> None:
-    table = []
-    for file in sorted(Path(small.path).iterdir()):
-        data = io.BytesIO()
-        Image.open(file).save(data, "PNG")
-        table.append({"bytes": data.getvalue(), "path": file.name})
-    (tmp_path / "parquet").mkdir()
-    pq.write_table(pa.table({"image": table}), tmp_path / "parquet" / "train-0.parquet")
-    other = replace(small, path=str(tmp_path / "parquet"))
+    stored = tmp_path / "parquet"
+    for split in ("train", "test"):
+        store(tmp_path / split, stored / f"{split}-0.parquet")
+    other = replace(small, path=str(stored), test_path=str(stored))
     assert_equal(SuperResolution(small).open(0).train(1), SuperResolution(other).open(0).train(1))
+    store(tmp_path / "test", stored / "validation-0.parquet")
+    assert [SuperResolution(replace(other, valid=share)).open(0).num_valid for share in (None, 0, 0.1)] == [2, 0, 2]
+
+
+def test_only_files_of_a_split_are_tested_on(small: SuperResolutionConfig, tmp_path: Path) -> None:
+    stored = tmp_path / "parquet"
+    store(tmp_path / "train", stored / "train-0.parquet")
+    for other in (replace(small, test_path=str(stored)), replace(small, test_path=small.path)):
+        with pytest.raises(DataError, match=r"(there is no test-\*.parquet|would be read twice).*Use data.test_path"):
+            SuperResolution(other).open(0)
+
+
+def test_parquet_files_that_have_no_images_are_named(small: SuperResolutionConfig, tmp_path: Path) -> None:
+    stored = tmp_path / "parquet"
+    stored.mkdir()
+    for table, words in (
+        ({"image": [1, 2]}, "column 'image' of .* is int64"),
+        ({"picture": [b"1"]}, "has no column 'image'"),
+    ):
+        pq.write_table(pa.table(table), stored / "train.parquet")
+        with pytest.raises(DataError, match=words):
+            SuperResolution(replace(small, path=str(stored))).open(0)
+    (stored / "train.parquet").write_bytes(b"PAR1")
+    with pytest.raises(DataError, match="cannot read"):
+        SuperResolution(replace(small, path=str(stored))).open(0)
+
+
+def test_paths_are_of_this_user_and_of_this_folder(
+    small: SuperResolutionConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    other = SuperResolution(replace(small, path="~/train", test_path="test"))
+    assert other.identify() == SuperResolution(small).identify()
 
 
 def test_images_may_be_made_smaller_first(small: SuperResolutionConfig) -> None:
@@ -140,7 +177,12 @@ def test_pairs_have_the_scale() -> None:
 
 @pytest.mark.parametrize(
     ("options", "words"),
-    [({"path": "nowhere"}, "there are 0 images"), ({"crop": 30}, "pixels"), ({"shrink": 4}, "pixels")],
+    [
+        ({"path": "nowhere"}, "there are 0 images"),
+        ({"crop": 30}, "pixels"),
+        ({"shrink": 4}, "pixels"),
+        ({"shrink": 41}, "data.shrink=41 leaves nothing of .*00.png"),
+    ],
 )
 def test_images_that_cannot_be_used_are_refused(
     small: SuperResolutionConfig, options: dict[str, object], words: str

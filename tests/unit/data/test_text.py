@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -19,8 +18,7 @@ from isograd.data.tokens import Words
 from isograd.errors import ConfigError, DataError
 from tests.language import write_text
 
-needs_tokenizers = pytest.mark.skipif(find_spec("tokenizers") is None, reason="needs the package tokenizers")
-KINDS = ["bytes", "words", pytest.param("bpe", marks=needs_tokenizers)]
+KINDS = ["bytes", "words", "bpe"]
 
 
 @pytest.fixture
@@ -143,16 +141,48 @@ def test_wikitext2_says_that_it_trains_on_the_test_split(folder: Path, caplog: p
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"train_file": "trian.txt"}, "no text .*trian.txt.*The folder has short.txt, test.txt, train.txt"),
+        ({"train_file": "trian.txt"}, "no text .*trian.txt.*The folder has .*short.txt, test.txt, train.txt"),
         ({"path": "/nowhere"}, "There is no folder /nowhere"),
-        ({"context": 100_000}, "one window takes 100001"),
-        ({"test_file": "short.txt"}, "short.txt has 1 tokens, and one window takes 2"),
+        ({"context": 100_000}, "200000 are needed"),
+        ({"train_file": "12.txt"}, r"12.txt has 12 tokens to use, and 14 are needed.*Use data.context=6, or"),
+        ({"test_file": "short.txt"}, r"short.txt has 1 tokens to use, and 2 are needed.*Use a longer text\."),
+        ({"train_file": "numbers.parquet"}, r"column 'text' of .*numbers.parquet is int64, not text"),
+        ({"train_file": "damaged.parquet"}, r"cannot read .*damaged.parquet"),
     ],
 )
 def test_texts_that_cannot_be_learned_are_refused(folder: Path, options: dict[str, Any], words: str) -> None:
     (folder / "short.txt").write_text("a")
-    with pytest.raises(DataError, match=words):
+    (folder / "12.txt").write_text("a" * 12)
+    (folder / "damaged.parquet").write_bytes(b"PAR1")
+    pq.write_table(pa.table({"text": [1, 2]}), folder / "numbers.parquet")
+    with pytest.raises(DataError, match=words) as caught:
         open_source(folder, **options)
+    assert len(caught.value.args) == 3
+
+
+def test_the_shortest_text_to_train_on_has_a_window_at_every_offset(folder: Path) -> None:
+    (folder / "14.txt").write_text("a" * 14)
+    source = open_source(folder, train_file="14.txt")
+    assert [[batch.size for batch in source.train(epoch)] for epoch in range(20)] == [[1]] * 20
+
+
+def test_a_text_that_may_not_be_read_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> bytes:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(DataError, match=r"train\.txt cannot be read \(Permission denied\)"):
+        open_source(folder)
+
+
+def test_a_path_is_of_this_user_and_of_this_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(folder.parent))
+    source = open_source(Path("~") / folder.name)
+    monkeypatch.chdir(folder.parent)
+    relative = open_source(Path(folder.name))
+    monkeypatch.chdir("/")
+    for batches in zip(open_source(folder).train(1), source.train(1), relative.train(1), strict=True):
+        assert len({tuple(batch.inputs["tokens"].flatten().tolist()) for batch in batches}) == 1
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from isograd.data.batch import Source
 from isograd.data.dataset import DATASETS, Dataset, dataset_of
 from isograd.data.rows import hold_out
 from isograd.errors import ConfigError, DataError
+from isograd.seeding import derive
 from tests.unit.data.sources import same, whole
 from tests.unit.data.test_labels import write
 
@@ -100,6 +101,30 @@ def test_no_class_is_left_empty(counts: list[int], share: float, words: str) -> 
         hold_out(classes, share)
     if "0.125" in words.replace("\\", ""):
         assert hold_out(classes, 0.125).sum() == 6
+
+
+@pytest.mark.parametrize(
+    ("count", "share", "words"),
+    [
+        (10, 0.01, r"leaves nothing to validate on: 0 of its 10 rows.*Use data\.valid=0\.05"),
+        (10, 0.99, r"leaves nothing to train on: 10 of its 10 rows"),
+        (1, 0.5, r"Use data\.valid=0, .*or the data two rows or more"),
+    ],
+)
+def test_of_data_without_classes_no_class_is_named(count: int, share: float, words: str) -> None:
+    with pytest.raises(DataError, match=words) as caught:
+        hold_out(np.zeros(count, np.int64), share)
+    assert "class" not in str(caught.value)
+
+
+def test_the_rows_of_many_classes_are_held_out_as_class_by_class() -> None:
+    classes = np.random.default_rng(0).integers(0, 40, 1000)
+    held = hold_out(classes, 0.3)
+    for label in range(40):
+        rows = np.flatnonzero(classes == label)
+        order = np.random.default_rng(derive(0, "valid", label)).permutation(len(rows))
+        expected = rows[order[: int(len(rows) * 0.3 + 0.5)]]
+        assert np.flatnonzero(held & (classes == label)).tolist() == sorted(expected.tolist())
 
 
 @pytest.mark.parametrize("valid", [-0.1, 1.0, 2.0])

@@ -61,6 +61,14 @@ def test_inputs_that_are_no_images_need_no_image() -> None:
     backbone = assemble("net", links, inputs={"tokens": tokens}, outputs={"scores": scores})
     assert (backbone.live(1)["x"].shape, backbone.live(1)["x"].layout) == ((16, 8), "NLC")
     assert backbone.forward({"tokens": torch.zeros(2, 16, dtype=torch.int64)})["scores"].shape == (2, 16, 100)
+    with pytest.raises(BackboneError, match=r"'block' rejects the shape \(16, 8\)") as caught:
+        assemble(
+            "net",
+            [links[0], Link("block", nn.Linear(9, 8)), links[2]],
+            inputs={"tokens": tokens},
+            outputs={"scores": scores},
+        )
+    assert "image" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -5,15 +5,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 from isograd.config.load import load
 from isograd.data.field import Field, Tree
+from isograd.data.super_resolution import resize
 from isograd.engine.blueprint import Blueprint
 from isograd.errors import BackboneError, TaskError, UnknownNameError
 from isograd.models.backbone import Feature
 from isograd.models.edsr import EDSRConfig, build
-from isograd.tasks.super_resolution import SuperResolution, luma, psnr, ssim
+from isograd.seeding import generator
+from isograd.tasks.super_resolution import LumaMetrics, SuperResolution, luma, psnr, ssim
 from isograd.tasks.task import Form
 from tests.enlarging import config, source
 
@@ -22,25 +25,29 @@ SET5 = Path(__file__).parents[4] / "shared" / "data" / "set5"
 PUBLISHED_DB = {2: 33.66, 3: 30.39, 4: 28.42}
 
 
-def image(side: int, channels: int = 3) -> Field:
-    return Field((channels, side, side), torch.uint8, "image")
+def image(side: int, **options: Any) -> Field:
+    return Field((3, side, side), torch.uint8, "image", **options)
 
 
 def task(scale: int = 2, **options: Any) -> SuperResolution:
-    config = SuperResolution.Config(**options)
-    return SuperResolution(config, {"image": image(8)}, {"high": image(8 * scale)})
+    return SuperResolution(SuperResolution.Config(), {"image": image(8)}, {"high": image(8 * scale, **options)})
 
 
 @pytest.mark.skipif(not SET5.is_dir(), reason="Set5 lies in ../shared, which is not here")
 @pytest.mark.parametrize("scale", PUBLISHED_DB)
 def test_bicubic_interpolation_is_the_published_baseline(scale: int, tmp_path: Path) -> None:
+    Image.new("RGB", (256, 256)).save(tmp_path / "0.png")
     options = ("data=camvid_set5", "task=super_resolution", "model=edsr_small", f"data.scale={scale}")
-    paths = (f"data.path={SET5}", f"data.test_path={SET5}", "data.shrink=1")
+    paths = (f"data.path={tmp_path}", f"data.test_path={SET5}", "data.shrink=1")
     blueprint = Blueprint(load([*options, *paths, "method=e2e"]))
-    assert isinstance(blueprint.task, SuperResolution)
-    metrics = blueprint.task.measure_bicubic(blueprint.dataset.open(0))
-    assert metrics["psnr"] == pytest.approx(PUBLISHED_DB[scale], abs=0.02)
-    assert 0.8 < metrics["ssim"] < 0.95
+    metrics = blueprint.task.metrics(CPU)
+    assert isinstance(metrics, LumaMetrics)
+    for batch in blueprint.dataset.open(0).test():
+        high = batch.targets["high"]
+        metrics.num_samples += batch.size
+        metrics.sums += metrics.compare(resize(batch.inputs["image"], (high.shape[2], high.shape[3])), high)
+    assert metrics.compute()["psnr"] == pytest.approx(PUBLISHED_DB[scale], abs=0.02)
+    assert 0.8 < metrics.compute()["ssim"] < 0.95
 
 
 def plain_ssim(first: np.ndarray, second: np.ndarray) -> float:
@@ -89,17 +96,25 @@ def test_sums_of_parts_are_those_of_the_whole() -> None:
     assert restored.compute() == whole.compute() and not task().metrics(CPU).compute()
 
 
-@pytest.mark.parametrize("value_range", [1.0, 255.0])
-def test_a_perfect_image_has_no_loss_and_the_best_score(value_range: float) -> None:
-    judge = task(value_range=value_range)
+@pytest.mark.parametrize(
+    ("mean", "value_range"), [((0.4, 0.5, 0.6), 1.0), ((0.4, 0.5, 0.6), 255.0), ((), 255.0), ((0.5,), 2.0)]
+)
+def test_a_perfect_image_has_no_loss_and_the_best_score(mean: tuple[float, ...], value_range: float) -> None:
+    judge = task(mean=mean, value_range=value_range)
     high = torch.randint(0, 256, (1, 3, 20, 24), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
-    mean = value_range * torch.tensor(judge.config.mean).view(3, 1, 1)
-    prediction = {"high": high * (value_range / 255) - mean}
+    prediction = {"high": high * (value_range / 255) - value_range * torch.tensor(mean or (0.0,)).view(-1, 1, 1)}
     loss, weight = judge.loss(prediction, {"high": high})
     metrics = judge.metrics(CPU)
     metrics.update(prediction, {"high": high}, 1)
     assert loss < 1e-5 * value_range and weight == high.numel()
     assert metrics.compute() == pytest.approx({"psnr": 10 * math.log10(255**2 / 1e-10), "ssim": 1})
+
+
+def test_a_network_makes_images_in_the_range_that_it_is_given_them_in() -> None:
+    blueprint = Blueprint(config("data.mean=[0.1,0.2,0.3]", "data.value_range=255"))
+    pixels = {"high": torch.randint(0, 256, (2, 3, 16, 16), generator=generator(0, "pixels")).to(torch.uint8)}
+    loss, _ = blueprint.task.loss({"high": blueprint.dataset.entry("image")(pixels["high"])}, pixels)
+    assert loss < 1e-4
 
 
 def test_fields_that_do_not_fit_are_refused() -> None:
