@@ -187,7 +187,7 @@ def _executed(prepared: Prepared, console: Console | None, open_executor: Opener
         for event in prepared.earlier:
             tally.take(event)
         log = stack.enter_context(JsonLines(prepared.folder.events))
-        sinks: list[Sink] = [log, ScoreCheck(num_modules, score, split), tally]
+        sinks: list[Sink] = [log, ScoreCheck(num_modules, score), tally]
         if keeper is not None:
             sinks.append(keeper)
         if console is not None:
