@@ -15,6 +15,9 @@ from optuna.trial import TrialState
 
 from isograd.cli.main import main
 from isograd.errors import ConfigError, PlacementError, RunFolderError, StudyError
+from isograd.run.experiment import stored_config
+from isograd.run.folder import RunFolder
+from isograd.run.stored_record import read_record
 from isograd.system.console import wide_console
 from isograd.tune.judge import read_scores
 from isograd.tune.request import parse, read_request
@@ -212,3 +215,30 @@ def test_pipelined_trials_have_a_bundle_a_stage_and_release_them(ray_session: No
     assert all(outcome and len(outcome.runs[0]["devices"]) == 2 for outcome in outcomes)
     groups = [group for name, group in placement_group_table().items() if name not in before]
     assert all(len(group["bundles"]) == 2 and group["state"] == "REMOVED" for group in groups) and groups
+
+
+DATA = Path(__file__).parents[3] / "shared" / "data"
+TASKS = {
+    "language": (
+        *("experiment=wikitext2_small", f"data.path={DATA / 'wikitext2'}", "data.batch_size=512", "train.epochs=4"),
+        *("train.max_steps=30", "schedule.warmup_steps=2", "model.width=16", "model.num_heads=2"),
+    ),
+    "super_resolution": (
+        *("experiment=edsr_small", f"data.path={DATA / 'camvid' / 'train' / 'images'}", "data.crops=1", "data.crop=8"),
+        *(f"data.test_path={DATA / 'set5'}", "method=dgl", "model.width=6", "train.epochs=2"),
+    ),
+}
+
+
+@pytest.mark.long
+@pytest.mark.skipif(not DATA.is_dir(), reason="the data lies in ../shared, which is not here")
+@pytest.mark.parametrize("task", TASKS)
+def test_other_tasks_are_searched_as_their_presets_train_them(ray_session: None, tmp_path: Path, task: str) -> None:
+    items = ("method.auxiliary=auto", "executor.device=cpu", "tune.num_trials=1", "tune.name=mine")
+    request = parse("dgl", [*TASKS[task], *items, f"tune.folder={tmp_path}"])
+    (trial,) = begin(request, wide_console()).study.trials
+    outcome = outcome_of(trial)
+    assert outcome is not None and (outcome.kind, outcome.epoch) == ("complete", request.num_epochs)
+    record = read_record(request.trial_folder(0) / "seed-0")
+    assert record.num_steps == (request.base.train.max_steps or record.num_steps) and record.test is not None
+    assert rerun(f"{tmp_path}/mine/0", [f"folder={tmp_path}"], wide_console()) == 0

@@ -15,6 +15,7 @@ from isograd.cluster.loopback import prefer_loopback
 from isograd.config.load import overridden
 from isograd.config.stored import read_config
 from isograd.data.batch import Source
+from isograd.data.dataset import dataset_of
 from isograd.data.identity import Identity
 from isograd.engine.blueprint import Blueprint
 from isograd.engine.config import RunConfig, fingerprint
@@ -304,6 +305,18 @@ def _checked_source(blueprint: Blueprint) -> Source:
         )
     executor_of(blueprint.config).check_batches(blueprint.config, (source.batch_size, last), has_batchnorm)
     return source
+
+
+def count_epochs(config: RunConfig) -> int:
+    """Returns how many epochs a run has: fewer than ``train.epochs`` where ``train.max_steps`` ends it before.
+
+    Raises:
+        DataError: The data, whose size decides that, is not there.
+    """
+    train = config.train
+    if not train.max_steps:
+        return train.epochs
+    return Program(dataset_of(config.data).open(config.seed), train.epochs, max_steps=train.max_steps).end_epoch
 
 
 def _program(blueprint: Blueprint, source: Source, start: Position) -> Program:

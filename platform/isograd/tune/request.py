@@ -21,6 +21,7 @@ from isograd.engine.blueprint import task_of
 from isograd.engine.config import RunConfig, hold_out, rounding, to_dict
 from isograd.errors import ConfigError, SpaceError, StudyError
 from isograd.options import check_not_set
+from isograd.run.experiment import count_epochs
 from isograd.system.files import write_atomically
 from isograd.system.passwords import hide_password
 from isograd.system.paths import user_path
@@ -34,11 +35,11 @@ from isograd.tune.sweep_config import SweepConfig, make_sweep_config
 _SWEEP, _SPACE = "sweep.json", "space.yaml"
 _FORMAT = 2  # of sweep.json; in the first, trials were judged by the test error
 _SET_HERE = {
-    "train.max_steps": "train.epochs=N",
     "seed": "tune.seeds=[0,1,2]",
     "folder": "tune.folder=DIR",
     "run_name": "tune.name=NAME",
 }
+_STEPS = {"train.max_steps": "train.epochs=N, or train.max_steps=N with a schedule by steps,"}
 # What the space's parameters cannot set, besides: a sweep's trials share it, or have it by themselves.
 _SHARED = {
     "train.epochs": "train.epochs=N",
@@ -81,6 +82,11 @@ class Request:
     def measures(self) -> Mapping[str, Measure]:
         """How the metrics of a trial are written, and which values are better."""
         return measures_of(self.score, SPLIT)
+
+    @cached_property
+    def num_epochs(self) -> int:
+        """Of a trial that is not stopped early. Raises DataError where its data, which may decide that, is missing."""
+        return count_epochs(self.base)
 
     @property
     def objectives(self) -> dict[str, Measure]:
@@ -140,6 +146,8 @@ def parse(space: str, items: Sequence[str]) -> Request:
         file = load_space(space, [*of_space, *(f"~{name}" for name in fixed)])
     _check_shared(file)
     base = hold_out(load(of_runs, file.options))
+    for item in () if base.schedule.by_step else of_runs:
+        check_not_set(item, "a sweep", {"train.max_steps": "train.epochs=N"})
     _check_validates(base)
     name = sweep.name or f"{file.name}-{datetime.now().strftime('%Y%m%d-%H%M%S')}"
     folder = user_path(sweep.folder).absolute() / name
@@ -167,9 +175,9 @@ def _check_validates(base: RunConfig) -> None:
 
 def _check_shared(file: SpaceFile) -> None:
     """Raises SpaceError for a space that sets what a sweep sets by itself."""
-    set_by = [(option, file.lines.at("options", option), _SET_HERE) for option in file.options]
+    set_by = [(option, file.lines.at("options", option), _STEPS | _SET_HERE) for option in file.options]
     for parameter in file.space.parameters:
-        set_by += [(option, file.place(parameter.name), _SHARED | _SET_HERE) for option in parameter.sets]
+        set_by += [(option, file.place(parameter.name), _STEPS | _SHARED | _SET_HERE) for option in parameter.sets]
     for option, place, instead in set_by:
         for name, mend in instead.items():
             if option == name or (name in _SHARED and option.startswith(f"{name}.")):

@@ -202,7 +202,7 @@ def _heading(study: Study) -> str:
     seeds = f"{len(config.seeds)} seeds" if len(config.seeds) > 1 else f"seed {config.seeds[0]}"
     return (
         f"{request.name}: {len(request.file.space.parameters)} parameters of {request.file.name}, "
-        f"{study.num_left} of {study.num_trials} trials left, {_count(request.base.train.epochs, 'epoch')}, {seeds}, "
+        f"{study.num_left} of {study.num_trials} trials left, {_count(request.num_epochs, 'epoch')}, {seeds}, "
         f"{config.sampler_name}, {config.scheduler}, {', '.join(map(_aim, request.objectives.values()))}"
     )
 
@@ -219,8 +219,8 @@ def remark(request: Request) -> Iterator[str]:
     """Yields a line for each thing that has no effect, though nothing is wrong with it: a learning rate that no epoch
     depends on, a scheduler that never stops a trial.
     """
-    sweep, schedule, epochs = request.sweep, request.base.schedule, request.base.train.epochs
-    low, high = (each_lr(schedule, peak, epochs, request.base.train.max_steps) for peak in (1.0, 2.0))
+    sweep, schedule, train, epochs = request.sweep, request.base.schedule, request.base.train, request.num_epochs
+    low, high = (each_lr(schedule, peak, train.epochs, train.max_steps) for peak in (1.0, 2.0))
     matters = any(one != other for one, other in zip(low, high, strict=True))
     if _searches_rate(request) and not matters:
         yield (
@@ -254,13 +254,13 @@ def _fit(study: Study, room: "TrialRoom", console: Console) -> None:
     from isograd.tune.trial import Trial
 
     request = study.request
-    config, num_epochs = request.sweep, request.base.train.epochs
+    config, num_epochs = request.sweep, request.base.train.epochs  # at most: a trial ends with its last step
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(min(room.num_pending, config.max_concurrent or room.num_pending))
     progress = _Progress(study, console)
     with EpochRecords(request.folder) as records:
         how = {"seeds": config.seeds, "legs": config.stops(num_epochs), "num_retries": config.num_retries}
         losses = Losses(config.num_lost_retries, is_settled)
-        search = StudySearch(study, how, num_epochs, losses, records.take, progress.end)
+        search = StudySearch(study, how, losses, records.take, progress.end)
         watch = Watch(search)
         tuner = tune.Tuner(
             tune.with_resources(Trial, resources),

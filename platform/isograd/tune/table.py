@@ -93,7 +93,7 @@ def _describe(study: Study, provenance: Mapping[str, Any]) -> dict[str, Any]:
         "objectives": sweep.objectives,
         "seeds": sweep.seeds,
         "num_trials": study.num_trials,
-        "num_epochs": request.base.train.epochs,
+        "num_epochs": request.num_epochs,
         "sampler": sweep.sampler_name,
         "sampler_seed": sweep.sampler_seed,
         "scheduler": sweep.scheduler,

@@ -10,6 +10,7 @@ import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -32,7 +33,7 @@ from isograd.events.json_lines import AppendedLines, read_lines
 from isograd.executors.executor import Opener
 from isograd.executors.hosts import Hosts
 from isograd.run import checkpoint
-from isograd.run.experiment import Prepared, execute, prepare, prepare_resumed
+from isograd.run.experiment import Prepared, count_epochs, execute, prepare, prepare_resumed
 from isograd.run.folder import RunFolder
 from isograd.run.record import RunRecord
 from isograd.run.stored_record import read_record
@@ -54,12 +55,14 @@ class Leg:
 
     Attributes:
         epoch: The last one that is trained.
+        is_complete: Whether the run ends there.
         metrics: At that epoch: means over seeds; of memory the largest, of training time the sum.
         records: One a seed, epoch, split and module of the whole trial so far, with all that was measured.
         runs: One a seed.
     """
 
     epoch: int
+    is_complete: bool
     metrics: Mapping[str, float]
     records: Sequence[Mapping[str, Any]]
     runs: Sequence[SeedRun]
@@ -89,23 +92,29 @@ class TrialRuns:
     open_executor: Opener
 
     def advance(self, epoch: int) -> Leg:
-        """Trains all seeds to the end of ``epoch``, from wherever their folders say.
+        """Trains all seeds to the end of ``epoch``, or of the run, from wherever their folders say.
 
         Raises:
             IsogradError: What a run raises.
         """
+        epoch, is_complete = min(epoch, self.num_epochs), epoch >= self.num_epochs
         with held(self.folder, _PATIENCE_S):
             results = {seed: self._advance_run(seed, epoch) for seed in self.seeds}
             runs = [self._measure(seed) for seed in self.seeds]
         records = [record for seed, result in results.items() for record in _list_epochs(seed, result, epoch)]
         num_train = self._read_legs(self.seeds[0])[0]["num_train"]
         metrics = {
-            **_average(list(results.values()), epoch, ends=epoch >= self.config.train.epochs),
+            **_average(list(results.values()), epoch, ends=is_complete),
             "peak_bytes": max(run.peak_bytes for run in runs),
             "epoch_s": fmean(num_train / run.samples_per_s for run in runs),
             "train_s": sum(run.wall_s for run in runs),
         }
-        return Leg(epoch, metrics, records, runs)
+        return Leg(epoch, is_complete, metrics, records, runs)
+
+    @cached_property
+    def num_epochs(self) -> int:
+        """Of each run."""
+        return count_epochs(self.config)
 
     @property
     def trained_s(self) -> float:
@@ -144,7 +153,7 @@ class TrialRuns:
 
     def _execute(self, seed: int, prepared: Prepared, epoch: int) -> RunRecord:
         program = prepared.program
-        if epoch < program.num_epochs:
+        if epoch < self.num_epochs:
             program = replace(program, max_steps=epoch * program.steps_per_epoch, pauses=True)
         result = execute(replace(prepared, program=program), None, self.open_executor)
         *earlier, last = map(asdict, result.spent)
@@ -228,7 +237,7 @@ class Trial(tune.Trainable):
             SCORE: leg.metrics[SCORE],
             RESULT: leg,
             "wall_s": self._earlier_s + time.perf_counter() - self._started_s,
-            "done": not self._legs,
+            "done": leg.is_complete or not self._legs,
         }
 
     def cleanup(self) -> None:
