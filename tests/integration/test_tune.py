@@ -43,7 +43,7 @@ def swept(folder: Path, *items: str, space: str = "man") -> Study:
 @pytest.fixture(scope="module")
 def study(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> Study:
     items = ("tune.num_trials=5", "tune.seeds=[0,1]", "tune.reduction=2", "tune.max_concurrent=2", "~space.method.base")
-    return swept(tmp_path_factory.mktemp("studies"), *items)
+    return swept(tmp_path_factory.mktemp("studies"), *items, "train.evaluate_every=2")
 
 
 def test_a_sweep_tries_what_it_was_asked_for(study: Study) -> None:
@@ -113,6 +113,8 @@ def test_a_trial_runs_again_under_a_name_and_elsewhere(
     number = next(trial.number for trial in study.trials if trial.state == TrialState.PRUNED)
     text, folder = f"{study.request.folder}/{number}", f"folder={tmp_path}"
     assert rerun(text, [folder, "run_name=twice", "executor=sequential"], wide_console()) == 0
+    ran = stored_config(RunFolder(tmp_path / "twice-seed1"))
+    assert ran.train == study.request.base.train and ran.train.evaluate_every == 2
     assert {path.name for path in tmp_path.iterdir()} == {"twice-seed0", "twice-seed1"}
     (tmp_path / "once-seed1").mkdir()
     with pytest.raises(RunFolderError, match="once-seed1 exists already"):

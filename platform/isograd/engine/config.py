@@ -154,6 +154,7 @@ def fingerprint(config: RunConfig) -> str:
     """Returns a short hash of all that changes a run's numbers: neither executor nor folders are in it."""
     tree = {key: value for key, value in to_dict(config).items() if key in _NUMERIC}
     tree["data"] = {key: value for key, value in tree["data"].items() if key != "path"}
+    del tree["train"]["evaluate_every"]
     if not config.schedule.by_step:
         del tree["train"]["max_steps"]  # the schedule spans the epochs, and what has been trained stays as it is
     return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()[:12]

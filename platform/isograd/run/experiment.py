@@ -104,7 +104,7 @@ def prepare_resumed(path: Path, overrides: Sequence[str] = (), data_path: str | 
     Args:
         path: The run folder.
         overrides: Of executor, cluster, checkpoint, train.max_steps and folders; others change the result and are
-            refused by the checkpoint's fingerprint.
+            refused, mostly by the checkpoint's fingerprint.
         data_path: Where the data lies now; None: where it lay.
 
     Raises:
@@ -113,6 +113,7 @@ def prepare_resumed(path: Path, overrides: Sequence[str] = (), data_path: str | 
     """
     run_folder = RunFolder(folder.absolute(path))
     config = stored_config(run_folder, overrides)
+    _check_pace(stored_config(run_folder), config)
     if data_path is not None:
         config = replace(config, data=config.data.at(data_path))
     folder.check_writable(
@@ -131,6 +132,17 @@ def _prepared_resumed(run_folder: RunFolder, config: RunConfig) -> Prepared:
     earlier = tuple(_earlier_metrics(run_folder.events, found.position.step))
     _check_history(run_folder, program, earlier)
     return Prepared(config, blueprint, program, run_folder, data, found, newest, earlier)
+
+
+def _check_pace(stored: RunConfig, config: RunConfig) -> None:
+    """Raises ConfigError where a run that goes on would be evaluated at other epochs than it has been."""
+    before, now = stored.train.evaluate_every, config.train.evaluate_every
+    if now != before:
+        raise ConfigError(
+            f"train.evaluate_every={now} cannot be set for a run that goes on: it was begun with {before}",
+            "Its best score would be chosen among other epochs than a whole run's",
+            f"Leave train.evaluate_every={now} out, or use `isograd train` for another run.",
+        )
 
 
 def _check_unfinished(run_folder: RunFolder, program: Program) -> None:
