@@ -13,6 +13,8 @@ from isograd.engine.config import RunConfig, hold_out, to_dict
 from isograd.errors import ConfigError
 from isograd.tune.space import Ground, Settings
 
+_NETWORK = ("model", "task", "data")  # what a backbone is built by
+
 
 def make_ground(config: RunConfig) -> Ground:
     """Returns what a search space stands on when it changes ``config``; it remembers what it was asked."""
@@ -27,9 +29,11 @@ def make_ground(config: RunConfig) -> Ground:
 
     return Ground(
         options=flatten_options(config),
-        num_modules_with=lambda settings: ask(("partition", "method"), settings, lambda run: run.num_modules),
+        num_modules_with=lambda settings: ask(
+            (*_NETWORK, "partition", "method"), settings, lambda run: run.num_modules
+        ),
         unit_names_with=lambda settings: ask(
-            ("model", "data"), settings, lambda run: tuple(unit.name for unit in run.backbone.units)
+            _NETWORK, settings, lambda run: tuple(unit.name for unit in run.backbone.units)
         ),
     )
 
