@@ -86,6 +86,7 @@ def test_the_table_has_all_of_it(study: Study) -> None:
         assert outcome is not None
         assert row["kind"] == outcome.kind and row["score"] == outcome.metrics["score"]
         assert len({(epoch["seed"], epoch["epoch"]) for epoch in row["epochs"]}) == 2 * outcome.epoch
+        assert all(epoch["step"] == 21 * epoch["epoch"] and epoch["num_samples"] > 100 for epoch in row["epochs"])
         assert {epoch["split"] for epoch in row["epochs"]} >= {"train", "valid"} and len(row["runs"]) == 2
         assert (row["test_score"] is not None) == (outcome.kind == "complete") and row["best_score"] <= row["score"]
         assert row["partition.ends"] and json.loads(row["config"])["method"]["name"] == "man"

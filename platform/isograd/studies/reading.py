@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -170,9 +171,8 @@ def _make_records(row: Mapping[str, Any], score: Score, split: str) -> Iterator[
 
 
 def _make_epoch(row: Mapping[str, Any]) -> EpochRecord:
-    """Returns the record of an epoch; a study's table holds neither steps nor sizes."""
     values = {name: value for name, value in row["values"] or () if value is not None}
-    return EpochRecord(row["epoch"], row["split"], row["module"], row["loss"], values, 0, "", 0)
+    return EpochRecord(**{item.name: row[item.name] for item in fields(EpochRecord)} | {"values": values})
 
 
 def _find_value(parameter: Parameter, row: Mapping[str, Any], coordinates: Mapping[str, Any]) -> Any:

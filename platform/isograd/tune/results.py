@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 ASSIGNED, OUTCOME = "assigned", "outcome"  # of a trial in its storage
 TABLE = "trials.parquet"
 METADATA = b"isograd"
-FORMAT = 2  # of the table; in the first, trials were judged by the test error
+FORMAT = 3  # of the table
 
 _EPOCHS = "epochs.jsonl"
 
@@ -60,6 +60,9 @@ _EPOCH = pa.struct(  # an EpochRecord, and its seed
         ("module", pa.int64()),
         ("loss", pa.float64()),
         ("values", pa.map_(pa.string(), pa.float64())),
+        ("step", pa.int64()),
+        ("name", pa.string()),
+        ("num_samples", pa.int64()),
     ]
 )
 _EPOCH_KEY = ("seed", "epoch", "split", "module")

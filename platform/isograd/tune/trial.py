@@ -191,10 +191,7 @@ class TrialRuns:
 
 def _list_epochs(seed: int, record: RunRecord, epoch: int) -> list[dict[str, Any]]:
     """Returns the records of a seed's epochs until one, as a study keeps them."""
-    names = ("epoch", "split", "module", "loss", "values")
-    return [
-        {"seed": seed} | {name: getattr(each, name) for name in names} for each in record.epochs if each.epoch <= epoch
-    ]
+    return [{"seed": seed, **asdict(each)} for each in record.epochs if each.epoch <= epoch]
 
 
 def _average(records: Sequence[RunRecord], epoch: int, *, ends: bool) -> dict[str, float]:

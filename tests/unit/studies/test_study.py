@@ -103,7 +103,7 @@ def _empty(path: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
-        (_foreign, "is no table of a study: its metadata says format None, not 2"),
+        (_foreign, "is no table of a study: its metadata says format None, not 3"),
         (_damaged, "cannot be read as a study's table"),
         (_without_column, "cannot be read as a study's table (KeyError: 'units')"),
         (_empty, "cannot be read as a study's table"),
