@@ -49,7 +49,8 @@ def check(config: RunConfig) -> None:
             check_number(option, value, allowed)
     dataset_of(config.data).check()
     for item in fields(config):
-        if is_dataclass(section := getattr(config, item.name)):
+        section = getattr(config, item.name)
+        if is_dataclass(section) and item.name not in ("data", "executor"):  # which check themselves, more closely
             check_declared(item.name, section)
     check_folder_name("run_name", config.run_name, "folder")
     _check_optimizer(config)
