@@ -33,7 +33,7 @@ from isograd.tune.storage import absolute_url
 from isograd.tune.sweep_config import SweepConfig, make_sweep_config
 
 _SWEEP, _SPACE = "sweep.json", "space.yaml"
-_FORMAT = 2  # of sweep.json; in the first, trials were judged by the test error
+_FORMAT = 2  # of sweep.json
 _SET_HERE = {
     "seed": "tune.seeds=[0,1,2]",
     "folder": "tune.folder=DIR",
@@ -98,10 +98,12 @@ class Request:
         return self.folder / "trials" / f"{number:04d}"
 
     def to_yaml(self) -> str:
-        """Returns the sweep's options and the space, as YAML to be shown: a password in the storage is hidden."""
+        """Returns the sweep's options, what is held out, and the space, as YAML to be shown without a password."""
         sweep = {key: value for key, value in dataclasses.asdict(self.sweep).items() if key != "name"}
         sweep["storage"] = self.sweep.storage and hide_password(self.sweep.storage)
-        return OmegaConf.to_yaml(OmegaConf.create({"tune": {"name": self.name, **sweep}, **self.file.tree}))
+        options = {**self.file.options, "data.valid": self.base.data.valid}
+        shown = {"tune": {"name": self.name, **sweep}, **self.file.tree, "options": options}
+        return OmegaConf.to_yaml(OmegaConf.create(shown))
 
     def identity(self) -> dict[str, Any]:
         """Returns what all trials of a study share; with another one, their values could not be compared.
@@ -229,6 +231,16 @@ def write_request(request: Request) -> None:
     write_atomically(request.folder / _SWEEP, json.dumps(record, indent=2) + "\n")
 
 
+def _check_format(path: Path, record: Mapping[str, Any]) -> None:
+    """Raises StudyError for a study of another version of the package."""
+    if (known := record.get("format", 1)) != _FORMAT:
+        raise StudyError(
+            f"{path} has format {known}, and this version reads format {_FORMAT}",
+            "By what its trials are judged, and on which split, is written otherwise there",
+            "Begin another study with `isograd tune`, or go on with it by the version that began it.",
+        )
+
+
 def is_study(folder: Path) -> bool:
     """Whether a folder is one of a study. Raises MachineError where this user may not read it."""
     check_readable(folder)
@@ -247,8 +259,7 @@ def read_request(folder: Path) -> Request:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         check_sections(record, ("sweep", "base"))
-        if record.get("format") != _FORMAT:
-            raise ValueError(f"it has format {record.get('format')}, and this version reads format {_FORMAT}")
+        _check_format(path, record)
         if not isinstance(record.get("space"), str) or not isinstance(record.get("items"), list):
             raise ValueError("it has no name of a space, or no items of a command line")
         with naming_options("tune.", SweepConfig(), record["sweep"]):

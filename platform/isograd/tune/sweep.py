@@ -148,7 +148,7 @@ def _connect(stack: ExitStack, config: RunConfig) -> tuple["TrialRoom", Admit]:
 
 def _search(study: Study, room: "TrialRoom | None", console: Console) -> Sweep:
     """Tries what a study has left; without room, as there is no cluster, that is nothing. Writes its table."""
-    for line in (_heading(study), *study.notes, *remark(study.request)):
+    for line in (_heading(study), *remark(study.request)):
         say(console, line)
     started_s, started_work_s = time.perf_counter(), time.thread_time()
     try:

@@ -255,7 +255,8 @@ def test_what_is_no_address_is_told(tmp_path: Path, url: str, words: str) -> Non
 
 
 def test_a_password_is_in_no_table_and_no_summary(tmp_path: Path) -> None:
-    assert "secret" not in request(tmp_path, f"tune.storage={SECRET}").to_yaml()
+    shown = request(tmp_path, f"tune.storage={SECRET}").to_yaml()
+    assert "secret" not in shown and "  data.valid: 0.1\n" in shown
     begun = create_study(request(tmp_path, f"tune.storage={SECRET}", "tune.storage=null"))
     metadata = parquet.read_table(write_table(begun, {})).schema.metadata or {}
     assert b"secret" not in metadata[METADATA] and b"me:***@localhost" in metadata[METADATA]
