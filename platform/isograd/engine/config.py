@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Self
 
@@ -141,6 +142,14 @@ class RunConfig:
 def to_dict(config: RunConfig) -> dict[str, Any]:
     """Returns the configuration as plain values; :func:`isograd.config.load.from_dict` turns it back."""
     return asdict(config)
+
+
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yields all of a tree of options by dotted names, as ``train.epochs``; mappings before what they hold."""
+    for key, value in tree.items():
+        yield f"{prefix}{key}", value
+        if isinstance(value, dict):
+            yield from flatten(value, f"{prefix}{key}.")
 
 
 def hold_out(config: RunConfig, share: float = _HELD_OUT) -> RunConfig:

@@ -2,14 +2,14 @@
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from omegaconf.errors import OmegaConfBaseException
 
 from isograd.config.load import from_dict, groups, split_model, with_choices
 from isograd.engine.blueprint import Blueprint
-from isograd.engine.config import RunConfig, hold_out, to_dict
+from isograd.engine.config import RunConfig, flatten, hold_out, to_dict
 from isograd.errors import ConfigError
 from isograd.tune.space import Ground, Settings
 
@@ -41,16 +41,7 @@ def make_ground(config: RunConfig) -> Ground:
 def flatten_options(config: RunConfig) -> dict[str, Any]:
     """Returns all options by dotted names; a group's own name leads to the name of its choice."""
     tree = to_dict(config)
-    return {group: tree[group]["name"] for group in groups()} | dict(_flatten("", tree))
-
-
-def _flatten(prefix: str, tree: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    for key, value in tree.items():
-        name = f"{prefix}{key}"
-        if prefix or not isinstance(value, dict):
-            yield name, value
-        if isinstance(value, dict) and key != "name":
-            yield from _flatten(f"{name}.", value)
+    return dict(flatten(tree)) | {group: tree[group]["name"] for group in groups()}
 
 
 def change_config(config: RunConfig, settings: Settings) -> RunConfig:
