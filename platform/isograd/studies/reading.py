@@ -171,17 +171,17 @@ def _make_records(row: Mapping[str, Any], score: Score, split: str) -> Iterator[
 
 
 def _make_epoch(row: Mapping[str, Any]) -> EpochRecord:
-    values = {name: value for name, value in row["values"] or () if value is not None}
-    return EpochRecord(**{item.name: row[item.name] for item in fields(EpochRecord)} | {"values": values})
+    record: dict[str, Any] = {item.name: row[item.name] for item in fields(EpochRecord)}
+    record["values"] = {name: value for name, value in row["values"] or () if value is not None}
+    return EpochRecord(**record)
 
 
-def _find_value(parameter: Parameter, row: Mapping[str, Any], coordinates: Mapping[str, Any]) -> Any:
+def _find_value(parameter: Parameter, row: Mapping[str, Any], coordinates: dict[str, Any]) -> Any:
     """Returns what a trial had of a parameter; None: it was absent."""
     name, distribution = parameter.name, parameter.distribution
     if isinstance(distribution, Cuts):
         ends = row.get(name)
         return None if ends is None else tuple(json.loads(ends))
-    if isinstance(distribution, Number) and distribution.complement:
-        rest = coordinates.get(f"1 - {name}")
-        return None if rest is None else 1 - rest
+    if isinstance(distribution, Number):
+        return distribution.find_value(name, coordinates)
     return coordinates.get(name)
