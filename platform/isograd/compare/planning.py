@@ -10,7 +10,7 @@ from isograd.compare.comparison import AuxiliaryParameters, check_one_score
 from isograd.config.load import load as compose
 from isograd.config.stored import read_config
 from isograd.data.dataset import dataset_of
-from isograd.engine.blueprint import Blueprint
+from isograd.engine.blueprint import Blueprint, task_of
 from isograd.engine.config import RunConfig, fingerprint, hold_out
 from isograd.errors import ConfigError, IsogradError, RunFolderError
 from isograd.executors.executor import check, make_executor
@@ -51,7 +51,7 @@ class Planned:
     @property
     def score(self) -> Score:
         """By which its runs are judged."""
-        return Blueprint(self.config).task.score
+        return task_of(self.config).score
 
     def with_epochs(self, num_epochs: int) -> "Planned":
         """Returns the entry with runs of ``num_epochs`` epochs, which the learning-rate schedule spans."""

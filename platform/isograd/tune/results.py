@@ -146,7 +146,7 @@ def outcome_of(trial: "FrozenTrial") -> Outcome | None:
 class EpochRecords(AppendedLines):
     """Appends what was measured, a record a trial, seed, epoch, split and module, to JSON lines; a context manager.
 
-    A trial that was lost reports again what it had reported; the last record counts.
+    A trial that was lost reports again what it had reported, which is the same to the bit, and appended once.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -162,7 +162,8 @@ class EpochRecords(AppendedLines):
 
 
 def read_records(folder: Path) -> list[dict[str, Any]]:
-    """Returns the records of a study, ordered by trial, seed, epoch, split and module; of several for one, the last.
+    """Returns the records of a study, ordered by trial, seed, epoch, split and module, each once: a sweep that goes on
+    appends those again of the trials that it takes up.
 
     Raises:
         RunFolderError: The file cannot be read, or is no text.
