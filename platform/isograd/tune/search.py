@@ -25,11 +25,10 @@ from isograd.cluster.death import as_actors, death_of
 from isograd.display.measures import SCORE, Measure
 from isograd.engine.config import to_dict
 from isograd.tune.judge import mode_of
-from isograd.tune.resources import bundles
 from isograd.tune.results import Assignment, Outcome
 from isograd.tune.study import Study
 from isograd.tune.sweep_config import SweepConfig
-from isograd.tune.trial import FAILED, LOST, RESULT, TRAINED, TROUBLE, Leg, Loss
+from isograd.tune.trial import FAILED, LOST, RESULT, TRAINED, TROUBLE, Leg, Loss, bundles
 
 T = TypeVar("T")
 Listener = Callable[[Assignment, Outcome], None]

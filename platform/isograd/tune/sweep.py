@@ -28,12 +28,11 @@ from isograd.tune.ground import flatten_options
 from isograd.tune.judge import read_scores
 from isograd.tune.proposer import Admit, check_request
 from isograd.tune.request import Request, move_request, read_request, write_request
-from isograd.tune.results import Assignment, EpochRecords, Outcome, outcome_of, read_records
+from isograd.tune.results import Assignment, EpochRecords, Outcome, outcome_of, read_records, write_table
 from isograd.tune.study import Study, check_free, check_goes_on, create_study, open_study
-from isograd.tune.table import write_table
 
 if TYPE_CHECKING:
-    from isograd.tune.resources import TrialRoom
+    from isograd.tune.trial import TrialRoom
 
 _TUNE_FOLDER = "tune"  # Tune's own files, of no use once the sweep has ended
 # Tune's tables and its files a trial would say again what we say and keep; a trial that fails reports no metric.
@@ -139,7 +138,7 @@ def _quiet() -> Iterator[None]:
 def _connect(stack: ExitStack, config: RunConfig) -> tuple["TrialRoom", Admit]:
     """Connects to the cluster. Returns how many trials it has room for, and what refuses those it can never hold."""
     from isograd.cluster.connection import connected
-    from isograd.tune.resources import admitting, check_room
+    from isograd.tune.trial import admitting, check_room
 
     streams = config.data.streams
     stack.enter_context(connected(config.cluster, extra_cpus=1 if streams else 0))
@@ -249,9 +248,8 @@ def _fit(study: Study, room: "TrialRoom", console: Console) -> None:
     from ray import tune
 
     from isograd.cluster.death import is_settled
-    from isograd.tune.resources import resources
     from isograd.tune.search import Losses, StudySearch, Watch, make_scheduler, report_as_actors
-    from isograd.tune.trial import Trial
+    from isograd.tune.trial import Trial, resources
 
     request = study.request
     config, num_epochs = request.sweep, request.base.train.epochs  # at most: a trial ends with its last step
