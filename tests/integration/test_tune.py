@@ -15,6 +15,9 @@ from optuna.trial import TrialState
 
 from isograd.cli.main import main
 from isograd.errors import ConfigError, PlacementError, RunFolderError, StudyError
+from isograd.run.experiment import stored_config
+from isograd.run.folder import RunFolder
+from isograd.run.stored_record import read_record
 from isograd.system.console import wide_console
 from isograd.tune.judge import read_scores
 from isograd.tune.request import parse, read_request
@@ -40,7 +43,7 @@ def swept(folder: Path, *items: str, space: str = "man") -> Study:
 @pytest.fixture(scope="module")
 def study(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> Study:
     items = ("tune.num_trials=5", "tune.seeds=[0,1]", "tune.reduction=2", "tune.max_concurrent=2", "~space.method.base")
-    return swept(tmp_path_factory.mktemp("studies"), *items)
+    return swept(tmp_path_factory.mktemp("studies"), *items, "train.evaluate_every=2")
 
 
 def test_a_sweep_tries_what_it_was_asked_for(study: Study) -> None:
@@ -83,6 +86,7 @@ def test_the_table_has_all_of_it(study: Study) -> None:
         assert outcome is not None
         assert row["kind"] == outcome.kind and row["score"] == outcome.metrics["score"]
         assert len({(epoch["seed"], epoch["epoch"]) for epoch in row["epochs"]}) == 2 * outcome.epoch
+        assert all(epoch["step"] == 21 * epoch["epoch"] and epoch["num_samples"] > 100 for epoch in row["epochs"])
         assert {epoch["split"] for epoch in row["epochs"]} >= {"train", "valid"} and len(row["runs"]) == 2
         assert (row["test_score"] is not None) == (outcome.kind == "complete") and row["best_score"] <= row["score"]
         assert row["partition.ends"] and json.loads(row["config"])["method"]["name"] == "man"
@@ -110,6 +114,8 @@ def test_a_trial_runs_again_under_a_name_and_elsewhere(
     number = next(trial.number for trial in study.trials if trial.state == TrialState.PRUNED)
     text, folder = f"{study.request.folder}/{number}", f"folder={tmp_path}"
     assert rerun(text, [folder, "run_name=twice", "executor=sequential"], wide_console()) == 0
+    ran = stored_config(RunFolder(tmp_path / "twice-seed1"))
+    assert ran.train == study.request.base.train and ran.train.evaluate_every == 2
     assert {path.name for path in tmp_path.iterdir()} == {"twice-seed0", "twice-seed1"}
     (tmp_path / "once-seed1").mkdir()
     with pytest.raises(RunFolderError, match="once-seed1 exists already"):
@@ -212,3 +218,30 @@ def test_pipelined_trials_have_a_bundle_a_stage_and_release_them(ray_session: No
     assert all(outcome and len(outcome.runs[0]["devices"]) == 2 for outcome in outcomes)
     groups = [group for name, group in placement_group_table().items() if name not in before]
     assert all(len(group["bundles"]) == 2 and group["state"] == "REMOVED" for group in groups) and groups
+
+
+DATA = Path(__file__).parents[3] / "shared" / "data"
+TASKS = {
+    "language": (
+        *("experiment=wikitext2_small", f"data.path={DATA / 'wikitext2'}", "data.batch_size=512", "train.epochs=4"),
+        *("train.max_steps=30", "schedule.warmup_steps=2", "model.width=16", "model.num_heads=2"),
+    ),
+    "super_resolution": (
+        *("experiment=edsr_small", f"data.path={DATA / 'camvid' / 'train' / 'images'}", "data.crops=1", "data.crop=8"),
+        *(f"data.test_path={DATA / 'set5'}", "method=dgl", "model.width=6", "train.epochs=2"),
+    ),
+}
+
+
+@pytest.mark.long
+@pytest.mark.skipif(not DATA.is_dir(), reason="the data lies in ../shared, which is not here")
+@pytest.mark.parametrize("task", TASKS)
+def test_other_tasks_are_searched_as_their_presets_train_them(ray_session: None, tmp_path: Path, task: str) -> None:
+    items = ("method.auxiliary=auto", "executor.device=cpu", "tune.num_trials=1", "tune.name=mine")
+    request = parse("dgl", [*TASKS[task], *items, f"tune.folder={tmp_path}"])
+    (trial,) = begin(request, wide_console()).study.trials
+    outcome = outcome_of(trial)
+    assert outcome is not None and (outcome.kind, outcome.epoch) == ("complete", request.num_epochs)
+    record = read_record(request.trial_folder(0) / "seed-0")
+    assert record.num_steps == (request.base.train.max_steps or record.num_steps) and record.test is not None
+    assert rerun(f"{tmp_path}/mine/0", [f"folder={tmp_path}"], wide_console()) == 0

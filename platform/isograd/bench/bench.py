@@ -4,7 +4,6 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from isograd.bench.picture import draw
 from isograd.bench.rows import Row, show_rows, write_rows
 from isograd.errors import ConfigError
 from isograd.registry import Registry
@@ -15,7 +14,12 @@ Bench = Callable[[bool, Sequence[str]], list[Row]]
 
 BENCHES: Registry[Bench] = Registry("benchmark", package="isograd.bench")
 
-_PICTURED, _FORMATS = "pipeline", (".png", ".svg", ".pdf")
+Draw = Callable[[Sequence[Row], Path], None]
+"""Draws the rows of a benchmark into a file."""
+
+PICTURES: Registry[Draw] = Registry("picture", package="isograd.bench")  # by the name of the benchmark
+
+_FORMATS = (".png", ".svg", ".pdf")
 
 
 def run(name: str, *, quick: bool, json_path: Path | None, picture: Path | None, overrides: Sequence[str]) -> list[Row]:
@@ -32,15 +36,15 @@ def run(name: str, *, quick: bool, json_path: Path | None, picture: Path | None,
     if json_path is not None:
         write_rows(rows, json_path)
     if picture is not None:
-        draw(rows, picture)
+        PICTURES.get(name)(rows, picture)
     return rows
 
 
 def _check_files(name: str, json_path: Path | None, picture: Path | None) -> None:
-    if picture is not None and name != _PICTURED:
+    if picture is not None and name not in PICTURES:
         raise ConfigError(
             f"isograd bench {name} has no picture",
-            f"What is drawn are the periods of schedules, which only {_PICTURED} compares",
+            f"One is drawn of {', '.join(PICTURES)}",
             "Leave out --picture, and use --json.",
         )
     if picture is not None and picture.suffix not in _FORMATS:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from isograd.bench.bench import PICTURES
 from isograd.bench.rows import Row
 
 if TYPE_CHECKING:
@@ -13,6 +14,7 @@ _PERIOD, _IDEAL = "period, ", "ideal period, "
 _OURS, _OTHERS = "#0072B2", "#999999"
 
 
+@PICTURES.register("pipeline")
 def draw(rows: Sequence[Row], path: Path) -> None:
     """Draws all cases that have periods, one below the other."""
     from matplotlib.figure import Figure

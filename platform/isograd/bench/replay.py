@@ -1,19 +1,21 @@
 """Real runs of a small network over a whole space, recorded once, for searches to be compared on.
 
 ``replay.csv`` has a row for each configuration of ``replay.yaml``: 45 splits x 3 decays x 3 kinds of bias, each trained
-with 12 seeds on the digits that scikit-learn brings, and how many of the 143 validation samples were wrong: what a
-search sees. ``python -m isograd.bench.replay OUTPUT.csv [SHARD COUNT]`` trains what OUTPUT does not hold yet; all of it
-takes 2.5 hours on one core of an Intel Xeon. One thread, so that the numbers are the same on any number of cores.
+with 12 seeds on the digits that scikit-learn brings. It says how many samples of which split were predicted, and how
+many of them wrongly, by seed. ``python -m isograd.bench.replay OUTPUT.csv [SHARD COUNT]`` trains what OUTPUT does not
+hold yet; all of it takes 2.5 hours on one core of an Intel Xeon. One thread, so that the numbers are the same on any
+number of cores.
 
-To be recorded again: the table is of 2026-11-23, when there was no validation split, and counts the 360 test samples.
+To be recorded again: the table is of 2026-11-23, when there was no validation split, and counts test samples. What is
+recorded now are samples of the validation split, which a search sees.
 """
 
 import csv
 import itertools
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -26,10 +28,30 @@ from isograd.tune.request import Request, parse
 from isograd.tune.space import Categorical, Settings
 
 SPACE, TABLE = Path(__file__).with_name("replay.yaml"), Path(__file__).with_name("replay.csv")
-SEEDS, NUM_SAMPLES = tuple(range(12)), 143
+SEEDS = tuple(range(12))
 
 _COLUMNS = ("partition.ends", "method.decay", "method.blocks", "method.fusion")
 Key = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What came of a configuration.
+
+    Attributes:
+        split: On which its runs were judged.
+        num_samples: Of that split.
+        wrong: How many of them each seed's run predicted wrongly.
+    """
+
+    split: str
+    num_samples: int
+    wrong: tuple[int, ...]
+
+    @property
+    def error(self) -> float:
+        """The mean over seeds."""
+        return fmean(self.wrong) / self.num_samples
 
 
 def replay_request(*items: str) -> Request:
@@ -43,9 +65,19 @@ def key(settings: Mapping[str, Any]) -> Key:
     return tuple(str(cells.get(column, "")) for column in _COLUMNS)
 
 
-def read_errors(path: Path = TABLE) -> dict[Key, float]:
-    """Returns the validation error of every configuration, the mean over its seeds."""
-    return {configuration: fmean(wrong) / NUM_SAMPLES for configuration, wrong in _rows(path).items()}
+def read(path: Path = TABLE) -> dict[Key, Recorded]:
+    """Returns what came of every configuration."""
+    with path.open(newline="") as file:
+        _, *rows = csv.reader(file)
+    count = len(_COLUMNS)
+    return {
+        tuple(row[:count]): Recorded(row[count], int(row[count + 1]), tuple(map(int, row[count + 2 :]))) for row in rows
+    }
+
+
+def read_errors() -> dict[Key, float]:
+    """Returns the error of every configuration."""
+    return {configuration: recorded.error for configuration, recorded in read().items()}
 
 
 def grid(request: Request) -> Iterator[Settings]:
@@ -70,31 +102,29 @@ def grid(request: Request) -> Iterator[Settings]:
 def record(output: Path, shard: int, count: int) -> None:
     """Trains the configurations of a shard that the output does not hold yet, and appends them."""
     torch.set_num_threads(1)
-    request, done = replay_request(), _rows(output) if output.exists() else {}
+    request, done = replay_request(), read(output) if output.exists() else {}
     for settings in itertools.islice(grid(request), shard, None, count):
         if key(settings) not in done:
-            wrong = [num_wrong(request, settings, seed) for seed in SEEDS]
+            runs = train(request, settings, SEEDS)
             with output.open("a", newline="") as file:
                 writer = csv.writer(file, lineterminator="\n")
                 if file.tell() == 0:
-                    writer.writerow((*_COLUMNS, *(f"seed {seed}" for seed in SEEDS)))
-                writer.writerow((*key(settings), *wrong))
+                    writer.writerow((*_COLUMNS, "split", "samples", *(f"seed {seed}" for seed in SEEDS)))
+                writer.writerow((*key(settings), runs.split, runs.num_samples, *runs.wrong))
 
 
-def num_wrong(request: Request, settings: Settings, seed: int) -> int:
-    """Trains a configuration; returns how many samples of the validation split it gets wrong."""
-    with tempfile.TemporaryDirectory() as folder:
-        config = replace(change_config(request.base, settings), seed=seed, folder=folder)
-        config = replace(config, checkpoint=replace(config.checkpoint, every_epochs=0))
-        error = execute(prepare(config)).final
-    assert error is not None, "a run that ends has been evaluated"
-    return round(error * NUM_SAMPLES)
-
-
-def _rows(path: Path) -> dict[Key, list[int]]:
-    with path.open(newline="") as file:
-        _, *rows = csv.reader(file)
-    return {tuple(row[: len(_COLUMNS)]): [int(cell) for cell in row[len(_COLUMNS) :]] for row in rows}
+def train(request: Request, settings: Settings, seeds: Sequence[int]) -> Recorded:
+    """Trains a configuration with each seed; returns what a search would see of it."""
+    split, num_samples, wrong = "", 0, []
+    for seed in seeds:
+        with tempfile.TemporaryDirectory() as folder:
+            config = replace(change_config(request.base, settings), seed=seed, folder=folder)
+            prepared = prepare(replace(config, checkpoint=replace(config.checkpoint, every_epochs=0)))
+            error = execute(prepared).final
+        assert error is not None, "a run that ends has been evaluated"
+        split, num_samples = prepared.program.judging_split, prepared.program.source.num_valid
+        wrong.append(round(error * num_samples))
+    return Recorded(split, num_samples, tuple(wrong))
 
 
 if __name__ == "__main__":

@@ -81,7 +81,7 @@ def assign_epochs(entries: Sequence[Planned], request: Request) -> Budget:
     rule = (
         f"Equal device seconds: {device_s:,.1f} s of training a run, {source}. Each entry trains for the whole epochs, "
         f"at least one, that its speed in a calibration of {NUM_STEPS} steps affords. The device seconds in the table "
-        "were measured in the runs themselves, the test after each epoch included."
+        "were measured in the runs themselves, all that they validated and tested included."
     )
     return Budget(planned, rule, failures)
 

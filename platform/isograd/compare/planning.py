@@ -10,7 +10,7 @@ from isograd.compare.comparison import AuxiliaryParameters, check_one_score
 from isograd.config.load import load as compose
 from isograd.config.stored import read_config
 from isograd.data.dataset import dataset_of
-from isograd.engine.blueprint import Blueprint
+from isograd.engine.blueprint import Blueprint, task_of
 from isograd.engine.config import RunConfig, fingerprint, hold_out
 from isograd.errors import ConfigError, IsogradError, RunFolderError
 from isograd.executors.executor import check, make_executor
@@ -51,7 +51,7 @@ class Planned:
     @property
     def score(self) -> Score:
         """By which its runs are judged."""
-        return Blueprint(self.config).task.score
+        return task_of(self.config).score
 
     def with_epochs(self, num_epochs: int) -> "Planned":
         """Returns the entry with runs of ``num_epochs`` epochs, which the learning-rate schedule spans."""
@@ -140,7 +140,7 @@ def _compose(request: Request, asked: Asked) -> tuple[RunConfig, tuple[str, ...]
         raise ConfigError(
             f"train.max_steps={config.train.max_steps} does not go with --rule device-seconds",
             "The budget is spent in whole epochs; runs cut short would not spend it",
-            "Use train.max_steps=0, or --rule epochs.",
+            f"Use {'schedule=cosine ' if config.schedule.by_step else ''}train.max_steps=0, or --rule epochs.",
         )
     config, remarks = _drop_cuts(config, asked)
     return with_cuts(config), remarks

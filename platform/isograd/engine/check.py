@@ -1,5 +1,6 @@
 """Values that no run can have: out of range, of the wrong length, or at odds with each other."""
 
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 import torch
@@ -46,10 +47,11 @@ def check(config: RunConfig) -> None:
         value = _value(config, option)
         if value is not None:
             check_number(option, value, allowed)
-    check_declared("train", config.train)
     dataset_of(config.data).check()
-    for section in ("task", "method", "optimizer", "schedule"):
-        check_declared(section, getattr(config, section))
+    for item in fields(config):
+        section = getattr(config, item.name)
+        if is_dataclass(section) and item.name not in ("data", "executor"):  # which check themselves, more closely
+            check_declared(item.name, section)
     check_folder_name("run_name", config.run_name, "folder")
     _check_optimizer(config)
     _check_rates(config)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Self
 
@@ -143,6 +144,14 @@ def to_dict(config: RunConfig) -> dict[str, Any]:
     return asdict(config)
 
 
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yields all of a tree of options by dotted names, as ``train.epochs``; mappings before what they hold."""
+    for key, value in tree.items():
+        yield f"{prefix}{key}", value
+        if isinstance(value, dict):
+            yield from flatten(value, f"{prefix}{key}.")
+
+
 def hold_out(config: RunConfig, share: float = _HELD_OUT) -> RunConfig:
     """Returns the configuration with a validation split, unless it says itself what is held out: to choose by it."""
     if config.data.valid is not None:
@@ -154,6 +163,7 @@ def fingerprint(config: RunConfig) -> str:
     """Returns a short hash of all that changes a run's numbers: neither executor nor folders are in it."""
     tree = {key: value for key, value in to_dict(config).items() if key in _NUMERIC}
     tree["data"] = {key: value for key, value in tree["data"].items() if key != "path"}
+    del tree["train"]["evaluate_every"]
     if not config.schedule.by_step:
         del tree["train"]["max_steps"]  # the schedule spans the epochs, and what has been trained stays as it is
     return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()[:12]

@@ -59,7 +59,7 @@ class StageLoop(ABC):
         self.index, self.device, self.records_steps = index, device, records_steps
         self._event_interval_s = event_interval_s
         self._training: bool | None = None
-        StageLoop._reset(self)
+        self._clear()
 
     def run(self, messages: Iterable[Message]) -> Iterator[Event]:
         """Works through messages to the last one, yielding what happens."""
@@ -106,6 +106,9 @@ class StageLoop(ABC):
         return iter(())
 
     def _reset(self) -> None:
+        self._clear()
+
+    def _clear(self) -> None:
         self._clock, self._num_samples, self._num_steps = Clock(), 0, 0
         self._step_ends_s = array("d")
 
@@ -139,19 +142,19 @@ class StageLoop(ABC):
         sent_bytes: int,
     ) -> StageReport:
         return StageReport(
-            self.index,
-            modules,
-            str(self.device),
-            self._num_steps,
-            self._num_samples,
-            elapsed_s,
-            self._clock.train_s,
-            wait_s,
-            blocked_s,
-            busy_s,
-            peak_bytes(self.device),
-            sent_bytes,
-            tuple(self._step_ends_s),
+            stage=self.index,
+            modules=modules,
+            device=str(self.device),
+            num_steps=self._num_steps,
+            num_samples=self._num_samples,
+            elapsed_s=elapsed_s,
+            train_s=self._clock.train_s,
+            wait_s=wait_s,
+            blocked_s=blocked_s,
+            busy_s=busy_s,
+            peak_bytes=peak_bytes(self.device),
+            sent_bytes=sent_bytes,
+            step_ends_s=tuple(self._step_ends_s),
         )
 
 

@@ -54,6 +54,11 @@ class Program:
         return min(total, self.max_steps) if self.max_steps else total
 
     @property
+    def end_epoch(self) -> int:
+        """The epoch in which the run takes its last step: before ``num_epochs`` where ``max_steps`` ends it."""
+        return num_batches(self.num_steps, self.steps_per_epoch)
+
+    @property
     def judging_split(self) -> Split:
         """The split by whose score the run is judged: ``test`` only where there is no validation split."""
         return "valid" if self.source.num_valid else "test"

@@ -15,6 +15,7 @@ from isograd.cluster.loopback import prefer_loopback
 from isograd.config.load import overridden
 from isograd.config.stored import read_config
 from isograd.data.batch import Source
+from isograd.data.dataset import dataset_of
 from isograd.data.identity import Identity
 from isograd.engine.blueprint import Blueprint
 from isograd.engine.config import RunConfig, fingerprint
@@ -103,7 +104,7 @@ def prepare_resumed(path: Path, overrides: Sequence[str] = (), data_path: str | 
     Args:
         path: The run folder.
         overrides: Of executor, cluster, checkpoint, train.max_steps and folders; others change the result and are
-            refused by the checkpoint's fingerprint.
+            refused, mostly by the checkpoint's fingerprint.
         data_path: Where the data lies now; None: where it lay.
 
     Raises:
@@ -112,6 +113,7 @@ def prepare_resumed(path: Path, overrides: Sequence[str] = (), data_path: str | 
     """
     run_folder = RunFolder(folder.absolute(path))
     config = stored_config(run_folder, overrides)
+    _check_pace(stored_config(run_folder), config)
     if data_path is not None:
         config = replace(config, data=config.data.at(data_path))
     folder.check_writable(
@@ -130,6 +132,17 @@ def _prepared_resumed(run_folder: RunFolder, config: RunConfig) -> Prepared:
     earlier = tuple(_earlier_metrics(run_folder.events, found.position.step))
     _check_history(run_folder, program, earlier)
     return Prepared(config, blueprint, program, run_folder, data, found, newest, earlier)
+
+
+def _check_pace(stored: RunConfig, config: RunConfig) -> None:
+    """Raises ConfigError where a run that goes on would be evaluated at other epochs than it has been."""
+    before, now = stored.train.evaluate_every, config.train.evaluate_every
+    if now != before:
+        raise ConfigError(
+            f"train.evaluate_every={now} cannot be set for a run that goes on: it was begun with {before}",
+            "Its best score would be chosen among other epochs than a whole run's",
+            f"Leave train.evaluate_every={now} out, or use `isograd train` for another run.",
+        )
 
 
 def _check_unfinished(run_folder: RunFolder, program: Program) -> None:
@@ -187,7 +200,7 @@ def _executed(prepared: Prepared, console: Console | None, open_executor: Opener
         for event in prepared.earlier:
             tally.take(event)
         log = stack.enter_context(JsonLines(prepared.folder.events))
-        sinks: list[Sink] = [log, ScoreCheck(num_modules, score, split), tally]
+        sinks: list[Sink] = [log, ScoreCheck(num_modules, score), tally]
         if keeper is not None:
             sinks.append(keeper)
         if console is not None:
@@ -304,6 +317,18 @@ def _checked_source(blueprint: Blueprint) -> Source:
         )
     executor_of(blueprint.config).check_batches(blueprint.config, (source.batch_size, last), has_batchnorm)
     return source
+
+
+def count_epochs(config: RunConfig) -> int:
+    """Returns how many epochs a run has: fewer than ``train.epochs`` where ``train.max_steps`` ends it before.
+
+    Raises:
+        DataError: The data, whose size decides that, is not there.
+    """
+    train = config.train
+    if not train.max_steps:
+        return train.epochs
+    return Program(dataset_of(config.data).open(config.seed), train.epochs, max_steps=train.max_steps).end_epoch
 
 
 def _program(blueprint: Blueprint, source: Source, start: Position) -> Program:

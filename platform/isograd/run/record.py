@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from operator import attrgetter
 from typing import Any
 
 from isograd.events.events import EpochRecord, Event, StageReport
@@ -124,7 +125,7 @@ class Tally:
     ) -> RunRecord:
         """Returns the record of the events so far, and of what the run's legs took, the last one stage by stage."""
         train_s = sum(leg.train_s for leg in legs)
-        epochs = sorted(self._epochs.values(), key=lambda record: (record.epoch, record.step))
+        epochs = sorted(self._epochs.values(), key=attrgetter("epoch", "step", "split", "module"))
         return RunRecord(
             score=self._score,
             split=self._split,

@@ -28,25 +28,24 @@ def check_score(task: Task) -> None:
 
 
 class ScoreCheck:
-    """Ends a run whose score is no number; a sink.
+    """Ends a run that has no finite score on a split that it is tested on; a sink.
 
     Args:
         num_modules: K; the last one's head predicts what the network does.
         score: By which the run is judged.
-        split: On which.
     """
 
-    def __init__(self, num_modules: int, score: Score, split: str) -> None:
-        self._module, self._score, self._split = num_modules - 1, score, split
+    def __init__(self, num_modules: int, score: Score) -> None:
+        self._module, self._score = num_modules - 1, score
 
     def take(self, event: Event) -> None:
         """Looks at one event. Raises NonFiniteScoreError."""
-        if not isinstance(event, EpochRecord) or (event.split, event.module) != (self._split, self._module):
+        if not isinstance(event, EpochRecord) or event.split == "train" or event.module != self._module:
             return
         value = event.values.get(self._score.metric, math.nan)
-        if math.isnan(value):
+        if not math.isfinite(value):
             raise NonFiniteScoreError(
-                f"the {event.split} {self._score.label} after epoch {event.epoch} is no number, over "
+                f"the {event.split} {self._score.label} after epoch {event.epoch} is {value}, no finite number, over "
                 f"{event.num_samples:,} samples",
                 f"The run is judged by its '{self._score.metric}', and could be compared with no other",
                 f"Use another {event.split} split, on which it is defined, or a lower optimizer.lr.",

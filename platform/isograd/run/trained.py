@@ -18,8 +18,8 @@ def trained_network(path: Path) -> Backbone:
     """Returns the backbone of a run with the weights of its newest checkpoint, in evaluation mode, on the CPU.
 
     Blocks that replacement learning replaced are ordinary ones with the synthesised weights. Auxiliary networks are not
-    needed for inference and not there. It takes images normalised by the run's ``data.mean`` and ``data.std``; for an
-    ``nn.Module``, put the units' modules into an ``nn.Sequential``.
+    needed for inference and not there. It takes what the data set's entry makes of the stored inputs, such as images
+    normalised by the run's ``data.mean`` and ``data.std``.
 
     Args:
         path: The run folder.

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -170,18 +171,17 @@ def _make_records(row: Mapping[str, Any], score: Score, split: str) -> Iterator[
 
 
 def _make_epoch(row: Mapping[str, Any]) -> EpochRecord:
-    """Returns the record of an epoch; a study's table holds neither steps nor sizes."""
-    values = {name: value for name, value in row["values"] or () if value is not None}
-    return EpochRecord(row["epoch"], row["split"], row["module"], row["loss"], values, 0, "", 0)
+    record: dict[str, Any] = {item.name: row[item.name] for item in fields(EpochRecord)}
+    record["values"] = {name: value for name, value in row["values"] or () if value is not None}
+    return EpochRecord(**record)
 
 
-def _find_value(parameter: Parameter, row: Mapping[str, Any], coordinates: Mapping[str, Any]) -> Any:
+def _find_value(parameter: Parameter, row: Mapping[str, Any], coordinates: dict[str, Any]) -> Any:
     """Returns what a trial had of a parameter; None: it was absent."""
     name, distribution = parameter.name, parameter.distribution
     if isinstance(distribution, Cuts):
         ends = row.get(name)
         return None if ends is None else tuple(json.loads(ends))
-    if isinstance(distribution, Number) and distribution.complement:
-        rest = coordinates.get(f"1 - {name}")
-        return None if rest is None else 1 - rest
+    if isinstance(distribution, Number):
+        return distribution.find_value(name, coordinates)
     return coordinates.get(name)

@@ -2,14 +2,14 @@
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from isograd.config.stored import read_config
 from isograd.data.identity import Identity, data_in
-from isograd.engine.config import RunConfig, to_dict
+from isograd.engine.config import RunConfig, flatten, to_dict
 from isograd.errors import ConfigError
 from isograd.run.folder import RunFolder
 from isograd.run.record import RunRecord
@@ -80,15 +80,8 @@ def _read_data(folder: RunFolder) -> Identity | None:
 
 def list_options(config: RunConfig) -> dict[str, Any]:
     """Returns what defines a run apart from its seed, by dotted names such as ``partition.num_modules``."""
-    return dict(_flatten("", {key: value for key, value in to_dict(config).items() if key not in _PASSED_OVER}))
-
-
-def _flatten(prefix: str, tree: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            yield from _flatten(f"{prefix}{key}.", value)
-        else:
-            yield f"{prefix}{key}", value
+    tree = {key: value for key, value in to_dict(config).items() if key not in _PASSED_OVER}
+    return {name: value for name, value in flatten(tree) if not isinstance(value, dict)}
 
 
 def list_differences(configs: Sequence[RunConfig]) -> list[str]:

@@ -13,6 +13,7 @@ from isograd.registry import suggestion
 from isograd.run.record import RunRecord
 from isograd.studies.statistics import Spread, spread
 from isograd.tasks.task import Score
+from isograd.tune.judge import beats
 from isograd.tune.results import TABLE
 from isograd.tune.space import Parameter
 
@@ -148,7 +149,7 @@ class StudyTable:
             _check_metric(name)
         costs = [[self.measures[name].cost(trial.metrics[name]) for name in names] for trial in self.complete]
         pairs = zip(self.complete, costs, strict=True)
-        front = tuple(trial for trial, own in pairs if not any(_beats(other, own) for other in costs))
+        front = tuple(trial for trial, own in pairs if not any(beats(other, own) for other in costs))
         return front if len(names) > 1 else front[:1]
 
     def trial(self, number: int) -> Trial:
@@ -196,10 +197,6 @@ class StudyTable:
             for each in record.epochs
         ]
         return DataFrame(rows, columns=None if rows else ["trial", "kind", "seed", "epoch", "split", "module", "loss"])
-
-
-def _beats(first: Sequence[float], second: Sequence[float]) -> bool:
-    return first != second and all(a <= b for a, b in zip(first, second, strict=True))
 
 
 def _check_metric(name: str) -> None:

@@ -2,16 +2,18 @@
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from omegaconf.errors import OmegaConfBaseException
 
 from isograd.config.load import from_dict, groups, split_model, with_choices
 from isograd.engine.blueprint import Blueprint
-from isograd.engine.config import RunConfig, hold_out, to_dict
+from isograd.engine.config import RunConfig, flatten, hold_out, to_dict
 from isograd.errors import ConfigError
 from isograd.tune.space import Ground, Settings
+
+_NETWORK = ("model", "task", "data")  # what a backbone is built by
 
 
 def make_ground(config: RunConfig) -> Ground:
@@ -27,9 +29,11 @@ def make_ground(config: RunConfig) -> Ground:
 
     return Ground(
         options=flatten_options(config),
-        num_modules_with=lambda settings: ask(("partition", "method"), settings, lambda run: run.num_modules),
+        num_modules_with=lambda settings: ask(
+            (*_NETWORK, "partition", "method"), settings, lambda run: run.num_modules
+        ),
         unit_names_with=lambda settings: ask(
-            ("model", "data"), settings, lambda run: tuple(unit.name for unit in run.backbone.units)
+            _NETWORK, settings, lambda run: tuple(unit.name for unit in run.backbone.units)
         ),
     )
 
@@ -37,16 +41,7 @@ def make_ground(config: RunConfig) -> Ground:
 def flatten_options(config: RunConfig) -> dict[str, Any]:
     """Returns all options by dotted names; a group's own name leads to the name of its choice."""
     tree = to_dict(config)
-    return {group: tree[group]["name"] for group in groups()} | dict(_flatten("", tree))
-
-
-def _flatten(prefix: str, tree: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    for key, value in tree.items():
-        name = f"{prefix}{key}"
-        if prefix or not isinstance(value, dict):
-            yield name, value
-        if isinstance(value, dict) and key != "name":
-            yield from _flatten(f"{name}.", value)
+    return dict(flatten(tree)) | {group: tree[group]["name"] for group in groups()}
 
 
 def change_config(config: RunConfig, settings: Settings) -> RunConfig:

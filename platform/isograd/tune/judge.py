@@ -42,6 +42,11 @@ def average_scores(by_seed: Iterable[Mapping[int, float]], epoch: int, score: Sc
     }
 
 
+def beats(first: Sequence[float], second: Sequence[float]) -> bool:
+    """Whether costs are at least as good as others in each objective, and better in one."""
+    return first != second and all(a <= b for a, b in zip(first, second, strict=True))
+
+
 @dataclass
 class Best:
     """The best trial so far, or, of several objectives, the front.
@@ -57,16 +62,15 @@ class Best:
     def take(self, number: int, metrics: Mapping[str, float]) -> None:
         """Takes a complete trial."""
         new = tuple(metrics[name] for name in self.objectives)
-        if any(self._dominates(other, new) for other in self.values.values()):
+        costs = self._costs(new)
+        if any(beats(self._costs(other), costs) for other in self.values.values()):
             return
-        left = {trial: other for trial, other in self.values.items() if not self._dominates(new, other)}
+        left = {trial: other for trial, other in self.values.items() if not beats(costs, self._costs(other))}
         if len(self.objectives) > 1 or new not in left.values():
             self.values = {**left, number: new}
 
-    def _dominates(self, first: Sequence[float], second: Sequence[float]) -> bool:
-        measures = self.objectives.values()
-        pairs = zip(measures, first, second, strict=True)
-        return first != second and all(measure.cost(a) <= measure.cost(b) for measure, a, b in pairs)
+    def _costs(self, values: Sequence[float]) -> list[float]:
+        return [measure.cost(value) for measure, value in zip(self.objectives.values(), values, strict=True)]
 
     def __str__(self) -> str:
         if not self.values:

@@ -21,6 +21,7 @@ from isograd.engine.blueprint import task_of
 from isograd.engine.config import RunConfig, hold_out, rounding, to_dict
 from isograd.errors import ConfigError, SpaceError, StudyError
 from isograd.options import check_not_set
+from isograd.run.experiment import count_epochs
 from isograd.system.files import write_atomically
 from isograd.system.passwords import hide_password
 from isograd.system.paths import user_path
@@ -32,13 +33,13 @@ from isograd.tune.storage import absolute_url
 from isograd.tune.sweep_config import SweepConfig, make_sweep_config
 
 _SWEEP, _SPACE = "sweep.json", "space.yaml"
-_FORMAT = 2  # of sweep.json; in the first, trials were judged by the test error
+_FORMAT = 2  # of sweep.json
 _SET_HERE = {
-    "train.max_steps": "train.epochs=N",
     "seed": "tune.seeds=[0,1,2]",
     "folder": "tune.folder=DIR",
     "run_name": "tune.name=NAME",
 }
+_STEPS = {"train.max_steps": "train.epochs=N, or train.max_steps=N with a schedule by steps,"}
 # What the space's parameters cannot set, besides: a sweep's trials share it, or have it by themselves.
 _SHARED = {
     "train.epochs": "train.epochs=N",
@@ -82,6 +83,11 @@ class Request:
         """How the metrics of a trial are written, and which values are better."""
         return measures_of(self.score, SPLIT)
 
+    @cached_property
+    def num_epochs(self) -> int:
+        """Of a trial that is not stopped early. Raises DataError where its data, which may decide that, is missing."""
+        return count_epochs(self.base)
+
     @property
     def objectives(self) -> dict[str, Measure]:
         """By which of these trials are compared."""
@@ -92,10 +98,12 @@ class Request:
         return self.folder / "trials" / f"{number:04d}"
 
     def to_yaml(self) -> str:
-        """Returns the sweep's options and the space, as YAML to be shown: a password in the storage is hidden."""
+        """Returns the sweep's options, what is held out, and the space, as YAML to be shown without a password."""
         sweep = {key: value for key, value in dataclasses.asdict(self.sweep).items() if key != "name"}
         sweep["storage"] = self.sweep.storage and hide_password(self.sweep.storage)
-        return OmegaConf.to_yaml(OmegaConf.create({"tune": {"name": self.name, **sweep}, **self.file.tree}))
+        options = {**self.file.options, "data.valid": self.base.data.valid}
+        shown = {"tune": {"name": self.name, **sweep}, **self.file.tree, "options": options}
+        return OmegaConf.to_yaml(OmegaConf.create(shown))
 
     def identity(self) -> dict[str, Any]:
         """Returns what all trials of a study share; with another one, their values could not be compared.
@@ -140,6 +148,8 @@ def parse(space: str, items: Sequence[str]) -> Request:
         file = load_space(space, [*of_space, *(f"~{name}" for name in fixed)])
     _check_shared(file)
     base = hold_out(load(of_runs, file.options))
+    for item in () if base.schedule.by_step else of_runs:
+        check_not_set(item, "a sweep", {"train.max_steps": "train.epochs=N"})
     _check_validates(base)
     name = sweep.name or f"{file.name}-{datetime.now().strftime('%Y%m%d-%H%M%S')}"
     folder = user_path(sweep.folder).absolute() / name
@@ -167,9 +177,9 @@ def _check_validates(base: RunConfig) -> None:
 
 def _check_shared(file: SpaceFile) -> None:
     """Raises SpaceError for a space that sets what a sweep sets by itself."""
-    set_by = [(option, file.lines.at("options", option), _SET_HERE) for option in file.options]
+    set_by = [(option, file.lines.at("options", option), _STEPS | _SET_HERE) for option in file.options]
     for parameter in file.space.parameters:
-        set_by += [(option, file.place(parameter.name), _SHARED | _SET_HERE) for option in parameter.sets]
+        set_by += [(option, file.place(parameter.name), _STEPS | _SHARED | _SET_HERE) for option in parameter.sets]
     for option, place, instead in set_by:
         for name, mend in instead.items():
             if option == name or (name in _SHARED and option.startswith(f"{name}.")):
@@ -221,6 +231,16 @@ def write_request(request: Request) -> None:
     write_atomically(request.folder / _SWEEP, json.dumps(record, indent=2) + "\n")
 
 
+def _check_format(path: Path, record: Mapping[str, Any]) -> None:
+    """Raises StudyError for a study of another version of the package."""
+    if (known := record.get("format", 1)) != _FORMAT:
+        raise StudyError(
+            f"{path} has format {known}, and this version reads format {_FORMAT}",
+            "By what its trials are judged, and on which split, is written otherwise there",
+            "Begin another study with `isograd tune`, or go on with it by the version that began it.",
+        )
+
+
 def is_study(folder: Path) -> bool:
     """Whether a folder is one of a study. Raises MachineError where this user may not read it."""
     check_readable(folder)
@@ -239,8 +259,7 @@ def read_request(folder: Path) -> Request:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         check_sections(record, ("sweep", "base"))
-        if record.get("format") != _FORMAT:
-            raise ValueError(f"it has format {record.get('format')}, and this version reads format {_FORMAT}")
+        _check_format(path, record)
         if not isinstance(record.get("space"), str) or not isinstance(record.get("items"), list):
             raise ValueError("it has no name of a space, or no items of a command line")
         with naming_options("tune.", SweepConfig(), record["sweep"]):

@@ -170,8 +170,9 @@ def rerun(text: str, overrides: Sequence[str], console: Console) -> int:
     scores: dict[tuple[int, int], float] = {}
     with Hosts() as hosts:
         for config in configs:
-            often = replace(config, train=replace(config.train, evaluate_every=1))  # wherever a trial's leg ended
-            record = train(prepare(often), console, hosts.open)
+            prepared = prepare(config)
+            often = replace(prepared.program, evaluate_epochs=1)  # wherever a trial's leg ended
+            record = train(replace(prepared, program=often), console, hosts.open)
             scores |= {(config.seed, epoch): score for epoch, score in record.by_epoch(SPLIT).items()}
     differing = [key for key, score in trial.scores.items() if scores.get(key) != score]
     say(console, f"\n{_compare(trial, scores, differing)}")

@@ -25,11 +25,10 @@ from isograd.cluster.death import as_actors, death_of
 from isograd.display.measures import SCORE, Measure
 from isograd.engine.config import to_dict
 from isograd.tune.judge import mode_of
-from isograd.tune.resources import bundles
 from isograd.tune.results import Assignment, Outcome
 from isograd.tune.study import Study
 from isograd.tune.sweep_config import SweepConfig
-from isograd.tune.trial import FAILED, LOST, RESULT, TRAINED, TROUBLE, Leg, Loss
+from isograd.tune.trial import FAILED, LOST, RESULT, TRAINED, TROUBLE, Leg, Loss, bundles
 
 T = TypeVar("T")
 Listener = Callable[[Assignment, Outcome], None]
@@ -83,7 +82,6 @@ class StudySearch(OptunaSearch):
     Args:
         study: The study.
         how: What every trial is given beside its configuration; see :class:`~isograd.tune.trial.Trial`.
-        num_epochs: Of a trial's full length.
         losses: Decides which trials that are lost are tried again. Tune itself tries none again: it counts a node's
             death once for every process that could not start there, and twice where that was to take over a trial.
         take: Takes every record of an epoch, with the trial's number.
@@ -99,13 +97,12 @@ class StudySearch(OptunaSearch):
         self,
         study: Study,
         how: Mapping[str, Any],
-        num_epochs: int,
         losses: Losses,
         take: Callable[[int, Mapping[str, Any]], None],
         ended: Listener,
     ) -> None:
         super().__init__(metric=SCORE, mode=mode_of(study.request.measures[SCORE]))
-        self._study, self._how, self._num_epochs = study, how, num_epochs
+        self._study, self._how = study, how
         self._take, self._ended = take, ended
         self._losses = losses
         self._assignments: dict[str, Assignment] = {}
@@ -218,13 +215,12 @@ class StudySearch(OptunaSearch):
             return None
 
     def _outcome(self, result: Mapping[str, Any]) -> Outcome:
-        epoch = result.get("epoch", 0)
         if FAILED in result:
             return Outcome("failed", {}, result[TRAINED], result[FAILED])
-        kind = "complete" if epoch >= self._num_epochs else "pruned"
         leg: Leg = result[RESULT]
+        kind = "complete" if leg.is_complete else "pruned"
         metrics = {**leg.metrics, "wall_s": result["wall_s"]}
-        return Outcome(kind, metrics, epoch, "", [asdict(run) for run in leg.runs], result.get("hostname", ""))
+        return Outcome(kind, metrics, leg.epoch, "", [asdict(run) for run in leg.runs], result.get("hostname", ""))
 
 
 def make_scheduler(

@@ -111,7 +111,7 @@ class Number:
         if self.integer:
             return trial.suggest_int(name, int(self.low), int(self.high), step=int(self.step or 1), log=self.log)
         if self.complement:
-            return 1 - trial.suggest_float(f"1 - {name}", 1 - self.high, 1 - self.low, log=True)
+            return 1 - trial.suggest_float(self.coordinate(name), 1 - self.high, 1 - self.low, log=True)
         return trial.suggest_float(name, self.low, self.high, step=self.step, log=self.log)
 
     def settings(self, name: str, value: Any) -> Settings:
@@ -123,7 +123,16 @@ class Number:
         value = site.num_modules if name == NUM_MODULES else site.options.get(name)
         if isinstance(value, bool) or not isinstance(value, int | float) or not self.low <= value <= self.high:
             return value, {}
-        return value, {f"1 - {name}": 1 - value} if self.complement else {name: value}
+        return value, {self.coordinate(name): 1 - value if self.complement else value}
+
+    def coordinate(self, name: str) -> str:
+        """Returns what the coordinate of the parameter ``name`` is called."""
+        return f"1 - {name}" if self.complement else name
+
+    def find_value(self, name: str, coordinates: Coordinates) -> float | None:
+        """Returns the number of a trial with these coordinates; None: it has none."""
+        drawn = coordinates.get(self.coordinate(name))
+        return 1 - drawn if self.complement and drawn is not None else drawn
 
     def features(self, name: str, value: Any, site: Site) -> Features:
         """Returns its place in the range, on the scale that it is drawn on."""

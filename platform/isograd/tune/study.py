@@ -7,7 +7,7 @@ extended with all that its searcher knew. Everything here runs in the driver and
 import json
 import shlex
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, replace
 from datetime import datetime
@@ -55,15 +55,14 @@ class Study:
     :func:`create_study` and :func:`open_study` bring its storage.
 
     Attributes:
-        notes: What a person should know before it goes on.
         admit: Raises IsogradError for what is not to be proposed, though it could be trained: what the cluster can
             never hold, once there is one.
         is_exhausted: Whether all that the space has was tried before there were ``num_trials``.
         num_trials: How many configurations it is to try.
     """
 
-    def __init__(self, request: Request, url: str, storage: BaseStorage, notes: Sequence[str] = ()) -> None:
-        self.request, self.url, self._storage, self.notes = request, url, storage, tuple(notes)
+    def __init__(self, request: Request, url: str, storage: BaseStorage) -> None:
+        self.request, self.url, self._storage = request, url, storage
         self.admit: Admit = admit_all
         with explain_errors(url):
             self._id = storage.get_study_id_from_name(request.name)
@@ -82,10 +81,10 @@ class Study:
         self._proposer = Proposer(request, trials, tried)
 
     @property
-    def data(self) -> Mapping[str, str | int] | None:
-        """What all trials train on, an :class:`Identity` as JSON; None for a study of an earlier version."""
+    def data(self) -> Mapping[str, str | int]:
+        """What all trials train on, an :class:`Identity` as JSON."""
         with explain_errors(self.url):
-            return self._storage.get_study_user_attrs(self._id)[_IDENTITY].get("data")
+            return self._storage.get_study_user_attrs(self._id)[_IDENTITY]["data"]
 
     def extend(self, num_trials: int) -> None:
         """Lets it try so many more."""
@@ -283,8 +282,8 @@ def open_study(request: Request) -> Study:
                 f"It has {', '.join(names) or 'none'}",
                 "Use the storage that the study was begun with, or begin another one with `isograd tune`.",
             )
-        notes = _check_identity(optuna.load_study(storage=storage, study_name=request.name), request, url)
-    return Study(request, url, storage, notes)
+        _check_identity(optuna.load_study(storage=storage, study_name=request.name), request, url)
+    return Study(request, url, storage)
 
 
 def _exists(request: Request, url: str) -> StudyError:
@@ -296,12 +295,8 @@ def _exists(request: Request, url: str) -> StudyError:
     )
 
 
-def _check_identity(study: optuna.Study, request: Request, url: str) -> list[str]:
-    """Raises StudyError where a study is about another space, training, seeds or data than what is asked for.
-
-    Returns:
-        What could not be told, for a person to know.
-    """
+def _check_identity(study: optuna.Study, request: Request, url: str) -> None:
+    """Raises StudyError where a study is about another space, training, seeds or data than what is asked for."""
     which = f"study '{request.name}' in {hide_password(url)}"
     theirs, ours = study.user_attrs.get(_IDENTITY), request.identity()
     if theirs is None:
@@ -310,9 +305,8 @@ def _check_identity(study: optuna.Study, request: Request, url: str) -> list[str
             "Another program began it, or its storage is damaged",
             "Use another tune.name, or a copy of the storage.",
         )
-    data = ours.pop("data")
-    theirs, before = {name: part for name, part in theirs.items() if name != "data"}, theirs.get("data")
-    if before not in (None, data):
+    before, data = theirs.pop("data"), ours.pop("data")
+    if before != data:
         raise StudyError(
             f"the data is not what {which} began with: {Identity.from_json(before)}, then; {Identity.from_json(data)}, "
             "now",
@@ -327,8 +321,6 @@ def _check_identity(study: optuna.Study, request: Request, url: str) -> list[str
             "Values of trials are only compared within one space, one training and the same seeds",
             "Use another tune.name, or the space and options that it was begun with.",
         )
-    unchecked = "note: the study does not say what data it began with; that it is the same has not been checked"
-    return [unchecked] if before is None else []
 
 
 def _differences(path: str, first: Any, second: Any) -> Iterator[str]:

@@ -1,7 +1,8 @@
 """A Gaussian process over a search space: what a configuration that was not tried may come to.
 
 Each block of features (a parameter; the cuts into K modules) has a length scale of its own, which is learnt: so it
-finds out which parameters matter. Values are compared by ratio, as errors, bytes and seconds are.
+finds out which parameters matter. Values are compared by ratio where all are positive, as errors, bytes and seconds
+are, else by difference.
 
 Kernel: Matérn 5/2 (Rasmussen and Williams, Gaussian Processes for Machine Learning, 2006, eq. 4.17). The scales climb
 the marginal likelihood (eq. 5.8) with a log-normal prior, a step a proposal. What is worth trying is judged by expected

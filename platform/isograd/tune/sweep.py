@@ -28,12 +28,11 @@ from isograd.tune.ground import flatten_options
 from isograd.tune.judge import read_scores
 from isograd.tune.proposer import Admit, check_request
 from isograd.tune.request import Request, move_request, read_request, write_request
-from isograd.tune.results import Assignment, EpochRecords, Outcome, outcome_of, read_records
+from isograd.tune.results import Assignment, EpochRecords, Outcome, outcome_of, read_records, write_table
 from isograd.tune.study import Study, check_free, check_goes_on, create_study, open_study
-from isograd.tune.table import write_table
 
 if TYPE_CHECKING:
-    from isograd.tune.resources import TrialRoom
+    from isograd.tune.trial import TrialRoom
 
 _TUNE_FOLDER = "tune"  # Tune's own files, of no use once the sweep has ended
 # Tune's tables and its files a trial would say again what we say and keep; a trial that fails reports no metric.
@@ -139,7 +138,7 @@ def _quiet() -> Iterator[None]:
 def _connect(stack: ExitStack, config: RunConfig) -> tuple["TrialRoom", Admit]:
     """Connects to the cluster. Returns how many trials it has room for, and what refuses those it can never hold."""
     from isograd.cluster.connection import connected
-    from isograd.tune.resources import admitting, check_room
+    from isograd.tune.trial import admitting, check_room
 
     streams = config.data.streams
     stack.enter_context(connected(config.cluster, extra_cpus=1 if streams else 0))
@@ -148,7 +147,7 @@ def _connect(stack: ExitStack, config: RunConfig) -> tuple["TrialRoom", Admit]:
 
 def _search(study: Study, room: "TrialRoom | None", console: Console) -> Sweep:
     """Tries what a study has left; without room, as there is no cluster, that is nothing. Writes its table."""
-    for line in (_heading(study), *study.notes, *remark(study.request)):
+    for line in (_heading(study), *remark(study.request)):
         say(console, line)
     started_s, started_work_s = time.perf_counter(), time.thread_time()
     try:
@@ -202,7 +201,7 @@ def _heading(study: Study) -> str:
     seeds = f"{len(config.seeds)} seeds" if len(config.seeds) > 1 else f"seed {config.seeds[0]}"
     return (
         f"{request.name}: {len(request.file.space.parameters)} parameters of {request.file.name}, "
-        f"{study.num_left} of {study.num_trials} trials left, {_count(request.base.train.epochs, 'epoch')}, {seeds}, "
+        f"{study.num_left} of {study.num_trials} trials left, {_count(request.num_epochs, 'epoch')}, {seeds}, "
         f"{config.sampler_name}, {config.scheduler}, {', '.join(map(_aim, request.objectives.values()))}"
     )
 
@@ -219,8 +218,8 @@ def remark(request: Request) -> Iterator[str]:
     """Yields a line for each thing that has no effect, though nothing is wrong with it: a learning rate that no epoch
     depends on, a scheduler that never stops a trial.
     """
-    sweep, schedule, epochs = request.sweep, request.base.schedule, request.base.train.epochs
-    low, high = (each_lr(schedule, peak, epochs, request.base.train.max_steps) for peak in (1.0, 2.0))
+    sweep, schedule, train, epochs = request.sweep, request.base.schedule, request.base.train, request.num_epochs
+    low, high = (each_lr(schedule, peak, train.epochs, train.max_steps) for peak in (1.0, 2.0))
     matters = any(one != other for one, other in zip(low, high, strict=True))
     if _searches_rate(request) and not matters:
         yield (
@@ -249,18 +248,17 @@ def _fit(study: Study, room: "TrialRoom", console: Console) -> None:
     from ray import tune
 
     from isograd.cluster.death import is_settled
-    from isograd.tune.resources import resources
     from isograd.tune.search import Losses, StudySearch, Watch, make_scheduler, report_as_actors
-    from isograd.tune.trial import Trial
+    from isograd.tune.trial import Trial, resources
 
     request = study.request
-    config, num_epochs = request.sweep, request.base.train.epochs
+    config, num_epochs = request.sweep, request.base.train.epochs  # at most: a trial ends with its last step
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(min(room.num_pending, config.max_concurrent or room.num_pending))
     progress = _Progress(study, console)
     with EpochRecords(request.folder) as records:
         how = {"seeds": config.seeds, "legs": config.stops(num_epochs), "num_retries": config.num_retries}
         losses = Losses(config.num_lost_retries, is_settled)
-        search = StudySearch(study, how, num_epochs, losses, records.take, progress.end)
+        search = StudySearch(study, how, losses, records.take, progress.end)
         watch = Watch(search)
         tuner = tune.Tuner(
             tune.with_resources(Trial, resources),

@@ -8,17 +8,21 @@ from there, bit for bit.
 import json
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import ray
 from ray import tune
 
+from isograd.cluster import placement
 from isograd.cluster.last_words import leave_last_words, no_exit
 from isograd.config.load import from_dict
 from isograd.display.measures import SCORE, TEST_SCORE
+from isograd.engine.blueprint import Blueprint
 from isograd.engine.config import RunConfig, fingerprint
 from isograd.errors import (
     IsogradError,
@@ -29,10 +33,10 @@ from isograd.errors import (
     StudyError,
 )
 from isograd.events.json_lines import AppendedLines, read_lines
-from isograd.executors.executor import Opener
+from isograd.executors.executor import Opener, executor_of, layout_of
 from isograd.executors.hosts import Hosts
 from isograd.run import checkpoint
-from isograd.run.experiment import Prepared, execute, prepare, prepare_resumed
+from isograd.run.experiment import Prepared, count_epochs, execute, prepare, prepare_resumed
 from isograd.run.folder import RunFolder
 from isograd.run.record import RunRecord
 from isograd.run.stored_record import read_record
@@ -54,12 +58,14 @@ class Leg:
 
     Attributes:
         epoch: The last one that is trained.
+        is_complete: Whether the run ends there.
         metrics: At that epoch: means over seeds; of memory the largest, of training time the sum.
         records: One a seed, epoch, split and module of the whole trial so far, with all that was measured.
         runs: One a seed.
     """
 
     epoch: int
+    is_complete: bool
     metrics: Mapping[str, float]
     records: Sequence[Mapping[str, Any]]
     runs: Sequence[SeedRun]
@@ -89,23 +95,29 @@ class TrialRuns:
     open_executor: Opener
 
     def advance(self, epoch: int) -> Leg:
-        """Trains all seeds to the end of ``epoch``, from wherever their folders say.
+        """Trains all seeds to the end of ``epoch``, or of the run, from wherever their folders say.
 
         Raises:
             IsogradError: What a run raises.
         """
+        epoch, is_complete = min(epoch, self.num_epochs), epoch >= self.num_epochs
         with held(self.folder, _PATIENCE_S):
             results = {seed: self._advance_run(seed, epoch) for seed in self.seeds}
             runs = [self._measure(seed) for seed in self.seeds]
         records = [record for seed, result in results.items() for record in _list_epochs(seed, result, epoch)]
         num_train = self._read_legs(self.seeds[0])[0]["num_train"]
         metrics = {
-            **_average(list(results.values()), epoch, ends=epoch >= self.config.train.epochs),
+            **_average(list(results.values()), epoch, ends=is_complete),
             "peak_bytes": max(run.peak_bytes for run in runs),
             "epoch_s": fmean(num_train / run.samples_per_s for run in runs),
             "train_s": sum(run.wall_s for run in runs),
         }
-        return Leg(epoch, metrics, records, runs)
+        return Leg(epoch, is_complete, metrics, records, runs)
+
+    @cached_property
+    def num_epochs(self) -> int:
+        """Of each run."""
+        return count_epochs(self.config)
 
     @property
     def trained_s(self) -> float:
@@ -144,7 +156,7 @@ class TrialRuns:
 
     def _execute(self, seed: int, prepared: Prepared, epoch: int) -> RunRecord:
         program = prepared.program
-        if epoch < program.num_epochs:
+        if epoch < self.num_epochs:
             program = replace(program, max_steps=epoch * program.steps_per_epoch, pauses=True)
         result = execute(replace(prepared, program=program), None, self.open_executor)
         *earlier, last = map(asdict, result.spent)
@@ -182,10 +194,7 @@ class TrialRuns:
 
 def _list_epochs(seed: int, record: RunRecord, epoch: int) -> list[dict[str, Any]]:
     """Returns the records of a seed's epochs until one, as a study keeps them."""
-    names = ("epoch", "split", "module", "loss", "values")
-    return [
-        {"seed": seed} | {name: getattr(each, name) for name in names} for each in record.epochs if each.epoch <= epoch
-    ]
+    return [{"seed": seed, **asdict(each)} for each in record.epochs if each.epoch <= epoch]
 
 
 def _average(records: Sequence[RunRecord], epoch: int, *, ends: bool) -> dict[str, float]:
@@ -228,7 +237,7 @@ class Trial(tune.Trainable):
             SCORE: leg.metrics[SCORE],
             RESULT: leg,
             "wall_s": self._earlier_s + time.perf_counter() - self._started_s,
-            "done": not self._legs,
+            "done": leg.is_complete or not self._legs,
         }
 
     def cleanup(self) -> None:
@@ -280,3 +289,67 @@ def _blame(error: Exception) -> dict[str, Any]:
 def _reason_of(error: Exception) -> str:
     text = error.what if isinstance(error, IsogradError) else f"{type(error).__name__}: {error}"
     return " ".join(text.split())[:_LONGEST_REASON]
+
+
+def bundles(config: RunConfig) -> list[dict[str, float]]:
+    """Returns what a trial reserves, all of it at once: a bundle for its process, or one a stage."""
+    return executor_of(config).bundles(Blueprint(config))
+
+
+def resources(given: dict[str, Any]) -> tune.PlacementGroupFactory:
+    """Returns the reservation as Tune wants it.
+
+    Args:
+        given: What the trial is given; see :class:`~isograd.tune.search.StudySearch`.
+    """
+    return tune.PlacementGroupFactory(given["bundles"], strategy="PACK")
+
+
+def admitting(base: RunConfig) -> Callable[[Blueprint], None]:
+    """Returns what raises PlacementError for a configuration that needs more than the cluster can ever have.
+
+    Args:
+        base: One that it has room for.
+    """
+    known = (base.executor, layout_of(Blueprint(base)).num_processes)
+
+    def admit(blueprint: Blueprint) -> None:
+        config, num_processes = blueprint.config, layout_of(blueprint).num_processes
+        if (config.executor, num_processes) != known:
+            need = placement.bundle(config.executor.demand, config.cluster)
+            placement.check_capacity(num_processes, need, config.cluster)
+
+    return admit
+
+
+@dataclass(frozen=True)
+class TrialRoom:
+    """Attributes:
+    num_pending: Trials that may wait for their processes at once: as many as may ever run, so that all start together
+        (Tune gives a process that becomes free to a trial that waits, and drops the one that was starting for it: short
+        trials would keep a second slot from ever coming up), and an autoscaler brings all it can.
+    most_concurrent: Trials under way at once: one more, which waits for the next process, or as many as may run.
+    """
+
+    num_pending: int
+    most_concurrent: int
+
+
+def check_room(config: RunConfig) -> TrialRoom:
+    """Checks that the cluster can ever hold a trial.
+
+    Args:
+        config: What all trials have in common.
+
+    Raises:
+        PlacementError: It cannot. Said at once, with the numbers.
+    """
+    need = placement.bundle(config.executor.demand, config.cluster)
+    num_processes = layout_of(Blueprint(config)).num_processes
+    placement.check_capacity(num_processes, need, config.cluster)
+    room = placement.room(need, config.cluster)
+    num_slots = max(room.ever // num_processes, 1)
+    if not config.data.streams:
+        return TrialRoom(num_slots, num_slots + 1)
+    spare = int((ray.cluster_resources().get("CPU", 1) - 1) // (need["CPU"] * num_processes))  # Ray Data reads on one
+    return TrialRoom(num_slots, max(spare, 1))

@@ -32,6 +32,7 @@ def test_a_trial_is_records_one_a_seed(made: Path) -> None:
     assert first.record.by_epoch() == {1: 0.5, 2: 0.2} and second.record.by_epoch() == {1: 0.4, 2: 0.3}
     record = second.record
     assert (record.final, record.best, record.test, record.num_epochs) == (0.3, 0.3, pytest.approx(0.31), 2)
+    assert record.num_steps == 42 and {each.num_samples for each in record.epochs} == {8}
     assert (record.samples_per_s, record.peak_bytes, record.device_s) == (101.0, 3 * 2**20, 4.0)
     assert (second.devices, record.hardware) == (["cpu"], "a machine") and first.folder == made / "3"
     assert first.record.fingerprint != record.fingerprint

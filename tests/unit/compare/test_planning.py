@@ -11,6 +11,8 @@ from isograd.errors import ConfigError, PartitionError, RunFolderError
 from isograd.executors.pipeline.config import PipelinedConfig
 from isograd.run.folder import RunFolder
 from isograd.system.lock import held
+from tests.language import SMALL as LANGUAGE
+from tests.language import write_text
 from tests.unit.studies.records import run_record
 
 SMALL = ("model.width=4", "executor=sequential", "executor.device=cpu")
@@ -60,6 +62,17 @@ def test_equal_epochs_are_equal(tmp_path: Path) -> None:
         plan(parse(items, output=tmp_path, seeds="0"))
     with pytest.raises(ConfigError, match=r"train\.max_steps=4 does not go with"):
         plan(parse([*items, "train.max_steps=4"], output=tmp_path, rule="device-seconds"))
+
+
+def test_a_schedule_by_steps_is_told_what_fits_a_budget(tmp_path: Path) -> None:
+    write_text(tmp_path)
+    items = ["dgl", *LANGUAGE, f"data.path={tmp_path}"]
+    items.remove("schedule.warmup_steps=2")  # which is of the schedule that is left out
+    with pytest.raises(ConfigError, match="does not go with --rule device-seconds") as caught:
+        plan(parse(items, output=tmp_path / "out", rule="device-seconds"))
+    schedule, steps = caught.value.mend.removeprefix("Use ").partition(",")[0].split()
+    (entry,) = plan(parse([*items, schedule, steps], output=tmp_path / "out", rule="device-seconds"))
+    assert entry.config.schedule.name == "cosine" and entry.config.train.max_steps == 0
 
 
 @pytest.mark.parametrize("changed", ["optimizer.lr=0.3", "executor.threads=2", "train.max_steps=5"])

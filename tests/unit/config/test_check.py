@@ -20,6 +20,11 @@ def test_a_shape_of_other_images_is_put_in_order(shape: str) -> None:
         check(load(["data=parquet", f"data.image_shape={shape}"]))
 
 
+def test_a_model_is_held_against_its_own_declarations() -> None:
+    with pytest.raises(ConfigError, match=r"model\.residual_scale=-1 is out of range.* at least 0"):
+        check(load(["model=edsr_small", "model.residual_scale=-1"]))
+
+
 @pytest.mark.parametrize("item", ["train.epochs=-1", "optimizer.lr=-1", "executor.channel=mail"])
 def test_a_configuration_that_no_run_can_have_is_not_printed(item: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "--config", item]) == 2

@@ -27,6 +27,7 @@ def test_the_fingerprint_covers_numbers_not_executors() -> None:
     elsewhere = ["executor=pipelined", "executor.queue_depth=7", "folder=x", "data.path=y"]
     assert base == fingerprint(load(["data=parquet", *elsewhere]))
     assert base == fingerprint(load(["data=parquet", "executor=sequential"]))
+    assert base == fingerprint(load(["data=parquet", "train.evaluate_every=5", "train.max_steps=9"]))
     assert base != fingerprint(load(["data=parquet", "optimizer.lr=0.2"]))
     assert base != fingerprint(load(["data=parquet", "seed=1"]))
 

@@ -89,7 +89,7 @@ def test_a_study(tmp_path: Path) -> None:
     data = write(tmp_path / "data", 0)
     request = parse("dgl", [*search_options(data), f"tune.folder={tmp_path}", "tune.name=s"])
     create_study(request)
-    assert open_study(read_request(request.folder)).notes == ()
+    assert open_study(read_request(request.folder)).data == request.identity()["data"]
     shutil.copytree(data, tmp_path / "moved")
     write(data, 1)
     with pytest.raises(StudyError, match=r"the data is not what study 's' in .* began with: 21 rows"):

@@ -22,6 +22,7 @@ from isograd.tasks.task import Metrics, Score
 
 PSNR = Score("psnr", "dB", higher_is_better=True, label="PSNR")
 STAGE = StageReport(0, (0, 1), "cpu", 4, 32, 2.0, 1.0, 0.0, 0.0, 1.0, peak_bytes=7, sent_bytes=0)
+LEG = Spent(0, 24, 2.0, 3.0, 6.0, 9)
 
 
 def epoch(number: int, split: str, module: int, **values: float) -> EpochRecord:
@@ -35,7 +36,7 @@ def record(score: Score = PSNR, split: str = "valid") -> RunRecord:
         tally.take(epoch(number, "valid", 0, psnr=first))
         tally.take(epoch(number, "valid", 1, psnr=last))
     tally.take(epoch(3, "test", 1, psnr=31.0))
-    legs = (Spent(0, 24, 2.0, 3.0, 6.0, 9), Spent(3, 8, 2.0, 1.0, 2.0, 7))
+    legs = (LEG, Spent(3, 8, 2.0, 1.0, 2.0, 7))
     return tally.record(legs, [STAGE], checkpoint=None, fingerprint="f", hardware="h")
 
 
@@ -91,13 +92,25 @@ def test_a_value_of_a_metric_may_be_undefined_but_is_a_number(tmp_path: Path) ->
         read_record(tmp_path)
 
 
-@pytest.mark.parametrize("values", [{"psnr": float("nan")}, {"ssim": 0.9}])
-def test_a_score_that_is_no_number_ends_a_run(values: dict[str, float]) -> None:
-    check = ScoreCheck(2, PSNR, "valid")
-    for other in (epoch(2, "train", 1, **values), epoch(2, "valid", 0, **values), epoch(2, "test", 1, **values)):
+@pytest.mark.parametrize("split", ["valid", "test"])
+@pytest.mark.parametrize("values", [{"psnr": float("nan")}, {"psnr": float("-inf")}, {"ssim": 0.9}])
+def test_a_score_that_is_no_number_ends_a_run(values: dict[str, float], split: str) -> None:
+    check = ScoreCheck(2, PSNR)
+    for other in (epoch(2, "train", 1, **values), epoch(2, split, 0, **values), epoch(2, split, 1, psnr=30.0)):
         check.take(other)
-    with pytest.raises(NonFiniteScoreError, match="the valid PSNR after epoch 2 is no number, over 8 samples"):
-        check.take(epoch(2, "valid", 1, **values))
+    what = rf"the {split} PSNR after epoch 2 is {values.get('psnr', 'nan')}, no finite number, over 8 samples"
+    with pytest.raises(NonFiniteScoreError, match=what):
+        check.take(epoch(2, split, 1, **values))
+
+
+def test_a_record_is_the_same_in_whatever_order_stages_end() -> None:
+    records = [epoch(number, split, k) for number in (1, 2) for split in ("test", "train") for k in (0, 1, 2)]
+    forward, backward = Tally(3, PSNR, "test"), Tally(3, PSNR, "test")
+    for first, last in zip(records, reversed(records), strict=True):
+        forward.take(first)
+        backward.take(last)
+    made = [tally.record([LEG], [], checkpoint=None, fingerprint="f", hardware="h") for tally in (forward, backward)]
+    assert made[0] == made[1] and made[0].epochs == records
 
 
 class Nameless(Metrics):

@@ -135,7 +135,8 @@ def _epochs(scores: Sequence[Sequence[float]], metric: str) -> Iterator[dict[str
     for epoch, of in enumerate(scores, start=1):
         for seed, score in enumerate(of):
             for module, value in enumerate((0.9, score)):
-                row = {"seed": seed, "epoch": epoch, "module": module}
+                row = {"seed": seed, "epoch": epoch, "module": module, "step": 21 * epoch, "name": "ab"[module]}
+                row["num_samples"] = 8
                 yield row | {"split": "train", "loss": 2.0 - module, "values": [(metric, value)]}
                 yield row | {"split": "valid", "loss": None, "values": [(metric, value)]}
                 if epoch == len(scores):

@@ -13,9 +13,8 @@ from isograd.display.measures import METRICS
 from isograd.errors import StudyError
 from isograd.studies.reading import load_study
 from isograd.tune.request import parse
-from isograd.tune.results import TABLE, Assignment, Outcome
+from isograd.tune.results import TABLE, Assignment, Outcome, write_table
 from isograd.tune.study import Study, create_study
-from isograd.tune.table import write_table
 from tests.unit.studies.studies import study, trial, write
 
 FIRST = {"optimizer.lr": 0.5, "kind": "ema", "1 - method.decay": 0.25}
@@ -103,7 +102,7 @@ def _empty(path: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
-        (_foreign, "is no table of a study: its metadata says format None, not 2"),
+        (_foreign, "is no table of a study: its metadata says format None, not 3"),
         (_damaged, "cannot be read as a study's table"),
         (_without_column, "cannot be read as a study's table (KeyError: 'units')"),
         (_empty, "cannot be read as a study's table"),

@@ -18,10 +18,9 @@ from isograd.system.console import wide_console
 from isograd.tune import storage, study, sweep
 from isograd.tune.parameters import find_owners
 from isograd.tune.request import Request, parse, read_request
-from isograd.tune.results import METADATA, TABLE, Outcome
+from isograd.tune.results import METADATA, TABLE, Outcome, write_table
 from isograd.tune.storage import absolute_url
 from isograd.tune.study import create_study, open_study
-from isograd.tune.table import write_table
 
 SMALL = ("model.width=4", "train.epochs=4", "tune.num_trials=1")
 SECRET = "postgresql://me:secret@localhost/db"
@@ -255,7 +254,8 @@ def test_what_is_no_address_is_told(tmp_path: Path, url: str, words: str) -> Non
 
 
 def test_a_password_is_in_no_table_and_no_summary(tmp_path: Path) -> None:
-    assert "secret" not in request(tmp_path, f"tune.storage={SECRET}").to_yaml()
+    shown = request(tmp_path, f"tune.storage={SECRET}").to_yaml()
+    assert "secret" not in shown and "  data.valid: 0.1\n" in shown
     begun = create_study(request(tmp_path, f"tune.storage={SECRET}", "tune.storage=null"))
     metadata = parquet.read_table(write_table(begun, {})).schema.metadata or {}
     assert b"secret" not in metadata[METADATA] and b"me:***@localhost" in metadata[METADATA]

@@ -69,8 +69,9 @@ def test_a_number_stays_in_its_range_and_starts_where_the_options_are(distributi
     for value in values[:20]:
         found, coordinates = distribution.start("x", site({"x": value}))
         asked.enqueue_trial(coordinates)
+        assert distribution.find_value("x", coordinates) == pytest.approx(value, rel=1e-12)
         assert found == value and distribution.draw(asked.ask(), "x", site()) == pytest.approx(value, rel=1e-12)
-    assert distribution.start("x", site({"x": 1e9}))[1] == {}
+    assert distribution.start("x", site({"x": 1e9}))[1] == {} and distribution.find_value("x", {}) is None
 
 
 def test_shares_near_one_are_drawn_on_the_scale_of_what_is_missing() -> None:

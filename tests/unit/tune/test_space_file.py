@@ -13,6 +13,8 @@ from isograd.tune.proposer import check_request
 from isograd.tune.request import parse
 from isograd.tune.space_file import load_space
 from isograd.tune.sweep import remark
+from tests.language import SMALL as LANGUAGE
+from tests.language import write_text
 
 HEAD = "options: {method: man}\nparameters:\n"
 
@@ -167,6 +169,16 @@ def test_what_a_command_line_sets_is_not_searched() -> None:
     assert "lr" not in request.file.tree["parameters"]["optimizer"], "a study keeps what it searches"
 
 
+def test_trials_have_as_many_steps_as_their_schedule_goes_by(tmp_path: Path) -> None:
+    write_text(tmp_path)
+    items = [f"data.path={tmp_path}", "method.auxiliary=auto", "tune.grace_epochs=2"]
+    request = parse("dgl", [*LANGUAGE, *items])
+    assert request.base.train.max_steps == 6 and request.num_epochs == 1 < request.base.train.epochs
+    assert [line for line in remark(request) if "asha stops no trial" in line and "=2 of 1 epoch." in line]
+    with pytest.raises(SpaceError, match=r"max_steps cannot be set in a space.* train.max_steps=N with a schedule by"):
+        parse("dgl", ["experiment=wikitext2_small", "+space.train.max_steps={distribution: int, low: 300, high: 900}"])
+
+
 def test_what_is_wrong_in_a_default_is_said_with_its_file(tmp_path: Path) -> None:
     (tmp_path / "base.yaml").write_text("parameters:\n  method:\n    lag: {distribution: int, low: 0}\n")
     with pytest.raises(SpaceError, match=r"base\.yaml:3: .*it has no high"):
@@ -209,7 +221,7 @@ def test_a_space_that_does_not_fit_its_runs_is_refused(tmp_path: Path, items: li
         ("tune.sampler=grid", "tpe or nsga2"),
         ("tune.name=a/b", "name of a folder"),
         ("seed=3", "tune.seeds"),
-        ("train.max_steps=3", "train.epochs"),
+        ("train.max_steps=3", "train.max_steps=3 cannot be set in a sweep.* Use train.epochs=N"),
         ("space.method.auxilary.values=[a]", "auxilary"),
     ],
 )

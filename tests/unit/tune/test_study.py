@@ -218,8 +218,9 @@ def test_a_study_of_another_format_is_refused(tmp_path: Path) -> None:
     create_study(request(tmp_path))
     path = tmp_path / "mine" / "sweep.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 1}))
-    with pytest.raises(StudyError, match="it has format 1, and this version reads format 2"):
+    with pytest.raises(StudyError, match=r"sweep\.json has format 1, and this version reads format 2") as caught:
         read_request(tmp_path / "mine")
+    assert caught.value.mend.startswith("Begin another study"), "no copy of that file is of another format"
 
 
 def test_a_study_of_another_space_is_refused(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from isograd.errors import StudyError
 from isograd.events.json_lines import read_lines
 from isograd.executors.executor import make_executor
 from isograd.run.checkpoint import saved
+from isograd.run.stored_record import read_record
 from isograd.tasks.classification import Classification
 from isograd.tune.judge import read_scores
 from isograd.tune.trial import TrialRuns
@@ -39,6 +40,17 @@ def test_the_test_split_is_run_once_at_the_end(tmp_path: Path) -> None:
     tested = [(record["epoch"], record["module"]) for record in second.records if record["split"] == "test"]
     assert tested == [(2, module) for module in range(4)]
     assert not any(record["split"] == "test" for record in first.records)
+
+
+def test_the_steps_of_a_run_end_its_trial(tmp_path: Path) -> None:
+    """21 steps an epoch: the third leg takes 4, as a run without legs does."""
+    trial = runs_in(tmp_path, "train.epochs=9", "train.max_steps=46")
+    legs = [trial.advance(epoch) for epoch in (1, 9)]
+    assert [(leg.epoch, leg.is_complete) for leg in legs] == [(1, False), (3, True)]
+    assert legs[1] == trial.advance(9), "what is trained is not trained again"
+    (whole,) = runs_in(tmp_path / "whole", "train.epochs=9", "train.max_steps=46").advance(9).records[-1:]
+    assert legs[1].records[-1] == whole and read_record(tmp_path / "seed-0").num_steps == 46
+    assert "test_score" not in legs[0].metrics and legs[1].metrics["test_score"] > 0
 
 
 def test_a_leg_that_was_lost_before_it_was_written_down_is_measured_again(tmp_path: Path) -> None:
