@@ -18,7 +18,7 @@ from isograd.local.action import Action, Work
 from isograd.partition.partition import Balanced
 from isograd.planning import choose
 from isograd.planning.choose import module_pieces, pieces_of_units, resolved, unit_piece, with_cuts
-from isograd.planning.profile import ModuleProfile, profile
+from isograd.planning.profile import ModuleProfile, profile, what_costs
 from isograd.schedules.simulation import Link
 from tests.runs import config
 
@@ -67,6 +67,18 @@ def test_balanced_cuts_are_filled_in_and_stay(cache: Path) -> None:
     assert resolved(alone, cache=cache) is alone
     own = resolved(replace(asked, executor=alone.executor), cache=cache)
     assert Blueprint(own).partition.num_modules == 3 and own.executor == alone.executor
+
+
+def test_a_pipeline_and_one_process_get_the_same_cuts(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choose, "link", lambda *_: Link())
+    asked = config(*TINY, "partition=balanced", "partition.num_modules=3", "executor.num_stages=3")
+    alone = replace(asked, executor=SequentialExecutor.Config.of(asked.executor))
+    assert resolved(alone, cache=cache).partition == resolved(asked, cache=cache).partition
+
+
+def test_costs_are_those_of_the_augmentation_too() -> None:
+    plain, flipped = (what_costs(Blueprint(config(*TINY, f"data.flip={flip}"))) for flip in ("false", "true"))
+    assert plain != flipped and plain == {**flipped, "augmentation": plain["augmentation"]}
 
 
 def test_without_a_number_of_modules_there_are_as_many_as_stages(cache: Path) -> None:
