@@ -120,7 +120,7 @@ class Forecaster:
 
         A microbatch is taken to cost its share of the batch, and a piece its share of the stage.
         """
-        largest = max(self.profile.modules[modules[-1]].output_bytes for modules in stages[:-1])
+        largest = max((self.profile.modules[modules[-1]].output_bytes for modules in stages[:-1]), default=0)
         grid = Grid(len(stages), num_microbatches, chunks, largest // num_microbatches)
         schedule = microbatched(name, grid, NUM_BATCHES // 4)
         totals = [_unit_seconds([self.profile.modules[module] for module in modules]) for modules in stages]

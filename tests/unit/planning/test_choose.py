@@ -18,6 +18,7 @@ from isograd.local.action import Action, Work
 from isograd.partition.partition import Balanced
 from isograd.planning import choose
 from isograd.planning.choose import module_pieces, pieces_of_units, resolved, unit_piece, with_cuts
+from isograd.planning.plan import forecast, make_plan
 from isograd.planning.profile import ModuleProfile, profile, what_costs
 from isograd.schedules.simulation import Link
 from tests.runs import config
@@ -159,3 +160,12 @@ def test_an_end_to_end_pipeline_can_be_cut_by_cost(cache: Path) -> None:
     check(Blueprint(resolved(asked, cache=cache)))
     asked = config(*TINY, *options)
     assert resolved(asked, cache=cache) is asked
+
+
+@pytest.mark.parametrize("num_stages", [1, 2])
+def test_an_end_to_end_pipeline_is_forecast_by_its_own_schedule(cache: Path, num_stages: int) -> None:
+    options = ("method=e2e", "executor=microbatch", f"executor.num_stages={num_stages}", "executor.num_microbatches=4")
+    asked = config(*TINY, *options, "executor.schedule=gpipe")
+    found = forecast(Blueprint(asked), cache)
+    assert found.schedule.name == "gpipe, M=4" and len(found.schedule.devices) == num_stages
+    assert found.period_s in [other.period_s for other in make_plan(asked, cache).traditional]
