@@ -46,14 +46,24 @@ class MicrobatchExecutor(StagedExecutor):
     @classmethod
     def check(cls, blueprint: Blueprint) -> None:
         """Raises IsogradError for a method that does not train in one piece, or numbers that do not go together."""
-        cls.check_method(blueprint)
-        plan = cls.plan(blueprint)
-        plan.check_batch_size(blueprint.config.data.batch_size)
-        Partition(blueprint.backbone, plan.ends).check_weights()
+        cls.checked_plan(blueprint).check_batch_size(blueprint.config.data.batch_size)
 
     @classmethod
-    def check_method(cls, blueprint: Blueprint) -> None:
-        """Raises ExchangeError for a method that does not train the network in one piece, by one loss at its end."""
+    def checked_plan(cls, blueprint: Blueprint, ends: Sequence[int] | None = None) -> PiecePlan:
+        """Returns which stage hosts which units.
+
+        Raises:
+            ExchangeError: The method does not train the network in one piece, by one loss at its end.
+            ConfigError: The schedule does not go with the numbers.
+            PartitionError: A cut separates units that share weights, or there are more pieces than units.
+        """
+        cls._check_method(blueprint)
+        plan = cls.plan(blueprint, ends)
+        blueprint.method.check_pieces(Partition(blueprint.partition.backbone, plan.ends))
+        return plan
+
+    @classmethod
+    def _check_method(cls, blueprint: Blueprint) -> None:
         num_modules, name = blueprint.partition.num_modules, blueprint.config.method.name
         if num_modules > 1:
             raise ExchangeError(
@@ -129,10 +139,9 @@ def make_microbatch_pipeline(
     """
     from isograd.executors.microbatch.pipeline import BlueprintPieces, MicrobatchPipeline
 
-    MicrobatchExecutor.check_method(blueprint)
     return MicrobatchPipeline(
         BlueprintPieces(blueprint),
-        MicrobatchExecutor.plan(blueprint, ends),
+        MicrobatchExecutor.checked_plan(blueprint, ends),
         MicrobatchConfig.within(blueprint.config),
         blueprint.config.cluster,
         held_bytes=held_bytes,
