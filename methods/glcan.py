@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from isograd.errors import BackboneError
 from isograd.local.base import check_unread, form_name
 from isograd.local.blocks import Projection, blocks_of, fitted, repeatable
 from isograd.local.leaps import chosen
@@ -31,7 +32,7 @@ class Gated(nn.Module):
     """g global + (1 - g) local, g learnt for each channel from 1/2.
 
     Args:
-        shape: Of the gate: (C, 1, 1) for maps, (D,) for sequences.
+        shape: Of the gate: (C, 1, 1) for maps, (D,) for sequences and vectors.
     """
 
     def __init__(self, *shape: int) -> None:
@@ -39,7 +40,7 @@ class Gated(nn.Module):
         self.gate = nn.Parameter(torch.full(shape, 0.5))
 
     def forward(self, local: Tensor, broad: Tensor) -> Tensor:
-        """Shapes: (B, C, H, W) or (B, T, D) twice -> the same."""
+        """Shapes: (B, C, H, W), (B, T, D) or (B, D) twice -> the same."""
         return self.gate * broad + (1 - self.gate) * local
 
 
@@ -56,7 +57,7 @@ class Concatenated(nn.Module):
         self.mix, self.axis = mix, axis
 
     def forward(self, local: Tensor, broad: Tensor) -> Tensor:
-        """Shapes: (B, C, H, W) or (B, T, D) twice -> the same."""
+        """Shapes: (B, C, H, W), (B, T, D) or (B, D) twice -> the same."""
         return self.mix(torch.cat([local, broad], dim=self.axis))
 
 
@@ -124,7 +125,7 @@ class GLCAN(Method):
 
         On a sequence of tokens nothing is pooled or normalised over positions, which would tell of later tokens: the
         local branch sees the last ``attention_window`` positions, the global one all before, and a linear layer (no
-        BatchNorm) or a gate fuses them.
+        BatchNorm) or a gate fuses them. So it does vectors, which have no positions.
     """
 
     @dataclass
@@ -193,8 +194,15 @@ class GLCAN(Method):
         self, local: nn.Module, local_feature: Feature, broad: nn.Module, feature: Feature, has_norm: bool
     ) -> tuple[nn.Module, Feature]:
         channels, is_gated = feature.channels, self.config.fusion == "gated"
-        if feature.is_causal:
-            fusion = Gated(channels) if is_gated else Concatenated(nn.Linear(2 * channels, channels), 2)
+        if feature.is_causal or feature.layout == "NC":  # positions may not be pooled, and vectors have none
+            if local_feature != feature:
+                raise BackboneError(
+                    f"method=glcan cannot fuse a local branch of shape {local_feature.shape} and a global one of shape "
+                    f"{feature.shape}",
+                    "Only maps are projected to each other's shape",
+                    "Use method.branches=local or method.branches=global, or cuts between blocks of one shape.",
+                )
+            fusion = Gated(channels) if is_gated else Concatenated(nn.Linear(2 * channels, channels), -1)
             return Collaboration(local, broad, fusion), feature
         as_map = Feature((channels, *feature.size), "NCHW")
         fusion = Gated(channels, 1, 1) if is_gated else Concatenated(mix_maps(channels, has_norm=has_norm), 1)

@@ -21,7 +21,7 @@ from isograd.errors import ConfigError, PartitionError
 from isograd.local.blocks import blocks_of
 from isograd.local.method import METHODS
 from isograd.methods.repl.replaced import Always, EveryNth, Replaced
-from isograd.methods.repl.sites import Gap, gaps
+from isograd.methods.repl.sites import Gap, gaps, is_whole
 from isograd.methods.repl.surrogate import SurrogateConfig, surrogate
 from isograd.methods.repl.synthesis import Blend, ScaleConfig, Sharing
 from isograd.methods.repl.wrapping import Wrapping
@@ -109,6 +109,19 @@ class RepL(Wrapping):
             dataclasses.replace(unit, module=modules.get(unit.name, unit.module)) for unit in partition.backbone.units
         ]
         return dataclasses.replace(partition, backbone=dataclasses.replace(partition.backbone, units=tuple(units)))
+
+    def check_pieces(self, partition: Partition) -> None:
+        """Raises PartitionError where a cut separates a replaced block from one whose weights it computes with."""
+        super().check_pieces(partition)
+        blocks = partition.backbone.blocks
+        for gap in map(Gap, blocks, blocks[1:], blocks[2:]):
+            if isinstance(gap.block.module, Replaced) and not is_whole(partition, gap):
+                raise PartitionError(
+                    f"one of the cuts into {partition.num_modules} pieces separates {gap.block.name} from "
+                    f"{gap.previous.name} or {gap.following.name}",
+                    "method=repl makes its weights from theirs, which another process would train",
+                    "Use executor.units_per_piece with cuts elsewhere, or executor=sequential.",
+                )
 
     def _gaps(self, partition: Partition) -> list[Gap]:
         """Returns the blocks to replace. Raises PartitionError where there are none."""

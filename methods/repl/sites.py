@@ -51,7 +51,7 @@ def gaps(partition: Partition, interval: int) -> list[Gap]:
     for at in range(1, len(blocks) - 1):
         gap = Gap(*blocks[at - 1 : at + 2])
         is_due = _number_in_stage(backbone, at) % interval == interval - 1
-        if is_due and input_of(backbone, gap.block) == gap.block.output and _is_whole(partition, gap):
+        if is_due and input_of(backbone, gap.block) == gap.block.output and is_whole(partition, gap):
             found.append(gap)
     return found
 
@@ -65,7 +65,7 @@ def _number_in_stage(backbone: Backbone, at: int) -> int:
     return at - start
 
 
-def _is_whole(partition: Partition, gap: Gap) -> bool:
+def is_whole(partition: Partition, gap: Gap) -> bool:
     """Whether no cut separates the block from its neighbours: their weights must not cross one."""
     positions = [partition.backbone.index(unit.name) for unit in (gap.previous, gap.following)]
     first, last = (bisect.bisect_right(partition.ends, position) for position in positions)

@@ -132,11 +132,19 @@ class Registry(Generic[T]):
     def _all(self) -> dict[str, T]:
         if not self._is_complete:
             self._is_complete = True  # first, for a plug-in may look another one up while it is imported
-            for module in _modules(self._package, self._folders) if self._package else ():
-                self._load(module, lambda module=module: importlib.import_module(module))
+            if self._package:
+                self._load_files(self._package)
             for point in entry_points(group=self._group) if self._group else ():
                 self._load(point.value, lambda point=point: self.add(point.name, point.load()))
         return self._entries
+
+    def _load_files(self, package: str) -> None:
+        """Imports the files of a package, and those of its folders or only the folders."""
+        for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
+            name = f"{package}.{module.name}"
+            self._load(name, lambda name=name: importlib.import_module(name))
+            if module.ispkg and self._folders and name not in self._failed:
+                self._load_files(name)
 
     def _load(self, plugin: str, load: Callable[[], Any]) -> None:
         try:
@@ -144,13 +152,3 @@ class Registry(Generic[T]):
         except Exception as error:
             self._failed[plugin] = f"{type(error).__name__}: {error}"
             _LOG.warning("the %s plug-in %s cannot be imported and is left out: %s", self.kind, plugin, error)
-
-
-def _modules(package: str, folders: bool) -> Iterator[str]:
-    """Yields the files of a package by their import paths, those of its folders included or only the folders."""
-    for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
-        name = f"{package}.{module.name}"
-        if module.ispkg and folders:
-            yield from _modules(name, folders)
-        else:
-            yield name

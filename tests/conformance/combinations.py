@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from isograd.config.load import load
 from isograd.data.synthetic import source
@@ -29,11 +29,12 @@ NUM_STEPS = 2
 
 @dataclass(frozen=True)
 class Combination:
-    """A method on a task by an executor."""
+    """A method on a task by an executor, with further options."""
 
     method: str
     task: str
     executor: str
+    options: tuple[str, ...] = ()
 
     @property
     def overrides(self) -> tuple[str, ...]:
@@ -44,6 +45,7 @@ class Combination:
             f"method={self.method}",
             f"executor={self.executor}",
             "executor.device=cpu",
+            *self.options,
         )
         return (*options, f"partition.num_modules={Blueprint(load(options)).method.max_num_modules or 3}")
 
@@ -56,7 +58,16 @@ class Combination:
     @property
     def is_exact(self) -> bool:
         """Whether its executor rounds as one process does."""
-        return rounding(self.blueprint().config) == rounding(replace(self, executor="sequential").blueprint().config)
+        alone = replace(self, executor="sequential", options=())
+        return rounding(self.blueprint().config) == rounding(alone.blueprint().config)
+
+    @property
+    def sees_single_samples(self) -> bool:
+        """Whether no layer looks at several samples or draws noise, so that microbatches change only the rounding."""
+        blueprint = self.blueprint()
+        layers = [layer for module in blueprint.check() for layer in module.modules()]
+        is_noisy = any(isinstance(layer, nn.modules.dropout._DropoutNd) and layer.p for layer in layers)
+        return not is_noisy and not any(isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in layers)
 
     def refusal(self) -> IsogradError | None:
         """Returns why it is refused; None: it is not."""

@@ -1,18 +1,23 @@
 """Every method on every task by every executor trains, and agrees with one process, or is refused in three parts."""
 
+from dataclasses import replace
 from functools import cache
 
 import pytest
+import torch
 from torch import Tensor
 
 from isograd.executors.hosts import Hosts
 from tests.conformance.combinations import Combination, all_combinations, table, written_table
 from tests.runs import differences
 
+ONE_MICROBATCH = ("executor.num_microbatches=1", "executor.schedule=gpipe")
+WIDE = "precision.dtype=float64"
+
 
 @cache
-def sequential(method: str, task: str) -> dict[str, Tensor]:
-    return Combination(method, task, "sequential").train()
+def sequential(method: str, task: str, *options: str) -> dict[str, Tensor]:
+    return Combination(method, task, "sequential", options).train()
 
 
 @pytest.mark.parametrize("combination", all_combinations(), ids=str)
@@ -25,9 +30,13 @@ def test_a_combination_agrees_with_one_process_or_is_refused(combination: Combin
     if combination.is_exact:
         assert differences(expected, state) == []
     else:
-        # BatchNorm and dropout see microbatches; test_microbatch.py holds the numbers of a network without them
         assert expected.keys() == state.keys()
-        assert all(tensor.isfinite().all() for tensor in state.values())
+        whole = replace(combination, options=ONE_MICROBATCH)
+        assert whole.is_exact and differences(expected, whole.train()) == []
+        if combination.sees_single_samples:
+            wide = replace(combination, options=(WIDE,)).train()
+            for name, tensor in sequential(combination.method, combination.task, WIDE).items():
+                torch.testing.assert_close(wide[name], tensor, rtol=1e-9, atol=1e-12, msg=name)
 
 
 def test_the_table_of_answers_is_the_one_that_is_written() -> None:

@@ -8,12 +8,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from isograd.errors import BackboneError
+from isograd.engine.blueprint import Blueprint
+from isograd.errors import BackboneError, IsogradError
+from isograd.local.method import METHODS
+from isograd.local.module import Given
 from isograd.models import timm
 from isograd.models.assembly import assemble
 from isograd.models.backbone import MAIN, Backbone, Classifier, run_unit
 from isograd.models.chain import chain
 from tests.fields import classification
+from tests.runs import config
 
 SHAPE, NUM_CLASSES, SEED = (3, 32, 32), 10, 7
 
@@ -259,3 +263,36 @@ def test_values_that_no_channel_carries_are_a_reason_to_refuse() -> None:
     with pytest.raises(BackboneError, match="something else than tensors of samples") as caught:
         build(Tangled())
     assert len(caught.value.args) == 3 and all(caught.value.args)
+
+
+@pytest.mark.parametrize("method", list(METHODS))
+def test_a_method_trains_between_several_live_values_or_says_why_not(
+    pair: tuple[nn.Module, nn.Module, Backbone, Tensor], method: str
+) -> None:
+    backbone, (_, *shape) = pair[2], pair[3].shape
+    is_ours = shape == list(SHAPE)
+    for num_modules in {3, len(backbone.units)} if is_ours else {3}:
+        options = (f"method={method}", "partition=even", f"data.image_shape={shape}".replace(" ", ""))
+        plan = Blueprint(config(*options))
+        num_modules = min(num_modules, plan.method.max_num_modules or num_modules)
+        plan = Blueprint(config(*options, f"partition.num_modules={num_modules}"))
+        vars(plan)["backbone"] = copy.deepcopy(backbone)
+        try:
+            plan.check()
+        except IsogradError as refusal:
+            assert len(refusal.args) == 3 and all(refusal.args)
+            continue
+        step(plan, tuple(shape))
+
+
+def step(plan: Blueprint, shape: tuple[int, ...]) -> None:
+    """Runs every local module, and every loss back through it."""
+    values: Mapping[str, Tensor] = {"image": torch.zeros(2, *shape, dtype=torch.uint8)}
+    given = Given({"label": torch.arange(2)}, values)
+    for module in plan.method.local_modules(plan.partition, seed=SEED):
+        live = module(values)
+        for objective in (module.objective, module.cascade):
+            loss = objective(live, given).loss
+            if loss is not None:
+                loss.backward(retain_graph=True)
+        values = {name: value.detach() for name, value in live.items()}

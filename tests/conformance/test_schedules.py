@@ -11,11 +11,13 @@ from isograd.channels.outbox import Nowhere
 from isograd.engine.blueprint import Blueprint
 from isograd.engine.stage import Stage
 from isograd.events.events import StageTimeline
-from isograd.local.action import Action, Recorder
+from isograd.local.action import Action
 from isograd.local.message import Kind, Message, Upward
 from isograd.local.method import METHODS
+from isograd.local.recorder import Recorder
 from isograd.partition.partition import even_split
-from isograd.schedules.local import couplings, local_learning
+from isograd.planning.forecast import couplings
+from isograd.schedules.local import local_learning
 from isograd.schedules.schedule import Schedule
 from tests.processes import HUNG_S
 from tests.runs import config, program

@@ -10,6 +10,30 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+EVERY_COMBINATION = """
+import ray
+from isograd.executors.executor import EXECUTORS
+from isograd.executors.hosts import Hosts
+from isograd.local.method import METHODS
+from tests.conformance.combinations import Combination
+from tests.runs import differences
+
+ray.init(address="local", num_cpus=4, include_dashboard=False, object_store_memory=2**27, log_to_driver=False)
+trained = set()
+with Hosts(4) as actors:
+    for method in METHODS:
+        for executor in EXECUTORS:
+            combination = Combination(method, "multilabel", executor)
+            refusal = combination.refusal()
+            if refusal is not None:
+                assert len(refusal.args) == 3 and all(refusal.args), combination
+                continue
+            state, alone = combination.train(actors), Combination(method, "multilabel", "sequential").train()
+            assert state.keys() == alone.keys() and (not combination.is_exact or not differences(state, alone))
+            trained.add((method, executor))
+assert {("halved", name) for name in ("sequential", "counted", "pipelined")} <= trained
+assert {(name, "counted") for name in ("dgl", "e2e", "mlaan")} | {("e2e", "microbatch")} <= trained
+"""
 OPTIONS = ("task=multilabel", "data=pairs", "model=two_branches", "train.epochs=2", "schedule=cosine")
 
 
@@ -69,3 +93,15 @@ def test_the_package_is_compared_and_searched(environment: dict[str, str], tmp_p
     space.write_text("parameters:\n  method.weight: {low: 0.1, high: 1.0}\n")
     options = ("method=halved", *common, "tune.num_trials=2", f"tune.folder={tmp_path}", "tune.name=mine")
     assert "best" in isograd(environment, "tune", str(space), *options)
+
+
+@pytest.mark.long
+def test_every_method_trains_the_package_in_every_executor_or_is_refused(environment: dict[str, str]) -> None:
+    paths = {"PYTHONPATH": os.pathsep.join([environment["PYTHONPATH"], str(ROOT)])}
+    done = subprocess.run([sys.executable, "-c", EVERY_COMBINATION], env=environment | paths, capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()
+
+
+def test_vectors_are_fused_by_a_linear_layer(environment: dict[str, str], tmp_path: Path) -> None:
+    options = ("method=glcan", "executor=sequential", "partition=explicit", "partition.ends=[join]")
+    isograd(environment, "train", *OPTIONS, *options, f"folder={tmp_path}", "run_name=mine")

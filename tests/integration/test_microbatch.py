@@ -3,7 +3,8 @@
 import os
 import signal
 from collections.abc import Iterator
-from functools import cache
+from dataclasses import replace
+from functools import cache, partial
 from pathlib import Path
 
 import pytest
@@ -13,21 +14,32 @@ from torch import Tensor, nn
 
 from isograd.cluster.config import ClusterConfig
 from isograd.config.load import load
-from isograd.data.synthetic import tiny_source
+from isograd.data.batch import Batch
+from isograd.data.synthetic import source, tiny_source
 from isograd.engine.blueprint import Blueprint
 from isograd.engine.program import Program
-from isograd.errors import ConfigError, ExchangeError, IsogradError, NonFiniteLossError, StageFailedError
+from isograd.errors import (
+    ConfigError,
+    ExchangeError,
+    IsogradError,
+    NonFiniteLossError,
+    PartitionError,
+    StageFailedError,
+)
 from isograd.events.events import EpochRecord, Progress, StageReport
-from isograd.executors.executor import make_executor
+from isograd.executors.executor import check, make_executor
 from isograd.executors.microbatch.config import MicrobatchConfig
 from isograd.executors.microbatch.executor import make_microbatch_pipeline
 from isograd.executors.microbatch.pipeline import MicrobatchPipeline
 from isograd.executors.microbatch.plan import PiecePlan, plan_pieces
+from isograd.executors.microbatch.stage import shared
 from isograd.local.learner import Learner
 from isograd.planning.emulated import EmulatedPieces
 from isograd.run import checkpoint
 from isograd.run.experiment import execute, prepare, prepare_resumed, run
 from isograd.schedules.microbatch import PIPELINE_SCHEDULES
+from isograd.tasks.language import VALID
+from isograd.tasks.task import TASKS, Task
 from tests.processes import is_running, wait_until
 from tests.runs import config, differences, program
 
@@ -145,6 +157,47 @@ def test_a_checkpoint_goes_on_in_the_other_executor(
         for name in ("part", "whole")
     ]
     assert_close(*states)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("num_microbatches", [2, 4, 8])
+def test_padded_positions_weigh_nothing_however_a_batch_is_split(ray_session: None, num_microbatches: int) -> None:
+    options = (*TASKS.get("language").example, "task=language", "method=e2e", "precision.dtype=float64")
+    states = []
+    for executor in (SEQUENTIAL, ("executor=microbatch", f"executor.num_microbatches={num_microbatches}")):
+        blueprint = Blueprint(load([*options, *executor, "executor.device=cpu"]))
+        batches = source(partial(padded, blueprint.task), 3, blueprint.config.data.batch_size)
+        with make_executor(blueprint) as running:
+            events = list(running.fit(Program(batches, num_epochs=1, evaluates=False)))
+            losses = [event.loss for event in events if isinstance(event, EpochRecord) and event.loss is not None]
+            states.append(running.state() | {"loss": torch.tensor(losses, dtype=torch.float64)})
+    for name, tensor in states[0].items():
+        torch.testing.assert_close(states[1][name], tensor, rtol=1e-9, atol=1e-12, msg=name)
+
+
+def padded(task: Task, size: int, generator: torch.Generator) -> Batch:
+    """Random samples of which the first of each four has no valid position, and the others some."""
+    batch = task.synthetic(size, generator)
+    num_positions = batch.targets[VALID].shape[1]
+    lengths = torch.arange(size) % 4 * num_positions // 3
+    return replace(batch, targets={**batch.targets, VALID: torch.arange(num_positions) < lengths[:, None]})
+
+
+def test_parts_of_equal_weight_keep_their_loss_to_the_bit() -> None:
+    loss = torch.tensor(1 / 3)
+    for weight in (7, torch.tensor(7)):
+        assert torch.equal(shared(loss, weight, weight * 3, 3), loss)
+    parts = [(torch.tensor(2.0), 1), (torch.tensor(4.0), 3), (torch.tensor(torch.nan), 0)]
+    for convert in (int, torch.tensor):
+        losses = [shared(mean, convert(weight), convert(4), 3) for mean, weight in parts]
+        assert sum(losses) / 3 == torch.tensor(3.5)
+
+
+def test_a_block_that_computes_with_others_weights_is_not_cut_off_from_them() -> None:
+    options = (*TASKS.get("language").example, "task=language", "method=repl", "executor=microbatch")
+    with pytest.raises(PartitionError, match=r"separates block\.\d from block\.\d or block\.\d"):
+        check(Blueprint(load(options)))
+    check(Blueprint(load([*options, "executor.num_stages=1"])))
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,7 @@ def test_what_is_built_has_files_in_the_place_of_links(tmp_path: Path) -> None:
         names = set(archive.namelist())
         assert not any(stat.S_ISLNK(info.external_attr >> 16) for info in archive.infolist())
     for folder, pattern in (("methods", "*.py"), ("search_spaces", "*.yaml")):
-        assert {f"isograd/{folder}/{path.name}" for path in (ROOT / folder).glob(pattern)} <= names
+        assert {f"isograd/{path.relative_to(ROOT)}" for path in (ROOT / folder).rglob(pattern)} <= names
     assert {name.partition("/")[0].partition("-")[0] for name in names} == {"isograd"}
 
 
@@ -63,6 +63,17 @@ def test_importing_the_platform_and_training_sequentially_need_no_ray() -> None:
     subprocess.run([sys.executable, "-c", command], check=True)
 
 
+def test_schedules_need_neither_ray_nor_torch() -> None:
+    command = (
+        "import importlib, pkgutil, sys; sys.modules['ray'] = sys.modules['torch'] = None\n"
+        "import isograd.schedules\n"
+        "names = [module.name for module in pkgutil.iter_modules(isograd.schedules.__path__)]\n"
+        "assert [importlib.import_module(f'isograd.schedules.{name}') for name in names]\n"
+    )
+    subprocess.run([sys.executable, "-c", command], check=True)
+
+
 def test_every_package_can_be_found() -> None:
-    package = Path(isograd.__file__).parent
-    assert all((folder / "__init__.py").exists() for folder in {path.parent for path in package.rglob("*.py")})
+    roots = (Path(isograd.__file__).parent, ROOT / "methods")
+    folders = {path.parent for root in roots for path in root.rglob("*.py")}
+    assert ROOT / "methods" / "repl" in folders and all((folder / "__init__.py").exists() for folder in folders)

@@ -24,10 +24,11 @@ from isograd.events.events import (
     StageTimeline,
 )
 from isograd.events.metrics import Meter
-from isograd.local.action import UNRECORDED, Recorder, Work
+from isograd.local.action import Work
 from isograd.local.learner import Learner
 from isograd.local.message import Kind, Message
 from isograd.local.module import LocalModule
+from isograd.local.recorder import UNRECORDED, Recorder
 from isograd.local.state import check_state, load_state, state_of
 from isograd.local.step import Step, predict_head, predict_step
 

@@ -69,7 +69,7 @@ class Costs(Protocol):
 
 
 class Forecasts(Protocol[F]):
-    """What can be simulated by the measured costs of local modules."""
+    """What can be simulated by measured costs."""
 
     def sequential(self) -> F:
         """All modules on one device."""
@@ -77,6 +77,10 @@ class Forecasts(Protocol[F]):
 
     def pipelined(self, stages: Sequence[range]) -> F:
         """The modules spread over stages that all compute at once."""
+        ...
+
+    def microbatched(self, stages: Sequence[range], name: str, num_microbatches: int, chunks: int) -> F:
+        """The units spread over stages that hand each other gradients, by a schedule."""
         ...
 
 

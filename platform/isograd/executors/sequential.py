@@ -16,7 +16,7 @@ from isograd.engine.stage import Stage
 from isograd.errors import PlacementError
 from isograd.events.events import Event
 from isograd.executors.executor import EXECUTORS, Executor, Layout
-from isograd.local.action import make_recorder
+from isograd.local.recorder import make_recorder
 from isograd.local.state import check_known
 
 

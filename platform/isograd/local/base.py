@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from isograd.data.dataset import Dataset
+from isograd.data.field import Field
 from isograd.data.transforms import Normalize
 from isograd.errors import ConfigError, ContractError
 from isograd.local import decoders
@@ -23,7 +24,7 @@ from isograd.options import choice, number
 from isograd.partition.partition import Partition
 from isograd.registry import Registry
 from isograd.tasks.heads import VECTOR_HEADS
-from isograd.tasks.task import Form, Task, only_field
+from isograd.tasks.task import Form, Task
 
 WHOLE = Patching()
 _HEAD = "[012]c[123]f"  # X convolutions, Y fully connected layers
@@ -168,7 +169,7 @@ class InfoProBase(BaseLoss):
         self._config, self._task, self._dataset = config, task, dataset
         self.needs_image = not is_sequence(dataset)
         if self.needs_image:
-            self._image, self._field = only_field(dataset.inputs, "image", of="inputs", task="infopro")
+            self._image, self._field = _only_image(dataset)
         else:
             check_unread(config, ("decoder", "feature_dim", "widen"), "tokens, whose reconstruction is LoPT's")
         if config.loss == "contrast" and not task.knows_groups:
@@ -241,6 +242,18 @@ class InfoProBase(BaseLoss):
 def is_sequence(dataset: Dataset) -> bool:
     """Whether the data consists of tokens."""
     return all(field.kind == "tokens" for field in dataset.inputs.values())
+
+
+def _only_image(dataset: Dataset) -> tuple[str, Field]:
+    images = [(name, field) for name, field in dataset.inputs.items() if field.kind == "image"]
+    if len(images) != 1:
+        known = ", ".join(f"{name} ({field.kind})" for name, field in dataset.inputs.items())
+        raise ConfigError(
+            f"InfoPro's losses reproduce one image, and the data has {len(images)} among its inputs: {known}",
+            "Its decoders know images, and sequences of tokens where all inputs are tokens",
+            "Use method=dgl, or method.base=dgl where the method has it.",
+        )
+    return images[0]
 
 
 def form_name(config: Any, option: str, task: Task) -> str:

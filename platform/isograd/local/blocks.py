@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from isograd.errors import BackboneError
-from isograd.models.backbone import Backbone, Feature, Unit
+from isograd.models.backbone import MAIN, Backbone, Feature, Unit
 from isograd.models.layers import AsMap
 from isograd.models.resnet_cifar import BasicBlock
 
@@ -19,7 +19,17 @@ def fresh(unit: Unit) -> nn.Module:
     zero; linear layers as PyTorch draws them, or as vision transformers do where the block has a LayerNorm. Parameters
     that a block holds itself are drawn as transformers do, too (attention's projections, tables of positions); vectors
     among them, such as layer scales, which start as constants, keep the unit's values.
+
+    Raises:
+        BackboneError: The unit reads or writes other values beside the main one, which an auxiliary network has not.
     """
+    if not is_plain(unit):
+        raise BackboneError(
+            f"unit '{unit.name}' reads {', '.join(unit.reads)} and writes {', '.join(unit.writes)}, so an auxiliary "
+            "network cannot have a copy of it",
+            "Copies of blocks stand in a row there, and hand on nothing but the main value",
+            "Use a method without copies of blocks (method=dgl), or a model whose blocks have one input each.",
+        )
     block = copy.deepcopy(unit.module)
     has_layer_norm = any(isinstance(part, nn.LayerNorm) for part in block.modules())
     for part in block.modules():
@@ -41,6 +51,11 @@ def _draw_tables(part: nn.Module) -> None:
             nn.init.trunc_normal_(parameter, std=0.02)
 
 
+def is_plain(unit: Unit) -> bool:
+    """Whether a unit takes the main value alone, and returns it alone: what blocks in a row do."""
+    return unit.reads == unit.writes == (MAIN,)
+
+
 def copy_weights(block: nn.Module, unit: Unit) -> None:
     """Gives a block of a unit's architecture that unit's present weights and statistics."""
     block.load_state_dict(unit.module.state_dict())
@@ -57,8 +72,8 @@ def repeatable(backbone: Backbone, unit: Unit) -> Unit | None:
     Where there is none, that is ``unit`` itself, which :func:`fitted` adapts; None where ``unit`` is the stem.
     """
     for later in backbone.units[backbone.index(unit.name) :]:
-        is_plain = later.role == "block" and len(later.reads) == len(later.writes) == 1
-        if is_plain and later.output == unit.output == input_of(backbone, later):
+        is_due = later.role == "block" and is_plain(later)
+        if is_due and later.output == unit.output == input_of(backbone, later):
             return later
     return None if unit.role == "stem" else unit
 
@@ -91,14 +106,14 @@ class Projection(nn.Module):
     """Average pool and 1x1 convolution with BatchNorm from one map to another's shape.
 
     Raises:
-        BackboneError: ``wanted`` are tokens: a pooled map has no class token to offer.
+        BackboneError: ``wanted`` is no map: a pooled one has no class token to offer.
     """
 
     def __init__(self, given: Feature, wanted: Feature) -> None:
         super().__init__()
         if wanted.layout not in ("NCHW", "NHWC"):
             raise BackboneError(
-                f"cannot project a feature of shape {given.shape} to tokens of shape {wanted.shape}",
+                f"cannot project a feature of shape {given.shape} to one of shape {wanted.shape}, which is no map",
                 "An auxiliary network was to leap over a change of shape, which is defined for maps only",
                 "Use units whose input has the same shape.",
             )

@@ -97,6 +97,14 @@ class Method(ABC):
         """Returns the units of later modules whose weights module ``index`` averages (its :class:`EMA` parts)."""
         return ()
 
+    def check_pieces(self, partition: Partition) -> None:
+        """Checks the cuts by which an executor spreads a network that is trained as a whole over processes.
+
+        Raises:
+            PartitionError: One of them separates units that share weights, or compute with each other's.
+        """
+        partition.check_weights()
+
     def initialise(self, objective: nn.Module, partition: Partition, index: int) -> None:
         """Draws the initial weights of a new objective, from the module's own stream of random numbers.
 

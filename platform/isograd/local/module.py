@@ -28,7 +28,7 @@ class Outcome:
 
     loss: Tensor | None
     prediction: Tree | None
-    weight: int | Tensor = 0
+    weight: int | Tensor
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class Silent(Objective):
 
     def forward(self, live: Tree, given: Given) -> Outcome:
         """Returns an outcome without loss."""
-        return Outcome(None, None)
+        return Outcome(None, None, 0)
 
     def predict(self, live: Tree) -> None:
         """Predicts nothing."""

@@ -12,10 +12,11 @@ from torch import Tensor
 
 from isograd.data.field import Tree
 from isograd.errors import ContractError
-from isograd.local.action import UNRECORDED, Recorder, Work
+from isograd.local.action import Work
 from isograd.local.learner import Learner
 from isograd.local.message import Message
 from isograd.local.module import Given, LocalModule, Objective, Outcome, Silent
+from isograd.local.recorder import UNRECORDED, Recorder
 from isograd.seeding import reseed
 
 

@@ -19,11 +19,12 @@ from torch import Tensor, nn
 from isograd.channels.outbox import Nowhere
 from isograd.data.field import Tree
 from isograd.engine.stage import Stage
-from isograd.local.action import Work, make_recorder
+from isograd.local.action import Work
 from isograd.local.learner import Learner, Precision, make_learner
 from isograd.local.message import Message
 from isograd.local.module import Given, LocalModule, Objective, Outcome
 from isograd.local.optimizer import SGD, Constant
+from isograd.local.recorder import make_recorder
 from isograd.models.backbone import MAIN, Feature, Unit
 from isograd.tasks.task import Form, Head, Metrics, Score, Task
 
@@ -192,7 +193,7 @@ class EmulatedObjective(Objective):
 
     def forward(self, live: Tree, given: Given) -> Outcome:
         """Returns the loss. Shapes: main value (B, D)."""
-        return Outcome(_Loss.apply(live[MAIN]), None)
+        return Outcome(_Loss.apply(live[MAIN]), None, live[MAIN].shape[0])
 
     def predict(self, live: Tree) -> None:
         """Predicts nothing."""

@@ -7,8 +7,9 @@ from functools import cached_property
 from isograd.engine.blueprint import Blueprint
 from isograd.executors.pipeline.config import PipelinedConfig
 from isograd.local.action import Action, Work
+from isograd.local.module import LocalModule, Silent
 from isograd.planning.profile import ModuleProfile, Profile, key
-from isograd.schedules.local import Coupling, couplings, local_learning
+from isograd.schedules.local import Coupling, local_learning
 from isograd.schedules.microbatch import MICROBATCH_SCHEDULES, Grid, microbatched
 from isograd.schedules.schedule import Schedule
 from isograd.schedules.simulation import Contention, Link, simulate
@@ -119,7 +120,7 @@ class Forecaster:
 
         A microbatch is taken to cost its share of the batch, and a piece its share of the stage.
         """
-        largest = max(self.profile.modules[modules[-1]].output_bytes for modules in stages[:-1])
+        largest = max((self.profile.modules[modules[-1]].output_bytes for modules in stages[:-1]), default=0)
         grid = Grid(len(stages), num_microbatches, chunks, largest // num_microbatches)
         schedule = microbatched(name, grid, NUM_BATCHES // 4)
         totals = [_unit_seconds([self.profile.modules[module] for module in modules]) for modules in stages]
@@ -172,6 +173,21 @@ class Forecaster:
             graphs = sum(profile.activation_bytes for profile in profiles)
             found.append(sum(profile.state_bytes for profile in profiles) + graphs * alive // num_microbatches)
         return found
+
+
+def couplings(modules: Sequence[LocalModule], output_bytes: Sequence[int]) -> list[Coupling]:
+    """Reads off all K local modules what matters of them."""
+    owner = {name: module.index for module in modules for name in module.unit_names}
+    return [
+        Coupling(
+            module.window,
+            not isinstance(module.objective, Silent),
+            not isinstance(module.cascade, Silent),
+            tuple((owner[ema.source], ema.lag) for ema in module.followers),
+            num_bytes,
+        )
+        for module, num_bytes in zip(modules, output_bytes, strict=True)
+    ]
 
 
 def _unit_seconds(modules: Sequence[ModuleProfile]) -> dict[Work, float]:

@@ -70,19 +70,38 @@ def make_plan(config: RunConfig, cache: Path | None = None) -> Plan:
 
 
 def _plan_of_units(blueprint: Blueprint, stages: Sequence[range], cache: Path | None) -> Plan:
-    """Plans an end-to-end pipeline: units are profiled one by one, since its cuts may be anywhere."""
-    units = finest(blueprint)
-    machine = Machine(_link(blueprint, cache))
-    over_units = Forecaster.of(units, profile(units, cache=cache), machine)
-    found = profile(blueprint, cache=cache)
+    """Plans an end-to-end pipeline."""
+    over_units, found = _over_units(blueprint, cache), profile(blueprint, cache=cache)
     sequential = Forecaster.of(blueprint, found, Machine()).sequential()
-    return Plan(blueprint, found, machine, sequential, None, tuple(over_units.traditional(stages)), ())
+    return Plan(blueprint, found, over_units.machine, sequential, None, tuple(over_units.traditional(stages)), ())
 
 
 def forecast(blueprint: Blueprint, cache: Path | None = None) -> Forecast:
     """Forecasts what the blueprint's own executor will do, all decided."""
-    forecaster = _forecaster(blueprint, cache)
-    return executor_of(blueprint.config).forecast(blueprint, forecaster)
+    return executor_of(blueprint.config).forecast(blueprint, _Measured(blueprint, cache))
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """Measures what a forecast needs. Implements :class:`~isograd.executors.executor.Forecasts`."""
+
+    blueprint: Blueprint
+    cache: Path | None
+
+    def sequential(self) -> Forecast:
+        return _forecaster(self.blueprint, self.cache).sequential()
+
+    def pipelined(self, stages: Sequence[range]) -> Forecast:
+        return _forecaster(self.blueprint, self.cache).pipelined(stages)
+
+    def microbatched(self, stages: Sequence[range], name: str, num_microbatches: int, chunks: int) -> Forecast:
+        return _over_units(self.blueprint, self.cache).microbatched(stages, name, num_microbatches, chunks)
+
+
+def _over_units(blueprint: Blueprint, cache: Path | None) -> Forecaster:
+    """Units are profiled one by one, since an end-to-end pipeline's cuts may be anywhere."""
+    units = finest(blueprint)
+    return Forecaster.of(units, profile(units, cache=cache), Machine(_link(blueprint, cache)))
 
 
 def _forecaster(blueprint: Blueprint, cache: Path | None) -> Forecaster:

@@ -112,6 +112,7 @@ def what_costs(blueprint: Blueprint) -> dict[str, Any]:
     config = to_dict(blueprint.config)
     parts = {group: config[group] for group in ("model", "method", "task", "optimizer", "precision")}
     parts |= {"batch_size": blueprint.config.data.batch_size, "fields": repr(_fields(blueprint))}
+    parts["augmentation"] = repr(blueprint.dataset.augmentation)
     parts |= {name: config["executor"][name] for name in ("device", "threads")}
     return parts | {"ends": blueprint.partition.ends, "named": blueprint.partition.named_num_modules}
 

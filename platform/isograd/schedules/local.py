@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 
 from isograd.local.action import Action, Work
 from isograd.local.exchange import Window
-from isograd.local.module import LocalModule, Silent
 from isograd.schedules.schedule import Need, Schedule, Writer, input_of
 
 
@@ -26,21 +25,6 @@ class Coupling:
     has_cascade: bool = False
     follows: tuple[tuple[int, int], ...] = ()
     output_bytes: int = 0
-
-
-def couplings(modules: Sequence[LocalModule], output_bytes: Sequence[int]) -> list[Coupling]:
-    """Reads off all K local modules what matters of them."""
-    owner = {name: module.index for module in modules for name in module.unit_names}
-    return [
-        Coupling(
-            module.window,
-            not isinstance(module.objective, Silent),
-            not isinstance(module.cascade, Silent),
-            tuple((owner[ema.source], ema.lag) for ema in module.followers),
-            num_bytes,
-        )
-        for module, num_bytes in zip(modules, output_bytes, strict=True)
-    ]
 
 
 def local_learning(

@@ -18,7 +18,8 @@ from isograd.local.action import Action, Work
 from isograd.partition.partition import Balanced
 from isograd.planning import choose
 from isograd.planning.choose import module_pieces, pieces_of_units, resolved, unit_piece, with_cuts
-from isograd.planning.profile import ModuleProfile, profile
+from isograd.planning.plan import forecast, make_plan
+from isograd.planning.profile import ModuleProfile, profile, what_costs
 from isograd.schedules.simulation import Link
 from tests.runs import config
 
@@ -67,6 +68,18 @@ def test_balanced_cuts_are_filled_in_and_stay(cache: Path) -> None:
     assert resolved(alone, cache=cache) is alone
     own = resolved(replace(asked, executor=alone.executor), cache=cache)
     assert Blueprint(own).partition.num_modules == 3 and own.executor == alone.executor
+
+
+def test_a_pipeline_and_one_process_get_the_same_cuts(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choose, "link", lambda *_: Link())
+    asked = config(*TINY, "partition=balanced", "partition.num_modules=3", "executor.num_stages=3")
+    alone = replace(asked, executor=SequentialExecutor.Config.of(asked.executor))
+    assert resolved(alone, cache=cache).partition == resolved(asked, cache=cache).partition
+
+
+def test_costs_are_those_of_the_augmentation_too() -> None:
+    plain, flipped = (what_costs(Blueprint(config(*TINY, f"data.flip={flip}"))) for flip in ("false", "true"))
+    assert plain != flipped and plain == {**flipped, "augmentation": plain["augmentation"]}
 
 
 def test_without_a_number_of_modules_there_are_as_many_as_stages(cache: Path) -> None:
@@ -147,3 +160,12 @@ def test_an_end_to_end_pipeline_can_be_cut_by_cost(cache: Path) -> None:
     check(Blueprint(resolved(asked, cache=cache)))
     asked = config(*TINY, *options)
     assert resolved(asked, cache=cache) is asked
+
+
+@pytest.mark.parametrize("num_stages", [1, 2])
+def test_an_end_to_end_pipeline_is_forecast_by_its_own_schedule(cache: Path, num_stages: int) -> None:
+    options = ("method=e2e", "executor=microbatch", f"executor.num_stages={num_stages}", "executor.num_microbatches=4")
+    asked = config(*TINY, *options, "executor.schedule=gpipe")
+    found = forecast(Blueprint(asked), cache)
+    assert found.schedule.name == "gpipe, M=4" and len(found.schedule.devices) == num_stages
+    assert found.period_s in [other.period_s for other in make_plan(asked, cache).traditional]

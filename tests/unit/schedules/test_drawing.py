@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from isograd.local.action import Action, Recorder, Span, Work, make_recorder
+from isograd.local.action import Action, Span, Work
+from isograd.local.recorder import Recorder, make_recorder
 from isograd.schedules.drawing import Beside, merged
 from isograd.schedules.local import Coupling, local_learning
 from isograd.schedules.simulation import simulate

@@ -1,5 +1,6 @@
 """End-to-end training as a traditional pipeline, as an executor: what can be known of it before it runs."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -7,7 +8,7 @@ from typing import TYPE_CHECKING
 from isograd.engine.blueprint import Blueprint
 from isograd.engine.config import RunConfig
 from isograd.errors import ConfigError, ExchangeError
-from isograd.executors.executor import EXECUTORS, Costs, Layout, Running
+from isograd.executors.executor import EXECUTORS, Costs, F, Forecasts, Layout, Running
 from isograd.executors.microbatch.config import MicrobatchConfig
 from isograd.executors.microbatch.plan import PiecePlan, plan_pieces
 from isograd.executors.staged import StagedExecutor
@@ -45,14 +46,24 @@ class MicrobatchExecutor(StagedExecutor):
     @classmethod
     def check(cls, blueprint: Blueprint) -> None:
         """Raises IsogradError for a method that does not train in one piece, or numbers that do not go together."""
-        cls.check_method(blueprint)
-        plan = cls.plan(blueprint)
-        plan.check_batch_size(blueprint.config.data.batch_size)
-        Partition(blueprint.backbone, plan.ends).check_weights()
+        cls.checked_plan(blueprint).check_batch_size(blueprint.config.data.batch_size)
 
     @classmethod
-    def check_method(cls, blueprint: Blueprint) -> None:
-        """Raises ExchangeError for a method that does not train the network in one piece, by one loss at its end."""
+    def checked_plan(cls, blueprint: Blueprint, ends: Sequence[int] | None = None) -> PiecePlan:
+        """Returns which stage hosts which units.
+
+        Raises:
+            ExchangeError: The method does not train the network in one piece, by one loss at its end.
+            ConfigError: The schedule does not go with the numbers.
+            PartitionError: A cut separates units that share weights, or there are more pieces than units.
+        """
+        cls._check_method(blueprint)
+        plan = cls.plan(blueprint, ends)
+        blueprint.method.check_pieces(Partition(blueprint.partition.backbone, plan.ends))
+        return plan
+
+    @classmethod
+    def _check_method(cls, blueprint: Blueprint) -> None:
         num_modules, name = blueprint.partition.num_modules, blueprint.config.method.name
         if num_modules > 1:
             raise ExchangeError(
@@ -82,6 +93,13 @@ class MicrobatchExecutor(StagedExecutor):
         return even_split(plan.ends[-1], plan.num_stages)
 
     @classmethod
+    def forecast(cls, blueprint: Blueprint, forecasts: Forecasts[F]) -> F:
+        """Returns what it will do, simulated. Raises UnknownNameError for a schedule that is not simulated."""
+        options, chunks = MicrobatchConfig.within(blueprint.config), cls.plan(blueprint).chunks
+        stages = cls.unit_stages(blueprint)
+        return forecasts.microbatched(stages, options.schedule, options.num_microbatches, chunks)
+
+    @classmethod
     def resolve(cls, config: RunConfig, costs: Costs) -> RunConfig:
         """Cuts the network by what its units cost, where that is asked for."""
         options = MicrobatchConfig.within(config)
@@ -89,7 +107,7 @@ class MicrobatchExecutor(StagedExecutor):
             return config
         units, num_pieces = costs.units(config), cls.plan(Blueprint(config)).num_pieces
         ends = balanced(units, num_pieces, Limits((1.0,) * num_pieces)).ends
-        sizes = [end - start for start, end in zip((0, *ends), ends, strict=False)]
+        sizes = [end - start for start, end in itertools.pairwise((0, *ends))]
         return replace(config, executor=replace(options, units_per_piece=sizes))
 
     def make_stages(self) -> Running:
@@ -121,10 +139,9 @@ def make_microbatch_pipeline(
     """
     from isograd.executors.microbatch.pipeline import BlueprintPieces, MicrobatchPipeline
 
-    MicrobatchExecutor.check_method(blueprint)
     return MicrobatchPipeline(
         BlueprintPieces(blueprint),
-        MicrobatchExecutor.plan(blueprint, ends),
+        MicrobatchExecutor.checked_plan(blueprint, ends),
         MicrobatchConfig.within(blueprint.config),
         blueprint.config.cluster,
         held_bytes=held_bytes,

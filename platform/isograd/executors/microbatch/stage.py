@@ -35,6 +35,25 @@ def unwrapping() -> Iterator[None]:
         raise abort.cause from None
 
 
+def shared(loss: Tensor, weight: int | Tensor, total: int | Tensor, num_parts: int) -> Tensor:
+    """Returns the mean loss of one of ``num_parts`` parts so that the mean of all is the whole's, over all its terms.
+
+    Parts of equal weight keep their loss to the bit; one without any term, whose mean is no number, adds nothing.
+
+    Args:
+        loss: Mean over ``weight`` terms.
+        weight: Of this part.
+        total: Of all parts.
+        num_parts: M.
+    """
+    if not isinstance(weight, Tensor):
+        exact = num_parts * weight == total
+        return loss if exact else (loss if weight else loss.nan_to_num()) * (num_parts * weight / total)
+    factor = (num_parts * weight.to(torch.float64) / total).to(loss.dtype)
+    is_empty = (weight == 0) & torch.as_tensor(total != 0, device=loss.device)
+    return torch.where(is_empty, torch.zeros_like(loss), loss * factor)
+
+
 class MicrobatchStage(StageLoop):
     """The pieces of one process, and the loop over messages.
 
@@ -59,7 +78,7 @@ class MicrobatchStage(StageLoop):
             for piece, learner in zip(plan.pieces(index), learners, strict=True)
         ]
         self._meter = self._new_meter()
-        self._weight: int | Tensor = 0
+        self._weight: int | Tensor | None = None  # of the batch under way: known from its first microbatch on
         self._targets: Tree = {}
         self._handover = Handover(index, plan, self.pieces, device)
         self._schedules: dict[int, Any] = {}
@@ -114,10 +133,10 @@ class MicrobatchStage(StageLoop):
 
     def _update(self, message: Message, loss: Tensor | None) -> None:
         last = self.pieces[-1]
-        if loss is not None:
+        if loss is not None and self._weight is not None:
             last.learner.finite.check(loss, last.module.name, message.step)
             self._meter.add(message.size, loss, self._weight, None, {})
-            self._weight = 0
+            self._weight = None
         max_norm = last.learner.precision.clip_norm
         if max_norm:
             self._clip(max_norm)
@@ -143,18 +162,28 @@ class MicrobatchStage(StageLoop):
             self._meter.add(message.size, None, 0, prediction, message.targets)
 
     def _loss(self, output: Any, rows: Tensor) -> Tensor:
-        """Returns the mean loss of a microbatch, for torch's schedule, and measures its prediction."""
+        """Returns the share of a microbatch in the batch's mean loss, times M, since torch's schedule divides by M; and
+        measures its prediction.
+        """
         piece, size = self.pieces[-1], rows.shape[0]
-        first = int(rows[0])
-        targets = {name: value[first : first + size] for name, value in self._targets.items()}
+        microbatches = self._targets_by(size)
+        targets = microbatches[int(rows[0]) // size]
         with self._stopwatch.computing():
             outcome = piece.outcome(output, targets)
             assert outcome.loss is not None
-            self._weight = self._weight + outcome.weight
+            if self._weight is None:
+                with torch.no_grad():  # weights are the targets', whatever is predicted
+                    self._weight = sum(piece.outcome(output, other).weight for other in microbatches)
             if outcome.prediction is not None:
                 prediction = {name: value.detach() for name, value in outcome.prediction.items()}
                 self._meter.measure(prediction, targets, size)
-            return outcome.loss.clone()  # torch's zero-bubble schedules detach it in place, which no view can be
+            loss = shared(outcome.loss, outcome.weight, self._weight, len(microbatches))
+            return loss.clone()  # torch's zero-bubble schedules detach it in place, which no view can be
+
+    def _targets_by(self, size: int) -> list[Tree]:
+        """Returns the targets of all microbatches of ``size``."""
+        split = {name: value.split(size) for name, value in self._targets.items()}
+        return [dict(zip(split, values, strict=True)) for values in zip(*split.values(), strict=True)]
 
     def _schedule(self, message: Message) -> Any:
         size = message.size

@@ -27,7 +27,7 @@ from isograd.engine.stage import Stage
 from isograd.events.events import Event
 from isograd.executors.pipeline.actor import StageBuilder, remote_class
 from isograd.executors.pipeline.config import PipelinedConfig
-from isograd.local.action import make_recorder
+from isograd.local.recorder import make_recorder
 
 
 @dataclass(frozen=True)
