@@ -11,12 +11,16 @@ _NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm
 
 
 class AsMap(nn.Module):
-    """Lays any feature out as (B, C, H, W): tokens as their grid without their class token, NHWC transposed."""
+    """Lays any feature out as (B, C, H, W): tokens as their grid without their class token, NHWC transposed, vectors
+    as one pixel.
+
+    Raises:
+        BackboneError: Tokens form no grid.
+    """
 
     def __init__(self, feature: Feature) -> None:
         super().__init__()
-        feature.check_poolable()
-        self.feature = feature
+        self.feature, self.size = feature, feature.size
 
     def forward(self, value: Tensor) -> Tensor:
         """Returns the map."""
@@ -24,8 +28,8 @@ class AsMap(nn.Module):
             return value.permute(0, 3, 1, 2)
         if self.feature.layout == "NLC":
             patches = value[:, self.feature.num_prefix_tokens :]  # (B, N, D)
-            return patches.transpose(1, 2).unflatten(2, self.feature.size)  # (B, D, H, W)
-        return value
+            return patches.transpose(1, 2).unflatten(2, self.size)  # (B, D, H, W)
+        return value[..., None, None] if self.feature.layout == "NC" else value
 
 
 class GlobalPool(nn.Module):
