@@ -22,7 +22,7 @@ NUM_STEPS = 3
 class OwnBatches:
     """One batch an epoch, so that losses are reported step by step. Implements ``isograd.data.batch.Source``."""
 
-    num_train, num_valid, num_test, batch_size, held_bytes = 8, 0, 0, 8, 0
+    num_train, num_valid, num_test, batch_size, test_batch_size, held_bytes = 8, 0, 0, 8, 8, 0
 
     def on(self, device: torch.device) -> "OwnBatches":
         """Returns the source for a device."""
