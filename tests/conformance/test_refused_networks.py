@@ -17,23 +17,21 @@ from isograd.models.backbone import Backbone
 from isograd.models.library import LibraryConfig
 from tests.fields import classification
 
-_UNTRACEABLE = "the code between its blocks cannot be traced"  # it asks what is in a tensor, or iterates over one
-_WHOLE = "cannot be cut apart; its code cannot be traced"  # its blocks hand on a list, a table, or windows as samples
-_SHARED = "share the parameter"  # of positions, between blocks
-_AUXILIARY = "auxiliary classifier"  # is switched off by aux_logits: false in model.kwargs
+_AUXILIARY = "has several outputs, or runs other code in training than in evaluation"  # unless aux_logits is false
 
+# What each refusal says; where weights cannot be cut apart, blocks hand on a list, a table, or windows as samples.
 REFUSED = {
-    "timm/coat_tiny": _SHARED,
-    "timm/crossvit_tiny_240": _UNTRACEABLE,
-    "timm/deepseek_vit_412m": _WHOLE,
-    "timm/gemma4_vit_167m": _WHOLE,
-    "timm/nest_tiny": _WHOLE,
-    "timm/pit_ti_224": _WHOLE,
-    "timm/qwen3_vit_88m": _WHOLE,
-    "timm/selecsls42": _WHOLE,
-    "timm/tnt_s_legacy_patch16_224": _WHOLE,
-    "timm/twins_svt_small": _UNTRACEABLE,
-    "timm/vit_srelpos_small_patch16_224": _SHARED,
+    "timm/coat_tiny": "'stem' and 'parallel_blocks.0.norm12' share the parameter 'crpe2.conv_list.0.weight'",
+    "timm/crossvit_tiny_240": "cannot be traced (TraceError: symbolically traced variables cannot be used as inputs to",
+    "timm/deepseek_vit_412m": "128 of its 130 weights, in encoder.blocks.0 ... encoder.norm, cannot be cut apart",
+    "timm/gemma4_vit_167m": "114 of its 115 weights, in encoder, cannot be cut apart",
+    "timm/nest_tiny": "53 of its 55 weights, in levels, cannot be cut apart",
+    "timm/pit_ti_224": "52 of its 54 weights, in transformers, cannot be cut apart",
+    "timm/qwen3_vit_88m": "50 of its 51 weights, in encoder, cannot be cut apart",
+    "timm/selecsls42": "36 of its 42 weights, in features.0 ... from_seq, cannot be cut apart",
+    "timm/tnt_s_legacy_patch16_224": "134 of its 135 weights, in pixel_embed ... blocks.11, cannot be cut apart",
+    "timm/twins_svt_small": "cannot be traced (TraceError: Proxy object cannot be iterated",
+    "timm/vit_srelpos_small_patch16_224": "'blocks.1' share the parameter 'shared_rel_pos.mlp.fc1.weight'",
     "torchvision/googlenet": _AUXILIARY,
     "torchvision/inception_v3": _AUXILIARY,
 }

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -13,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from isograd.cli.main import main
+from isograd.config.load import load
 from isograd.run import checkpoint
 from isograd.run.stored_record import read_record
 from tests.processes import HUNG_S, wait_until
@@ -89,6 +91,9 @@ BAD = {
     "data.mean=[0.1,0.2]": "one number a channel, of pixels in [0, 1]: 1 of them",
     "data.std=[0]": "more than 0",
     "data.padding=9 data.padding_mode=reflect": "cannot be reflected in images of 8 pixels",
+    "data.num_classes=5": "there is no option 'data.num_classes'",
+    "data.loading=stream": "there is no option 'data.loading'",
+    "data.image_shape=[4,8,8]": "there is no option 'data.image_shape'",
     "data.valid=1": "data.valid=1 is out of range",
     "data.valid=0.001": "leaves class 0 empty: 0 of its",
     "data.batch_size=1": "the last batch of an epoch has 1 sample",
@@ -137,6 +142,14 @@ def test_bad_input_is_explained_before_anything_is_written(
     assert BAD[overrides] in said
     assert said.startswith("error: ") and said.count(". ") >= 2 and "Use " in said
     assert not (tmp_path / "runs").exists()
+
+
+def test_the_data_sets_that_read_a_path_are_named_and_take_it_as_typed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--config", "data.path=elsewhere"]) == 2
+    owners = re.findall(r"data=\w+", capsys.readouterr().err)
+    assert {"data=parquet", "data=cifar10", "data=text"} <= set(owners) and "data=digits" not in owners
+    for owner in owners:
+        assert load([owner, "data.path=elsewhere"]).data.path == "elsewhere"
 
 
 CORRUPT = {

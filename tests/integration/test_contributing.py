@@ -8,6 +8,11 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file
+from torch import Tensor
+
+from isograd.run.stored_record import read_record
+from tests.runs import differences
 
 ROOT = Path(__file__).parents[2]
 EVERY_COMBINATION = """
@@ -43,7 +48,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     site = tmp_path_factory.mktemp("site")
     blocks = dict(re.findall(r"```\w+\n# (\S+)\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(), re.DOTALL))
     for name, text in blocks.items():
-        if name.endswith(".py"):
+        if name.endswith((".py", ".yaml")):
             (site / name).parent.mkdir(exist_ok=True)
             (site / name).write_text(text)
     project = tomllib.loads(blocks["pyproject.toml"])["project"]
@@ -64,20 +69,14 @@ def isograd(environment: dict[str, str], *arguments: str) -> str:
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr + done.stdout
     assert "cannot be imported" not in done.stderr
-    return done.stdout
+    return done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("executor", ["sequential", "counted"])
-def test_the_package_trains(environment: dict[str, str], tmp_path: Path, executor: str) -> None:
-    options = (*OPTIONS, "method=halved", f"executor={executor}", "partition.num_modules=3", f"folder={tmp_path}")
-    shown = isograd(environment, "train", *options, "run_name=mine")
-    assert "wrong labels" in shown and (tmp_path / "mine" / "result.json").exists()
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("options", [("executor=pipelined",), ("method=e2e", "executor=microbatch")])
-def test_the_package_is_pipelined(environment: dict[str, str], tmp_path: Path, options: tuple[str, ...]) -> None:
-    isograd(environment, "train", *OPTIONS, *options, f"folder={tmp_path}", "run_name=mine")
+def test_the_package_trains(environment: dict[str, str], tmp_path: Path) -> None:
+    options = (*OPTIONS, "method=halved", "executor=counted", "executor.every=10", "partition.num_modules=3")
+    shown = isograd(environment, "train", *options, f"folder={tmp_path}", "run_name=mine")
+    assert "wrong labels" in shown and re.search(r"^20 events until now$", shown, re.MULTILINE)
+    assert (tmp_path / "mine" / "result.json").exists()
 
 
 def test_the_package_is_planned(environment: dict[str, str]) -> None:
@@ -85,14 +84,26 @@ def test_the_package_is_planned(environment: dict[str, str]) -> None:
 
 
 @pytest.mark.long
-def test_the_package_is_compared_and_searched(environment: dict[str, str], tmp_path: Path) -> None:
-    common = (*OPTIONS, "executor=sequential")
-    compared = isograd(environment, "compare", "method=halved", "method=e2e", *common, "--output", str(tmp_path / "c"))
-    assert "wrong labels" in compared
-    space = tmp_path / "space.yaml"
-    space.write_text("parameters:\n  method.weight: {low: 0.1, high: 1.0}\n")
-    options = ("method=halved", *common, "tune.num_trials=2", f"tune.folder={tmp_path}", "tune.name=mine")
-    assert "best" in isograd(environment, "tune", str(space), *options)
+def test_the_commands_train_pipeline_plan_compare_and_search(environment: dict[str, str], tmp_path: Path) -> None:
+    (commands,) = re.findall(r"```sh\n(pairs=.*?)```", (ROOT / "CONTRIBUTING.md").read_text(), re.DOTALL)
+    (tmp_path / "mine").symlink_to(Path(environment["PYTHONPATH"].split(os.pathsep)[0]) / "mine")
+    script = f'set -e; isograd() {{ {sys.executable} -m isograd "$@"; }}\n{commands}'
+    done = subprocess.run(["bash", "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr + done.stdout
+    runs = tmp_path / "runs"
+    records = {path.parent.name: read_record(path.parent) for path in runs.glob("*/result.json")}
+    assert {"sequential", "counted", "pipelined", "microbatch"} < records.keys() and len(records) == 5
+    assert all(record.final is not None and record.final < 0.25 for record in records.values()), "all of them learn"
+    for name in ("counted", "pipelined"):
+        assert records[name].epochs == records["sequential"].epochs
+        assert differences(newest_state(runs / name), newest_state(runs / "sequential")) == []
+    rows = (tmp_path / "comparisons" / "mine" / "table.md").read_text()
+    assert re.findall(r"^\| (halved|dgl|e2e) ", rows, re.MULTILINE) == ["halved", "dgl", "e2e"]
+    assert "equal to the study's to the last bit" in done.stdout
+
+
+def newest_state(run: Path) -> dict[str, Tensor]:
+    return load_file(max(run.glob("checkpoints/step-*")) / "state.safetensors")
 
 
 @pytest.mark.long

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 import pyarrow.parquet as parquet
 import pytest
@@ -19,7 +20,6 @@ from isograd.run.experiment import stored_config
 from isograd.run.folder import RunFolder
 from isograd.run.stored_record import read_record
 from isograd.system.console import wide_console
-from isograd.tune.judge import read_scores
 from isograd.tune.request import parse, read_request
 from isograd.tune.rerun import choose, rerun
 from isograd.tune.results import METADATA, TABLE, outcome_of, read_records
@@ -71,8 +71,16 @@ def test_the_searcher_sees_means_over_seeds(study: Study) -> None:
             said[outcome.epoch] = trial.value
         assert outcome.epoch in said
         for epoch, value in said.items():
-            scores = read_scores([record for record in own if record["epoch"] == epoch], study.request.score)
-            assert len(scores) == 2 and value == fmean(scores.values())
+            assert value == fmean(errors(own, epoch).values())
+
+
+def errors(records: list[dict[str, Any]], epoch: int, split: str = "valid") -> dict[int, float]:
+    """Returns the share of wrong samples in the network's own output, by seed."""
+    last = max(record["module"] for record in records)
+    own = [record for record in records if (record["epoch"], record["split"]) == (epoch, split)]
+    found = {record["seed"]: dict(record["values"])["error"] for record in own if record["module"] == last}
+    assert found.keys() == {0, 1}
+    return found
 
 
 def test_the_table_has_all_of_it(study: Study) -> None:
@@ -88,7 +96,13 @@ def test_the_table_has_all_of_it(study: Study) -> None:
         assert len({(epoch["seed"], epoch["epoch"]) for epoch in row["epochs"]}) == 2 * outcome.epoch
         assert all(epoch["step"] == 21 * epoch["epoch"] and epoch["num_samples"] > 100 for epoch in row["epochs"])
         assert {epoch["split"] for epoch in row["epochs"]} >= {"train", "valid"} and len(row["runs"]) == 2
-        assert (row["test_score"] is not None) == (outcome.kind == "complete") and row["best_score"] <= row["score"]
+        judged = {epoch["epoch"] for epoch in row["epochs"] if epoch["split"] == "valid"}
+        by_epoch = [errors(row["epochs"], epoch) for epoch in sorted(judged)]
+        assert row["score"] == fmean(by_epoch[-1].values()) and max(judged) == outcome.epoch
+        assert row["best_score"] == fmean(min(found[seed] for found in by_epoch) for seed in (0, 1))
+        assert (row["test_score"] is not None) == (outcome.kind == "complete")
+        if outcome.kind == "complete":
+            assert row["test_score"] == fmean(errors(row["epochs"], outcome.epoch, "test").values())
         assert row["partition.ends"] and json.loads(row["config"])["method"]["name"] == "man"
 
 

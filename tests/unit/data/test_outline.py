@@ -1,9 +1,14 @@
 """An outline says what comes when, and nothing of what is in it."""
 
+from dataclasses import replace
+
 import pytest
+import torch
 
 from isograd.data.batch import Source
 from isograd.data.outline import Outline
+from isograd.engine.program import Program
+from isograd.events.events import Position
 from tests import enlarging
 from tests.unit.data.sources import source
 
@@ -21,3 +26,17 @@ def test_an_outline_has_the_same_batches_without_samples(whole: Source, rank: in
         empty = list(outlines)
         assert [(batch.number, batch.size) for batch in batches] == [(batch.number, batch.size) for batch in empty]
         assert not any(batch.inputs or batch.targets for batch in empty)
+
+
+@pytest.mark.parametrize("num_valid", [0, 13])
+def test_a_program_of_an_outline_has_the_same_messages_without_tensors(num_valid: int) -> None:
+    whole = source(num_valid=num_valid)
+    program = Program(whole, num_epochs=4, start=Position(1, 3, 3), snapshot_epochs=1, evaluate_epochs=2)
+    messages = list(program.messages(torch.device("cpu")))
+    outlined = list(replace(program, source=Outline(whole)).messages(torch.device("cpu")))
+    heads = [
+        [(item.kind, item.epoch, item.number, item.step, item.split, item.size) for item in some]
+        for some in (messages, outlined)
+    ]
+    assert heads[0] == heads[1] and any(item.tensors for item in messages)
+    assert not any(item.tensors for item in outlined)
