@@ -16,7 +16,7 @@ from isograd.system.console import wide_console  # noqa: E402
 from isograd.system.exit_status import status_of  # noqa: E402
 
 FOLDER = f"tune.folder={Path.home() / 'isograd-studies'}"  # not below here: a job's folder goes with its cluster
-SMALL = ["model.width=4", "train.epochs=9", "schedule.warmup_epochs=1", "tune.num_trials=12"]
+SMALL = ["model.width=4", "train.epochs=9", "lr_schedule.warmup_epochs=1", "tune.num_trials=12"]
 FULL = [
     *("model=resnet32", "data=cifar10", "train.epochs=160", "executor.device=auto", "executor.gpus_per_stage=0.5"),
     *("tune.num_trials=200", "tune.seeds=[0,1,2]", "tune.grace_epochs=5"),

@@ -17,7 +17,7 @@ from isograd.tune.results import assignment_of, outcome_of  # noqa: E402
 from isograd.tune.study import Study  # noqa: E402
 
 FOLDER = f"tune.folder={Path.home() / 'isograd-studies'}"  # not below here: a job's folder goes with its cluster
-SMALL = ["model.width=4", "train.epochs=6", "schedule.warmup_epochs=1", "tune.num_trials=10", "tune.scheduler=none"]
+SMALL = ["model.width=4", "train.epochs=6", "lr_schedule.warmup_epochs=1", "tune.num_trials=10", "tune.scheduler=none"]
 FULL = [
     *("model=resnet110", "data=cifar10", "train.epochs=160", "executor.device=auto"),
     *("tune.num_trials=100", "tune.seeds=[0,1,2]", "tune.grace_epochs=5"),

@@ -17,7 +17,7 @@ from isograd.tune.results import assignment_of, outcome_of  # noqa: E402
 
 SPACE = str(Path(__file__).with_name("splits.yaml"))
 FOLDER = f"tune.folder={Path.home() / 'isograd-studies'}"  # not below here: a job's folder goes with its cluster
-SMALL = ["model.width=4", "train.epochs=6", "schedule.warmup_epochs=1", "tune.num_trials=12", "tune.scheduler=none"]
+SMALL = ["model.width=4", "train.epochs=6", "lr_schedule.warmup_epochs=1", "tune.num_trials=12", "tune.scheduler=none"]
 FULL = [
     *("model=resnet32", "data=cifar10", "train.epochs=160", "executor.device=auto", "executor.gpus_per_stage=0.5"),
     *("tune.num_trials=150", "tune.seeds=[0,1,2]", "tune.objectives=[score,epoch_s]"),

@@ -19,7 +19,7 @@ from tests.runs import opened
 
 SMALL = (
     *("data=camvid_set5", "data.crop=8", "data.batch_size=8", "task=super_resolution", "model=edsr_small"),
-    *("model.width=6", "optimizer=adam", "optimizer.lr=1e-3", "schedule=constant", "executor.device=cpu"),
+    *("model.width=6", "optimizer=adam", "optimizer.lr=1e-3", "lr_schedule=constant", "executor.device=cpu"),
 )
 TEST_SIZES = ((16, 19), (24, 16), (31, 47))
 

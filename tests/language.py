@@ -16,7 +16,7 @@ SMALL = (
     "data.batch_size=4",
     "model.width=16",
     "model.num_heads=2",
-    "schedule.warmup_steps=2",
+    "lr_schedule.warmup_steps=2",
     "train.max_steps=6",
     "executor.device=cpu",
 )

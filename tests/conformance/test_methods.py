@@ -81,7 +81,7 @@ def test_no_gradient_crosses_a_cut(method: str, backbone: str) -> None:
 @each_backbone
 def test_every_module_learns(method: str, backbone: str) -> None:
     plan = blueprint(
-        method, backbone, cut(method), "schedule=constant", "optimizer.lr=0.003", "checkpoint.every_epochs=0"
+        method, backbone, cut(method), "lr_schedule=constant", "optimizer.lr=0.003", "checkpoint.every_epochs=0"
     )
     device = torch.device("cpu")
     modules = range(plan.partition.num_modules)

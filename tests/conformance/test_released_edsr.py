@@ -32,7 +32,7 @@ NUM_STEPS = 3
 RECIPE = (
     *("data=camvid_set5", "data.crop=24", "data.value_range=255", "task=super_resolution"),
     *("model=edsr_baseline", "method=e2e", "executor=sequential", "executor.device=cpu", "precision.dtype=float64"),
-    *("optimizer=adam", "optimizer.lr=1e-4", "schedule=constant", f"train.epochs={NUM_STEPS}"),
+    *("optimizer=adam", "optimizer.lr=1e-4", "lr_schedule=constant", f"train.epochs={NUM_STEPS}"),
 )
 MEAN = torch.tensor(RGB_MEAN, dtype=torch.float64).view(3, 1, 1) * 255
 

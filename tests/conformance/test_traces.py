@@ -200,7 +200,7 @@ def initial(state: dict[str, Tensor], names: Names) -> dict[str, Tensor]:
 
 def train(case: str, *overrides: str, actors: Hosts | None = None) -> tuple[list[list[float]], dict[str, Tensor]]:
     """Returns the losses by step and module that has any, and the final state by released names."""
-    configuration = dataclasses.replace(config(*RECIPE, *CASES[case], *overrides), schedule=TraceSchedule())
+    configuration = dataclasses.replace(config(*RECIPE, *CASES[case], *overrides), lr_schedule=TraceSchedule())
     blueprint = Blueprint(configuration)
     program = Program(
         TraceSource(), num_epochs=NUM_STEPS, carries_inputs=blueprint.method.exchange.inputs, evaluates=False

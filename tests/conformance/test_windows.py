@@ -28,7 +28,7 @@ CASES = {
 }
 COMMON = (
     *("model=resnet20", "model.width=4", "partition.num_modules=4"),
-    *("executor=sequential", "optimizer.weight_decay=0", "schedule=constant"),
+    *("executor=sequential", "optimizer.weight_decay=0", "lr_schedule=constant"),
 )
 
 

@@ -83,7 +83,7 @@ BAD = {
     "executor.queue_depth=0": "executor.queue_depth=0 is out of range",
     "executor.device=tpu": "auto or cpu or cuda",
     "executor.channel=pigeon": "auto or store or direct or collective",
-    "train.epochs=1 schedule.warmup_epochs=0": "the learning rate is 0 in every epoch",
+    "train.epochs=1 lr_schedule.warmup_epochs=0": "the learning rate is 0 in every epoch",
     "train.epochs=0": "It has to be at least 1",
     "train.evaluate_every=0": "train.evaluate_every=0 is out of range",
     "data.batch_size=0": "data.batch_size=0 is out of range",
@@ -171,7 +171,7 @@ def test_corrupt_data_is_explained(tmp_path: Path, capsys: pytest.CaptureFixture
 
 
 def test_a_run_that_diverges_keeps_its_last_good_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    wild = ("schedule=steps", "schedule.every_epochs=1", "schedule.factor=1e36", "optimizer.lr=0.01")
+    wild = ("lr_schedule=steps", "lr_schedule.every_epochs=1", "lr_schedule.factor=1e36", "optimizer.lr=0.01")
     options = (f"folder={tmp_path}", "run_name=wild", "executor=sequential", *wild)
     assert main(["train", *QUICK, *options]) == 2
     said = capsys.readouterr().err

@@ -116,7 +116,7 @@ def test_trials_that_cannot_be_compared_are_explained(
 
 
 def test_a_run_that_fails_is_in_the_table_and_stops_no_other(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    wild = "wild: method=dgl schedule=cosine optimizer.lr=1e30"
+    wild = "wild: method=dgl lr_schedule=cosine optimizer.lr=1e30"
     assert main(["compare", wild, "dgl", "--output", str(tmp_path), "--seeds", "0", "--baseline", "dgl", *SHORT]) == 1
     first, second = json.loads((tmp_path / "comparison.json").read_text())["entries"]
     assert first["runs"] == [] and len(second["runs"]) == 1

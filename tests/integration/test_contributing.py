@@ -39,7 +39,7 @@ with Hosts(4) as actors:
 assert {("halved", name) for name in ("sequential", "counted", "pipelined")} <= trained
 assert {(name, "counted") for name in ("dgl", "e2e", "mlaan")} | {("e2e", "microbatch")} <= trained
 """
-OPTIONS = ("task=multilabel", "data=pairs", "model=two_branches", "train.epochs=2", "schedule=cosine")
+OPTIONS = ("task=multilabel", "data=pairs", "model=two_branches", "train.epochs=2", "lr_schedule=cosine")
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from tests.runs import config, differences, opened, program, trained
 
 RESNET = ("model=resnet32", "model.drop_rate=0.1", "data.image_shape=[3,16,16]")
 VIT = ("model=vit_ti", "model.width=48", "model.patch_size=8", "model.drop_rate=0.1", "model.drop_path_rate=0.2")
-VIT_OPTIMIZER = ("optimizer=adamw", "schedule=cosine")
+VIT_OPTIMIZER = ("optimizer=adamw", "lr_schedule=cosine")
 
 NUM_TRAIN = 44  # images: six steps an epoch, the last one of 4
 LENGTH: dict[str, Any] = {"num_train": NUM_TRAIN, "max_steps": 8}

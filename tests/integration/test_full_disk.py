@@ -15,7 +15,7 @@ from isograd.tune.study import open_study
 
 _BYTES = 2 * 2**20
 _DETACH = 2  # MNT_DETACH
-RUN = ("model.width=4", "train.epochs=2", "schedule=cosine", "executor.device=cpu")
+RUN = ("model.width=4", "train.epochs=2", "lr_schedule=cosine", "executor.device=cpu")
 
 
 @pytest.fixture

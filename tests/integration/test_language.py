@@ -56,7 +56,7 @@ def test_pipelined_equals_sequential(folder: Path, actors: Hosts, method: str) -
 
 
 def test_microbatches_equal_whole_batches_but_for_rounding(folder: Path, ray_session: None) -> None:
-    options = ("method=e2e", "model.drop_rate=0", "schedule.warmup_steps=0", "optimizer.eps=1e-4")
+    options = ("method=e2e", "model.drop_rate=0", "lr_schedule.warmup_steps=0", "optimizer.eps=1e-4")
     whole, _ = trained(folder, "executor=sequential", *options)
     split, _ = trained(folder, "executor=microbatch", "executor.num_microbatches=2", *options)
     weights = [name for name in whole if name.startswith("backbone.")]

@@ -44,7 +44,7 @@ from tests.processes import is_running, wait_until
 from tests.runs import config, differences, program
 
 FOUR = ("executor=microbatch", "executor.num_stages=2", "executor.num_microbatches=4")
-E2E = ("method=e2e", "schedule=constant")
+E2E = ("method=e2e", "lr_schedule=constant")
 VIT = (*E2E, "model=vit_ti", "model.width=48", "model.patch_size=8", "optimizer.lr=0.05", "precision.clip_norm=0.5")
 RESNET = (*E2E, "model=resnet20", "model.width=4", "optimizer.lr=0.01")
 NUM_STEPS = 12  # an epoch, whose last batch is smaller, and one step of the next

@@ -22,7 +22,7 @@ def test_compiled_modules_train_as_uncompiled_ones() -> None:
 
 
 def test_clipping_bounds_each_modules_update() -> None:
-    options = ("optimizer.momentum=0", "optimizer.nesterov=false", "optimizer.weight_decay=0", "schedule=constant")
+    options = ("optimizer.momentum=0", "optimizer.nesterov=false", "optimizer.weight_decay=0", "lr_schedule=constant")
     before = trained(*SMALL, *options, max_steps=0, num_epochs=0)
     after = trained(*SMALL, *options, "optimizer.lr=1", "precision.clip_norm=0.01", max_steps=1)
     weights = [name for name in before if name.endswith("weight") or name.endswith("bias")]

@@ -30,7 +30,7 @@ from tests.processes import trial_processes, wait_until
 SMALL = (
     "model.width=4",
     "train.epochs=3",
-    "schedule.warmup_epochs=1",
+    "lr_schedule.warmup_epochs=1",
     "executor.device=cpu",
     "method.auxiliary=linear",
 )
@@ -211,7 +211,7 @@ def test_a_trial_that_is_lost_every_time_is_told_so(ray_session: None, tmp_path:
 
 def test_a_trial_that_fails_is_told_so_and_counts_no_value(ray_session: None, tmp_path: Path) -> None:
     rates = ("space.optimizer.lr.low=1e19", "space.optimizer.lr.high=1e20", "tune.start_from_defaults=false")
-    items = ("tune.num_trials=1", *rates, "schedule.warmup_epochs=0", "tune.scheduler=none", *SMALL)
+    items = ("tune.num_trials=1", *rates, "lr_schedule.warmup_epochs=0", "tune.scheduler=none", *SMALL)
     assert main(["tune", "dgl", f"tune.folder={tmp_path}", "tune.name=mine", *items]) == 1
     for trial in open_study(read_request(tmp_path / "mine")).trials:
         outcome = outcome_of(trial)
@@ -238,7 +238,7 @@ DATA = Path(__file__).parents[3] / "shared" / "data"
 TASKS = {
     "language": (
         *("experiment=wikitext2_small", f"data.path={DATA / 'wikitext2'}", "data.batch_size=512", "train.epochs=4"),
-        *("train.max_steps=30", "schedule.warmup_steps=2", "model.width=16", "model.num_heads=2"),
+        *("train.max_steps=30", "lr_schedule.warmup_steps=2", "model.width=16", "model.num_heads=2"),
     ),
     "super_resolution": (
         *("experiment=edsr_small", f"data.path={DATA / 'camvid' / 'train' / 'images'}", "data.crops=1", "data.crop=8"),

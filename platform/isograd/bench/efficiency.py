@@ -22,7 +22,13 @@ BATCH_SIZE = 128
 _METHODS = ("dgl", "infopro", "man", "hpff", "mlaan")
 _REAL = {
     **{f"{name}, ResNet-32 K=8": (f"method={name}", "model=resnet32", "partition.num_modules=8") for name in _METHODS},
-    "dgl, ViT-Ti K=4": ("method=dgl", "model=vit_ti", "partition.num_modules=4", "optimizer=adamw", "schedule=cosine"),
+    "dgl, ViT-Ti K=4": (
+        "method=dgl",
+        "model=vit_ti",
+        "partition.num_modules=4",
+        "optimizer=adamw",
+        "lr_schedule=cosine",
+    ),
 }
 _EMULATED = ((4, 8, 100, 80), (4, 8, 30, 240), (4, 8, 10, 700), (8, 4, 30, 240))  # stages, MiB, ms a step, steps
 

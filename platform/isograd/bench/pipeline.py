@@ -41,7 +41,7 @@ BATCH_SIZE = 128
 _OPTIONS = ("data=parquet", f"data.batch_size={BATCH_SIZE}", "method=dgl")
 _REAL = {
     "ResNet-110, DGL": ("model=resnet110",),
-    "ViT-Ti, DGL": ("model=vit_ti", "optimizer=adamw", "schedule=cosine"),
+    "ViT-Ti, DGL": ("model=vit_ti", "optimizer=adamw", "lr_schedule=cosine"),
 }
 _CLUSTER = ClusterConfig(num_cpus=16)
 

@@ -26,7 +26,7 @@ from isograd.schedules.simulation import Link, simulate
 
 _ERROR = "error of the forecast"
 _COMMON = ("data=parquet", "data.batch_size=64")
-_RESNET, _VIT = ("model=resnet32",), ("model=vit_ti", "model.depth=6", "optimizer=adamw", "schedule=cosine")
+_RESNET, _VIT = ("model=resnet32",), ("model=vit_ti", "model.depth=6", "optimizer=adamw", "lr_schedule=cosine")
 _TWO, _ONE = ("executor.num_stages=2",), ("executor.num_stages=1",)
 _REAL = {
     "dgl, ResNet-32 K=8, S=1": (*_RESNET, *_ONE, "method=dgl", "partition.num_modules=8"),

@@ -19,7 +19,7 @@ from isograd.tune.results import outcome_of
 from isograd.tune.sweep import Sweep, begin
 
 _NUM_TRIALS, _QUICK_TRIALS = 64, 16
-_SHORT = ("model.width=8", "train.epochs=4", "schedule.warmup_epochs=1", "executor.device=cpu")
+_SHORT = ("model.width=8", "train.epochs=4", "lr_schedule.warmup_epochs=1", "executor.device=cpu")
 _CASES = {"reused actors": "tune.reuse_actors=true", "new actors": "tune.reuse_actors=false"}
 
 

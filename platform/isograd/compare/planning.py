@@ -140,7 +140,7 @@ def _compose(request: Request, asked: Asked) -> tuple[RunConfig, tuple[str, ...]
         raise ConfigError(
             f"train.max_steps={config.train.max_steps} does not go with --rule device-seconds",
             "The budget is spent in whole epochs; runs cut short would not spend it",
-            f"Use {'schedule=cosine ' if config.schedule.by_step else ''}train.max_steps=0, or --rule epochs.",
+            f"Use {'lr_schedule=cosine ' if config.lr_schedule.by_step else ''}train.max_steps=0, or --rule epochs.",
         )
     config, remarks = _drop_cuts(config, asked)
     return with_cuts(config), remarks

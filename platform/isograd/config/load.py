@@ -26,7 +26,7 @@ from isograd.engine.config import RunConfig
 from isograd.errors import ConfigError, UnknownNameError
 from isograd.executors.executor import EXECUTORS
 from isograd.local.method import METHODS
-from isograd.local.optimizer import OPTIMIZERS, SCHEDULES
+from isograd.local.optimizer import LR_SCHEDULES, OPTIMIZERS
 from isograd.models.backbone import MODELS
 from isograd.partition.partition import RULES
 from isograd.registry import suggestion
@@ -44,7 +44,7 @@ def groups() -> dict[str, Mapping[str, Any]]:
         "task": {name: TASKS.get(name).Config() for name in TASKS},
         "partition": {name: RULES.get(name)() for name in RULES},
         "optimizer": {name: OPTIMIZERS.get(name)() for name in OPTIMIZERS},
-        "schedule": {name: SCHEDULES.get(name)() for name in SCHEDULES},
+        "lr_schedule": {name: LR_SCHEDULES.get(name)() for name in LR_SCHEDULES},
         "executor": {name: EXECUTORS.get(name).Config() for name in EXECUTORS},
     }
 

@@ -140,7 +140,7 @@ class Blueprint:
         return make_learner(
             module,
             config.optimizer,
-            config.schedule,
+            config.lr_schedule,
             num_epochs=config.train.epochs,
             num_steps=config.train.max_steps,
             precision=config.precision,

@@ -34,10 +34,10 @@ RANGES: dict[str, Range] = {
     "model.mlp_ratio": _POSITIVE,
     "model.drop_rate": _SHARE,
     "model.drop_path_rate": _SHARE,
-    "schedule.warmup_epochs": _NOT_NEGATIVE,
-    "schedule.warmup_lr": _NOT_NEGATIVE,
-    "schedule.every_epochs": _COUNT,
-    "schedule.factor": _POSITIVE,
+    "lr_schedule.warmup_epochs": _NOT_NEGATIVE,
+    "lr_schedule.warmup_lr": _NOT_NEGATIVE,
+    "lr_schedule.every_epochs": _COUNT,
+    "lr_schedule.factor": _POSITIVE,
 }
 
 
@@ -76,17 +76,17 @@ def _check_optimizer(config: RunConfig) -> None:
 
 
 def _check_rates(config: RunConfig) -> None:
-    epochs, steps, peak, schedule = config.train.epochs, config.train.max_steps, config.optimizer.lr, config.schedule
+    epochs, steps, peak, schedule = config.train.epochs, config.train.max_steps, config.optimizer.lr, config.lr_schedule
     if schedule.by_step and steps <= getattr(schedule, "warmup_steps", 0):
         warmup = getattr(schedule, "warmup_steps", 0)
         raise ConfigError(
-            f"train.max_steps={steps} leaves schedule={schedule.name} no step after schedule.warmup_steps={warmup}",
+            f"train.max_steps={steps} leaves no step after lr_schedule.warmup_steps={warmup} of {schedule.name}",
             "The learning rate falls from its peak to 0 over the steps of the run, which have to be a number",
-            f"Use train.max_steps={max(20 * warmup, 1000)}, for example, or schedule=cosine, which goes by epochs.",
+            f"Use train.max_steps={max(20 * warmup, 1000)}, for example, or lr_schedule=cosine, which goes by epochs.",
         )
     if peak > 0 and not any(each_lr(schedule, peak, epochs, steps)):
         raise ConfigError(
             f"with train.epochs={epochs} the learning rate is 0 in every epoch",
-            f"schedule={schedule.name} does not come to its peak, optimizer.lr={peak:g}, and no weight would change",
-            "Use schedule=cosine.",
+            f"lr_schedule={schedule.name} does not come to its peak, optimizer.lr={peak:g}, and no weight would change",
+            "Use lr_schedule=cosine.",
         )

@@ -13,7 +13,7 @@ from isograd.options import check_declared, choice, number
 _HELD_OUT = 0.1  # of the training split, by whoever chooses among runs
 
 # What changes the numbers of a run; a checkpoint only fits a run that agrees in these.
-_NUMERIC = ("seed", "model", "task", "data", "method", "partition", "optimizer", "schedule", "precision", "train")
+_NUMERIC = ("seed", "model", "task", "data", "method", "partition", "optimizer", "lr_schedule", "precision", "train")
 
 
 @dataclass
@@ -118,7 +118,7 @@ class RunConfig:
         method: Configuration of a method.
         partition: A partition rule.
         optimizer: An optimizer of each local module.
-        schedule: Of the learning rate.
+        lr_schedule: Of the learning rate.
         executor: Configuration of an executor, its own options included.
     """
 
@@ -131,7 +131,7 @@ class RunConfig:
     method: Any = None
     partition: Any = None
     optimizer: Any = None
-    schedule: Any = None
+    lr_schedule: Any = None
     precision: Precision = field(default_factory=Precision)
     train: TrainConfig = field(default_factory=TrainConfig)
     executor: ExecutorConfig = field(default_factory=ExecutorConfig)
@@ -164,7 +164,7 @@ def fingerprint(config: RunConfig) -> str:
     tree = {key: value for key, value in to_dict(config).items() if key in _NUMERIC}
     tree["data"] = {key: value for key, value in tree["data"].items() if key != "path"}
     del tree["train"]["evaluate_every"]
-    if not config.schedule.by_step:
+    if not config.lr_schedule.by_step:
         del tree["train"]["max_steps"]  # the schedule spans the epochs, and what has been trained stays as it is
     return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()[:12]
 

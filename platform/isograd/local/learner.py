@@ -12,7 +12,7 @@ from isograd.local.convolution import Subsampled, replace_overrunning
 from isograd.local.message import Message
 from isograd.local.module import LocalModule
 from isograd.local.nonfinite import FiniteLoss
-from isograd.local.optimizer import OptimizerConfig, Place, ScheduleConfig
+from isograd.local.optimizer import LrScheduleConfig, OptimizerConfig, Place
 from isograd.local.reducer import ALONE, Reducer
 from isograd.tasks.task import Task
 
@@ -60,7 +60,7 @@ class Learner:
     module: LocalModule
     optimizer: torch.optim.Optimizer
     peak_lr: float
-    schedule: ScheduleConfig
+    schedule: LrScheduleConfig
     num_epochs: int
     num_steps: int
     precision: Precision
@@ -120,7 +120,7 @@ def check_precision(precision: Precision) -> None:
 def make_learner(
     module: LocalModule,
     optimizer: OptimizerConfig,
-    schedule: ScheduleConfig,
+    schedule: LrScheduleConfig,
     *,
     num_epochs: int,
     num_steps: int = 0,

@@ -44,7 +44,7 @@ class OptimizerConfig(Protocol):
         ...
 
 
-class ScheduleConfig(Protocol):
+class LrScheduleConfig(Protocol):
     """Maps the position in the run to a learning rate. A dataclass with a field ``name``.
 
     Attributes:
@@ -60,10 +60,10 @@ class ScheduleConfig(Protocol):
 
 
 OPTIMIZERS: Registry[Any] = Registry("optimizer", group="isograd.optimizers")
-SCHEDULES: Registry[Any] = Registry("schedule", group="isograd.lr_schedules")
+LR_SCHEDULES: Registry[Any] = Registry("lr_schedule", group="isograd.lr_schedules")
 
 
-def each_lr(schedule: ScheduleConfig, peak: float, num_epochs: int, num_steps: int) -> Iterator[float]:
+def each_lr(schedule: LrScheduleConfig, peak: float, num_epochs: int, num_steps: int) -> Iterator[float]:
     """Yields the learning rates of a run, epoch by epoch, or step by step where the schedule goes by steps."""
     places = (Place(epoch, num_epochs, 0, num_steps) for epoch in range(1, num_epochs + 1))
     if schedule.by_step:
@@ -130,7 +130,7 @@ class Adam:
         )
 
 
-@SCHEDULES.register("warmup_cosine")
+@LR_SCHEDULES.register("warmup_cosine")
 @dataclass
 class WarmupCosine:
     """InfoPro's schedule: with e = 1 .. E, lr = peak / 2 (1 + cos(pi e / E)), blended from ``warmup_lr`` at first.
@@ -159,7 +159,7 @@ class WarmupCosine:
         )
 
 
-@SCHEDULES.register("cosine")
+@LR_SCHEDULES.register("cosine")
 @dataclass
 class Cosine:
     """Cosine without warm-up, e = 0 .. E - 1, as the ImageNet recipes: no epoch has learning rate 0."""
@@ -173,7 +173,7 @@ class Cosine:
         return 0.5 * peak * (1 + math.cos(math.pi * (place.epoch - 1) / place.num_epochs))
 
 
-@SCHEDULES.register("cosine_steps")
+@LR_SCHEDULES.register("cosine_steps")
 @dataclass
 class CosineSteps:
     """Language models' schedule: w steps of linear warm-up, then a cosine to 0 over the rest of ``train.max_steps``.
@@ -197,7 +197,7 @@ class CosineSteps:
         return 0.5 * peak * (1 + math.cos(math.pi * min(share, 1.0)))
 
 
-@SCHEDULES.register("steps")
+@LR_SCHEDULES.register("steps")
 @dataclass
 class Steps:
     """Multiplies by ``factor`` every ``every_epochs`` epochs; DGL's studies use 0.2 every 15."""
@@ -213,7 +213,7 @@ class Steps:
         return peak * self.factor ** ((place.epoch - 1) // self.every_epochs)
 
 
-@SCHEDULES.register("constant")
+@LR_SCHEDULES.register("constant")
 @dataclass
 class Constant:
     """The peak throughout."""

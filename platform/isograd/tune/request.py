@@ -148,7 +148,7 @@ def parse(space: str, items: Sequence[str]) -> Request:
         file = load_space(space, [*of_space, *(f"~{name}" for name in fixed)])
     _check_shared(file)
     base = hold_out(load(of_runs, file.options))
-    for item in () if base.schedule.by_step else of_runs:
+    for item in () if base.lr_schedule.by_step else of_runs:
         check_not_set(item, "a sweep", {"train.max_steps": "train.epochs=N"})
     _check_validates(base)
     name = sweep.name or f"{file.name}-{datetime.now().strftime('%Y%m%d-%H%M%S')}"

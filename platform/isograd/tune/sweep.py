@@ -218,13 +218,13 @@ def remark(request: Request) -> Iterator[str]:
     """Yields a line for each thing that has no effect, though nothing is wrong with it: a learning rate that no epoch
     depends on, a scheduler that never stops a trial.
     """
-    sweep, schedule, train, epochs = request.sweep, request.base.schedule, request.base.train, request.num_epochs
+    sweep, schedule, train, epochs = request.sweep, request.base.lr_schedule, request.base.train, request.num_epochs
     low, high = (each_lr(schedule, peak, train.epochs, train.max_steps) for peak in (1.0, 2.0))
     matters = any(one != other for one, other in zip(low, high, strict=True))
     if _searches_rate(request) and not matters:
         yield (
             f"note: {_RATE} is searched, but has no effect in {_count(epochs, 'epoch')}: "
-            f"schedule={schedule.name} never comes to it. Use more epochs, or schedule=cosine."
+            f"lr_schedule={schedule.name} never comes to it. Use more epochs, or lr_schedule=cosine."
         )
     if sweep.scheduler == "asha" and sweep.grace_epochs > max(1, epochs - 1):
         yield (
@@ -236,7 +236,7 @@ def remark(request: Request) -> Iterator[str]:
 def _searches_rate(request: Request) -> bool:
     """Whether trials differ in their peak learning rate, under one schedule."""
     parameters, options = request.file.space.parameters, flatten_options(request.base)
-    if any(option.partition(".")[0] == "schedule" for parameter in parameters for option in parameter.sets):
+    if any(option.partition(".")[0] == "lr_schedule" for parameter in parameters for option in parameter.sets):
         return False
     return any(
         _RATE in parameter.sets and all(options.get(name) in values for name, values in parameter.when.items())

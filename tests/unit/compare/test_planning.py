@@ -67,12 +67,12 @@ def test_equal_epochs_are_equal(tmp_path: Path) -> None:
 def test_a_schedule_by_steps_is_told_what_fits_a_budget(tmp_path: Path) -> None:
     write_text(tmp_path)
     items = ["dgl", *LANGUAGE, f"data.path={tmp_path}"]
-    items.remove("schedule.warmup_steps=2")  # which is of the schedule that is left out
+    items.remove("lr_schedule.warmup_steps=2")  # which is of the schedule that is left out
     with pytest.raises(ConfigError, match="does not go with --rule device-seconds") as caught:
         plan(parse(items, output=tmp_path / "out", rule="device-seconds"))
     schedule, steps = caught.value.mend.removeprefix("Use ").partition(",")[0].split()
     (entry,) = plan(parse([*items, schedule, steps], output=tmp_path / "out", rule="device-seconds"))
-    assert entry.config.schedule.name == "cosine" and entry.config.train.max_steps == 0
+    assert entry.config.lr_schedule.name == "cosine" and entry.config.train.max_steps == 0
 
 
 @pytest.mark.parametrize("changed", ["optimizer.lr=0.3", "executor.threads=2", "train.max_steps=5"])

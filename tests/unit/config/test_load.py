@@ -75,7 +75,7 @@ def test_the_recipe_is_the_papers() -> None:
         "nesterov": True,
         "weight_decay": 1e-4,
     }
-    assert (config.schedule.name, config.data.batch_size, config.train.epochs) == ("warmup_cosine", 1024, 400)
+    assert (config.lr_schedule.name, config.data.batch_size, config.train.epochs) == ("warmup_cosine", 1024, 400)
     assert (config.data.padding, config.data.padding_mode, config.data.flip) == (4, "reflect", True)
 
 

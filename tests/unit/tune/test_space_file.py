@@ -233,11 +233,11 @@ def test_what_a_sweep_cannot_be_asked_for(item: str, what: str) -> None:
 @pytest.mark.parametrize(
     ("items", "what"),
     [
-        (["train.epochs=2"], [r"optimizer\.lr is searched, but has no effect in 2 epochs: schedule=warmup_cosine"]),
+        (["train.epochs=2"], [r"optimizer\.lr is searched, but has no effect in 2 epochs: lr_schedule=warmup_cosine"]),
         (["train.epochs=2", "optimizer=adamw"], []),
-        (["train.epochs=2", "schedule=cosine", "tune.grace_epochs=2"], [r"asha stops no trial.*=2 of 2 epochs"]),
+        (["train.epochs=2", "lr_schedule=cosine", "tune.grace_epochs=2"], [r"asha stops no trial.*=2 of 2 epochs"]),
         (["train.epochs=3"], []),
-        (["train.epochs=1", "schedule=cosine"], []),
+        (["train.epochs=1", "lr_schedule=cosine"], []),
     ],
 )
 def test_what_has_no_effect_is_remarked(items: list[str], what: list[str]) -> None:

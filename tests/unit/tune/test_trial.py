@@ -18,7 +18,7 @@ from isograd.tune.trial import TrialRuns
 
 
 def runs_in(folder: Path, *more: str) -> TrialRuns:
-    options = ["model.width=4", "train.epochs=2", "schedule.warmup_epochs=1", "executor.device=cpu"]
+    options = ["model.width=4", "train.epochs=2", "lr_schedule.warmup_epochs=1", "executor.device=cpu"]
     options += ["executor=sequential", "method.auxiliary=linear", *more]
     return TrialRuns(hold_out(load(options)), (0,), folder, make_executor)
 
