@@ -116,24 +116,24 @@ def _unknown(option: str, config: RunConfig, known: Groups) -> ConfigError:
     has = f"With these choices {section} has the options {', '.join(inside)}"
     if option == section:
         return ConfigError(f"{option} is a section, not an option", has, f"Use {inside[0]}=VALUE, for example.")
-    hint = _owners(option, config, known)
-    if not hint:
-        near = closest(option, [*option_names(known), *known])
-        hint = f" Did you mean '{near}'?{_owners(near, config, known)}" if near else ""
+    near = option if _owners(option, config, known) else closest(option, [*option_names(known), *known])
+    owners = _owners(near, config, known) if near else []
+    hint = f" Did you mean '{near}'?" if near and near != option else ""
+    hint += f" It is an option of {' and '.join(owners)}." if owners else ""
     return ConfigError(
         f"there is no option '{option}'.{hint}",
         has if inside and not hint else "A value that nothing reads would be ignored",
-        "Use `isograd train --config` to see every option with its value.",
+        f"Use {owners[0]} {near}=VALUE, for example."
+        if owners
+        else "Use `isograd train --config` to see every option with its value.",
     )
 
 
-def _owners(option: str, config: RunConfig, known: Groups) -> str:
-    """Says which other choices have an option that the present one does not have."""
+def _owners(option: str, config: RunConfig, known: Groups) -> list[str]:
+    """Returns the other choices that have an option which the present one does not have."""
     group, name = (*option.split("."), "")[:2]
-    owners = [choice for choice, default in known.get(group, {}).items() if name in _names(default)]
-    if not owners or name in _names(getattr(config, group)):
-        return ""
-    return f" It is an option of {' and '.join(f'{group}={owner}' for owner in owners)}."
+    owners = [f"{group}={choice}" for choice, default in known.get(group, {}).items() if name in _names(default)]
+    return [] if not owners or name in _names(getattr(config, group)) else owners
 
 
 def _names(owner: Any) -> set[str]:

@@ -9,7 +9,7 @@ from isograd.events.events import EpochRecord, Event, StageReport
 from isograd.run.spent import Spent
 from isograd.tasks.task import Score
 
-FORMAT = 2  # of result.json and of checkpoints; in that of the first house there was one task, and no validation split
+FORMAT = 2  # of result.json and of checkpoints
 
 
 @dataclass(frozen=True)
