@@ -54,6 +54,7 @@ CASES: list[tuple[Config, int]] = [
     (TimmConfig(architecture="mvitv2_tiny"), 32),
     (TimmConfig(architecture="hrnet_w18_small"), 64),
     (TimmConfig(architecture="efficientvim_m1"), 64),
+    (TimmConfig(architecture="nest_tiny", drop_path_rate=0.2), 224),
     (TorchvisionConfig(architecture="resnet18"), 32),
     (TorchvisionConfig(architecture="resnext50_32x4d"), 32),
     (TorchvisionConfig(architecture="regnet_y_400mf"), 32),

@@ -7,7 +7,7 @@ gets its own copy of the code that makes them. Neither are heights and widths, w
 """
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import reduce
 
 import torch
@@ -44,7 +44,8 @@ def chain(name: str, model: nn.Module, expand: Expand, wanted: Classifier) -> li
         BackboneError: The network cannot be traced or cut, or cannot process images of this shape.
     """
     with torch.random.fork_rng(devices=[]), torch.no_grad():
-        input_shape, graph = wanted.input_shape, trace(name, model, expand)
+        input_shape = wanted.input_shape
+        graph, closed = trace(name, model, expand)
         try:
             fix_sizes(model, graph, input_shape)
             fold_constants(model, graph)
@@ -55,12 +56,12 @@ def chain(name: str, model: nn.Module, expand: Expand, wanted: Classifier) -> li
                 "The image size of the data and the one that the network was built for differ",
                 "Use data.image_shape=[C,H,W] with the size it was built for, or another architecture.",
             ) from error
-    links = _link(model, flow, _cut(name, model, flow), wanted)
+    links = _link(model, flow, _cut(name, model, flow, closed), wanted)
     _require_disjoint(name, links)
     return links
 
 
-def _cut(name: str, model: nn.Module, flow: Flow) -> list[tuple[str, Segment]]:
+def _cut(name: str, model: nn.Module, flow: Flow, closed: Mapping[str, str]) -> list[tuple[str, Segment]]:
     """Cuts where one value is alive; then, while that does not do, the heaviest segment that can be cut further."""
     cuts = flow.single_cuts()
     while True:
@@ -72,7 +73,7 @@ def _cut(name: str, model: nn.Module, flow: Flow) -> list[tuple[str, Segment]]:
             return units
         more = next((within for segment in by_weight if (within := flow.cuts_within(segment) - cuts)), None)
         if more is None:
-            raise _refusal(name, by_weight[0], total)
+            raise _refusal(name, by_weight[0], total, flow.find_obstacle(by_weight[0]), closed)
         cuts |= more
 
 
@@ -146,12 +147,15 @@ def _body(model: nn.Module, segments: list[Segment]) -> tuple[int, int]:
     return positions[0], positions[-1]
 
 
-def _refusal(name: str, knot: Segment, num_weights: int) -> BackboneError:
+def _refusal(name: str, knot: Segment, num_weights: int, obstacle: str, closed: Mapping[str, str]) -> BackboneError:
     paths = list(knot.weights)
+    heaviest = max(knot.weights, key=lambda path: knot.weights[path])
+    reason = f"between them there is {obstacle}" if obstacle else f"{heaviest} is one block"
+    if 2 * knot.weights[heaviest] > knot.num_weights and heaviest in closed:
+        reason = f"the code of {heaviest} cannot be traced ({closed[heaviest]})"
     return BackboneError(
         f"{name} is no chain of units: {knot.num_weights} of its {num_weights} weights, in "
-        f"{' ... '.join(sorted({paths[0], paths[-1]}, key=paths.index))}, cannot be cut apart; its code "
-        "cannot be traced, or passes on something else than tensors of samples",
+        f"{' ... '.join(sorted({paths[0], paths[-1]}, key=paths.index))}, cannot be cut apart: {reason}",
         "What crosses a cut are tensors with the samples first, and local modules need units of comparable size",
         "Choose another architecture, or write a backbone of its own in isograd/models.",
     )

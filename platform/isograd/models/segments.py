@@ -1,6 +1,7 @@
 """Where a network can be cut: its graph as segments, between which nothing is alive but features."""
 
 import itertools
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from posixpath import commonpath
@@ -80,7 +81,8 @@ class Flow:
         nodes: What depends on it, in order.
         alive: After each node: the values that later ones use.
         sizes: After each node: elements of all values that are alive.
-        can_cut: After each node: whether all values that are alive are features that nothing later writes into.
+        obstacles: After each node: why it cannot be cut there, since not all values that are alive are features that
+            nothing later writes into; empty where it can.
         weights: Of each node: how many weights the module has that it calls.
     """
 
@@ -88,7 +90,7 @@ class Flow:
     nodes: tuple[fx.Node, ...]
     alive: tuple[tuple[fx.Node, ...], ...]
     sizes: tuple[int, ...]
-    can_cut: tuple[bool, ...]
+    obstacles: tuple[str, ...]
     weights: tuple[int, ...]
 
     def single_cuts(self) -> set[int]:
@@ -96,7 +98,7 @@ class Flow:
         return {
             at
             for at, alive in enumerate(self.alive)
-            if len(alive) == 1 and alive != (self.images,) and self.can_cut[at]
+            if len(alive) == 1 and alive != (self.images,) and not self.obstacles[at]
         }
 
     def cuts_within(self, segment: Segment) -> set[int]:
@@ -108,9 +110,15 @@ class Flow:
         weighted = [at for at in range(start, start + len(segment.nodes)) if self.weights[at]]
         cuts: set[int] = set()
         for first, second in itertools.pairwise(weighted):
-            places = [at for at in range(first, second) if self.can_cut[at]]
+            places = [at for at in range(first, second) if not self.obstacles[at]]
             cuts |= {min(places, key=lambda at: (self.sizes[at], -at))} if places else set()
         return cuts
+
+    def find_obstacle(self, segment: Segment) -> str:
+        """Returns what keeps most of a segment's modules with weights together; empty where it has one such module."""
+        start = self.nodes.index(segment.nodes[0])
+        weighted = [at for at in range(start, start + len(segment.nodes)) if self.weights[at]]
+        return Counter(self.obstacles[weighted[0] : weighted[-1]]).most_common(1)[0][0] if len(weighted) > 1 else ""
 
     def segments(self, cuts: Iterable[int]) -> list[Segment]:
         """Returns the pieces between cuts; one that makes nothing for later ones belongs to its neighbour."""
@@ -157,7 +165,7 @@ def observe(model: nn.Module, graph: fx.Graph, input_shape: tuple[int, int, int]
         nodes,
         alive,
         tuple(sum(getattr(value, "nbytes", 0) for value, _ in values) for values in notes),
-        tuple(all(_is_feature(v, input_shape) and v._version == version for v, version in values) for values in notes),
+        tuple(next(filter(None, (_obstacle(*note, input_shape) for note in values)), "") for values in notes),
         tuple(_count_weights(model, node) for node in nodes),
     )
 
@@ -181,12 +189,18 @@ def _find_alive(graph: fx.Graph) -> tuple[fx.Node, tuple[fx.Node, ...], tuple[tu
     return images, tuple(nodes), tuple(alive)
 
 
-def _is_feature(value: Any, input_shape: tuple[int, int, int]) -> bool:
-    if not isinstance(value, Tensor) or not value.is_floating_point() or len(value) != _BATCH_SIZE:
-        return False
-    if value.ndim == 4 and input_shape[1] == input_shape[2]:
-        return value.shape[1] == value.shape[2] or value.shape[2] == value.shape[3]
-    return value.ndim in (2, 3, 4)
+def _obstacle(value: Any, version: int, input_shape: tuple[int, int, int]) -> str:
+    """Returns why a value cannot cross a cut; empty: it can."""
+    if not isinstance(value, Tensor):
+        return f"a value of type {type(value).__name__}"
+    shape = f"a tensor of shape {tuple(value.shape)} for {_BATCH_SIZE} samples"
+    if not value.is_floating_point():
+        return f"{shape}, of {value.dtype}"
+    is_map = value.ndim == 4 and input_shape[1] == input_shape[2]
+    is_square = is_map and (value.shape[1] == value.shape[2] or value.shape[2] == value.shape[3])
+    if len(value) != _BATCH_SIZE or value.ndim not in (2, 3, 4) or is_map != is_square:
+        return shape
+    return "" if value._version == version else f"{shape}, which is written into later"
 
 
 def _count_weights(model: nn.Module, node: fx.Node) -> int:

@@ -19,8 +19,8 @@ from isograd.errors import BackboneError
 Expand = Callable[[str, nn.Module], bool]
 
 
-def trace(name: str, model: nn.Module, expand: Expand) -> fx.Graph:
-    """Returns the graph of a network's forward, in training mode.
+def trace(name: str, model: nn.Module, expand: Expand) -> tuple[fx.Graph, dict[str, str]]:
+    """Returns the graph of a network's forward, in training mode, and why modules stayed whole that were to be opened.
 
     It is traced in both modes, because anything in the glue that depends on ``training`` would be frozen.
 
@@ -33,7 +33,8 @@ def trace(name: str, model: nn.Module, expand: Expand) -> fx.Graph:
     try:
         for training in (False, True):
             model.train(training)
-            graphs.append(_GlueTracer(expand).trace(model, concrete_args=defaults))
+            tracer = _GlueTracer(expand)
+            graphs.append(tracer.trace(model, concrete_args=defaults))
     except Exception as error:  # fx raises what the network's own code raises on a symbolic value: anything
         raise BackboneError(
             f"{name} cannot be cut: the code between its blocks cannot be traced ({type(error).__name__}: {error})",
@@ -46,7 +47,7 @@ def trace(name: str, model: nn.Module, expand: Expand) -> fx.Graph:
             "Such a network has a branch, often an auxiliary classifier, and a unit maps one tensor to one tensor",
             "Choose another architecture, or switch the branch off in model.kwargs (aux_logits: false).",
         )
-    return graphs[-1]
+    return graphs[-1], tracer.closed
 
 
 def _are_same(model: nn.Module, graphs: list[fx.Graph]) -> bool:
@@ -60,17 +61,21 @@ class _GlueTracer(fx.Tracer):
     def __init__(self, expand: Expand) -> None:
         super().__init__(param_shapes_constant=True)
         self._expand = expand
+        self.closed: dict[str, str] = {}  # path of a module -> why it cannot be traced through
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return not self._expand(module_qualified_name, m)
 
     def call_module(self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict) -> Any:
-        num_nodes = len(self.graph.nodes)
+        num_nodes, depth = len(self.graph.nodes), len(self.module_stack)
         try:
             return super().call_module(m, forward, args, kwargs)
-        except Exception:  # glue that fx cannot follow, with whatever error: the smallest module around it stays whole
+        except Exception as error:  # glue that fx cannot follow: the smallest module around it stays whole
             for node in reversed(list(self.graph.nodes)[num_nodes:]):
                 self.graph.erase_node(node)
+            while len(self.module_stack) > depth:
+                self.module_stack.popitem()
+            self.closed[self.path_of_module(m)] = f"{type(error).__name__}: {error}"
             return self.create_proxy("call_module", self.path_of_module(m), args, kwargs)
 
     def create_proxy(self, kind: str, target: Any, args: tuple[Any, ...], kwargs: dict, *rest: Any, **more: Any) -> Any:
