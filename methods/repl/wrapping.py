@@ -12,7 +12,8 @@ from isograd.errors import ConfigError
 from isograd.local.exchange import Exchange
 from isograd.local.method import METHODS, Method
 from isograd.local.module import Objective
-from isograd.methods.repl.replaced import plain
+from isograd.methods.repl.replaced import fold, plain
+from isograd.models.backbone import Backbone
 from isograd.options import check_declared
 from isograd.partition.partition import Partition
 from isograd.registry import suggestion
@@ -44,6 +45,10 @@ class Wrapping(Method):
     def arrange(self, partition: Partition) -> Partition:
         """Returns the wrapped method's partition."""
         return self._wrapped.arrange(partition)
+
+    def fold(self, backbone: Backbone) -> Backbone:
+        """Returns the network with ordinary blocks in place of replaced ones, as the wrapped method uses it."""
+        return self._wrapped.fold(fold(backbone))
 
     def objective(self, partition: Partition, index: int) -> Objective:
         """Builds the wrapped method's objective; auxiliary blocks are like the backbone's own, with all weights."""

@@ -24,6 +24,7 @@ from torch import nn
 from isograd.data.dataset import Dataset
 from isograd.local.exchange import Exchange, Window, window
 from isograd.local.module import LocalModule, Objective, TaskObjective
+from isograd.models.backbone import Backbone
 from isograd.models.layers import is_normalised
 from isograd.models.resnet_cifar import draw_convolutions
 from isograd.partition.partition import Partition
@@ -96,6 +97,10 @@ class Method(ABC):
     def follows(self, partition: Partition, index: int) -> tuple[str, ...]:
         """Returns the units of later modules whose weights module ``index`` averages (its :class:`EMA` parts)."""
         return ()
+
+    def fold(self, backbone: Backbone) -> Backbone:
+        """Returns a trained network as it is used for inference: by default as it was trained."""
+        return backbone
 
     def check_pieces(self, partition: Partition) -> None:
         """Checks the cuts by which an executor spreads a network that is trained as a whole over processes.

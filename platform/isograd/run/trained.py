@@ -6,7 +6,6 @@ import torch
 
 from isograd.engine.blueprint import Blueprint
 from isograd.engine.config import fingerprint
-from isograd.methods.repl.replaced import fold
 from isograd.models.backbone import Backbone
 from isograd.run import checkpoint
 from isograd.run.experiment import stored_config
@@ -31,10 +30,11 @@ def trained_network(path: Path) -> Backbone:
     run_folder = RunFolder(user_path(path).absolute())
     config = stored_config(run_folder)
     state = checkpoint.read(checkpoint.newest(run_folder.checkpoints), fingerprint(config)).state
-    backbone = Blueprint(config).partition.backbone
+    blueprint = Blueprint(config)
+    backbone = blueprint.partition.backbone
     with torch.no_grad():
         for unit in backbone.units:
             for name, tensor in unit.module.state_dict(keep_vars=True).items():
                 tensor.copy_(state[f"backbone.{unit.name}.{name}"])
             unit.module.eval()
-    return fold(backbone)
+    return blueprint.method.fold(backbone)
