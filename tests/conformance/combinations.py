@@ -5,6 +5,7 @@
 
 import re
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -71,11 +72,7 @@ class Combination:
 
     def refusal(self) -> IsogradError | None:
         """Returns why it is refused; None: it is not."""
-        try:
-            self.blueprint()
-        except IsogradError as error:
-            return error
-        return None
+        return _find_refusal(self)
 
     def train(self, actors: Hosts | None = None) -> dict[str, Tensor]:
         """Trains two steps on random samples; returns all state."""
@@ -86,6 +83,15 @@ class Combination:
             for _ in executor.fit(Program(batches, num_epochs=1, carries_inputs=inputs, evaluates=False)):
                 pass
             return executor.state()
+
+
+@cache
+def _find_refusal(combination: Combination) -> IsogradError | None:
+    try:
+        combination.blueprint()
+    except IsogradError as error:
+        return error
+    return None
 
 
 def all_combinations() -> list[Combination]:
