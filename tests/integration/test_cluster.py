@@ -30,8 +30,8 @@ head = {"num_cpus": 1, "object_store_memory": 2**28}
 cluster = Cluster(initialize_head=True, head_node_args=head)
 cluster.add_node(num_cpus=1, object_store_memory=2**28)
 try:
-    options = ["data=parquet", "model=resnet20", "model.width=4", "executor.num_stages=2"]
-    blueprint = Blueprint(load([*options, f"cluster.address={cluster.address}"]))
+    options = ["data=parquet", "model=resnet20", "model.width=4"]
+    blueprint = Blueprint(load([*options, "executor.num_stages=2", f"cluster.address={cluster.address}"]))
     program = Program(tiny_source(6, 8, (3, 32, 32)), num_epochs=1, evaluates=False)
     with make_pipeline(blueprint) as pipeline:
         for _ in pipeline.fit(program):

@@ -18,8 +18,9 @@ from isograd.local.method import METHODS
 from isograd.run.experiment import run
 
 if __name__ == "__main__":
-    common = ["model.width=4", "train.max_steps=2", "executor.device=cpu", "executor.channel=store", *sys.argv[1:]]
-    found = [run(load([f"executor={name}", f"run_name={name}", *common])) for name in ("sequential", "pipelined")]
+    common = ["model.width=4", "train.max_steps=2", "executor.device=cpu", *sys.argv[1:]]
+    executors = {"sequential": [], "pipelined": ["executor.channel=store"]}
+    found = [run(load([f"executor={name}", f"run_name={name}", *own, *common])) for name, own in executors.items()]
     assert found[0].module_scores == found[1].module_scores
     assert "dgl" in METHODS and METHODS.get("dgl").__module__ == "isograd.methods.dgl"
     print("same")
