@@ -124,7 +124,7 @@ def _unknown(option: str, config: RunConfig, known: Groups) -> ConfigError:
         f"there is no option '{option}'.{hint}",
         has if inside and not hint else "A value that nothing reads would be ignored",
         f"Use {owners[0]} {near}=VALUE, for example."
-        if owners
+        if len(owners) == 1
         else "Use `isograd train --config` to see every option with its value.",
     )
 
