@@ -2,7 +2,7 @@
 
 import hashlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -144,12 +144,29 @@ class Text(Dataset[TextConfig]):
 
     def _splits(self) -> Splits:
         config, folder = self.config, user_path(self.config.path).resolve()  # a worker has another working directory
-        train, test = (Extract(folder / name, config.text_column) for name in (config.train_file, config.test_file))
-        if config.valid != 0 and config.valid_file:
-            return Splits(train, Extract(folder / config.valid_file, config.text_column), test)
+        validates = config.valid != 0 and bool(config.valid_file)
+        options = ["train_file", "test_file", *(["valid_file"] if validates else [])]
+        texts = {option: Extract(folder / getattr(config, option), config.text_column) for option in options}
+        _refuse_twice(texts)
+        train, test = texts["train_file"], texts["test_file"]
+        if validates:
+            return Splits(train, texts["valid_file"], test)
         cut = line_end(train, config.valid) if config.valid else None
         valid = replace(train, start=0 if cut is None else cut, stop=0 if cut is None else None)
         return Splits(replace(train, stop=cut), valid, test)
+
+
+def _refuse_twice(texts: Mapping[str, Extract]) -> None:
+    """Raises DataError where two splits are the same text, under whatever names."""
+    seen: dict[str, str] = {}
+    for option, text in texts.items():
+        if (other := seen.setdefault(text.digest, option)) != option:
+            raise DataError(
+                f"data.{option}={text.path.name} is the text of data.{other}={texts[other].path.name}",
+                "A score of text that was trained on, or chosen by, says nothing of other text",
+                f"Use another file for data.{option}"
+                + (", or data.valid=0.1 without one." if option == "valid_file" else "."),
+            )
 
 
 class TextSource(Parted):

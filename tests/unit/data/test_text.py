@@ -108,9 +108,25 @@ def test_a_share_to_validate_on_is_the_end_of_the_text(folder: Path) -> None:
     assert 0.15 < num_valid / len(content) < 0.26 and content[-num_valid - 1 : -num_valid] == b"\n"
     assert source.num_train == (len(content) - num_valid) // 7 - 1
     assert (whole.num_valid, whole.num_test) == (0, source.num_test)
-    assert open_source(folder, valid_file="test.txt").num_valid == source.num_test
-    assert open_source(folder, valid_file="test.txt", valid=0.0).num_valid == 0
+    (folder / "valid.txt").write_bytes((folder / "test.txt").read_bytes() + b"more\n")
+    assert open_source(folder, valid_file="valid.txt").num_valid >= source.num_test
+    assert open_source(folder, valid_file="valid.txt", valid=0.0).num_valid == 0
     assert text(folder, valid=0.25).identify() != text(folder).identify() == text(folder).identify()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"test_file": "train.txt"}, "data.test_file=train.txt is the text of data.train_file=train.txt"),
+        ({"valid_file": "test.txt"}, "data.valid_file=test.txt is the text of data.test_file=test.txt"),
+        ({"valid_file": "copy.txt"}, "data.valid_file=copy.txt is the text of data.train_file=train.txt"),
+    ],
+)
+def test_no_split_is_another_ones_text(folder: Path, options: dict[str, str], message: str) -> None:
+    (folder / "copy.txt").write_bytes((folder / "train.txt").read_bytes())
+    with pytest.raises(DataError, match=message) as caught:
+        open_source(folder, **options)
+    assert len(caught.value.args) == 3
 
 
 def test_rare_words_are_unknown() -> None:
