@@ -74,7 +74,7 @@ BAD = {
     "data.mean=[127]": "each at least 0 and at most 1",
     "data.std=[60]": "each more than 0 and at most 1",
     "data=parquet data.resize=40": "data.resize=40 is not used with data.crop=exact",
-    "optimizer.lr=inf": "at least 0, and finite",
+    "optimizer.lr=inf": "at least 0 and at most 1e+30, and finite",
     "train.epoch=3": "Did you mean 'train.epochs'",
     "partition.num_modules=40": "it has 11 units",
     "executor.num_stages=5": "cannot spread 4 local modules over 5 stages",

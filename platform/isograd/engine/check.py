@@ -23,7 +23,7 @@ RANGES: dict[str, Range] = {
     "cluster.num_cpus": _COUNT,
     "cluster.object_store_bytes": Range(75 * 2**20),
     "precision.clip_norm": _NOT_NEGATIVE,
-    "optimizer.lr": _NOT_NEGATIVE,
+    "optimizer.lr": Range(0, 1e30, example=0.1),  # float32 has no more than 3e38, and Adam divides
     "optimizer.momentum": _SHARE,
     "optimizer.weight_decay": _NOT_NEGATIVE,
     "model.width": _COUNT,

@@ -53,7 +53,7 @@ class Forecast:
 
     @property
     def samples_per_s(self) -> float:
-        """Training images a second."""
+        """Training samples a second."""
         return self.batch_size / self.period_s
 
 

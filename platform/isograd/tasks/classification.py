@@ -1,4 +1,4 @@
-"""Image classification: softmax cross-entropy, judged by top-1 error."""
+"""Classification: softmax cross-entropy, judged by top-1 error."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
