@@ -225,6 +225,9 @@ def _check_num_modules(drawer: _Drawer) -> None:
 
 def _check_is_known(request: Request, error: IsogradError) -> None:
     """Raises, with its place, for a parameter whose option the runs do not have: it would fail in every trial."""
-    for parameter in request.file.space.parameters:
-        if not parameter.when and error.what.startswith(f"{parameter.name}=") and "no such option" in error.what:
+    parameters = request.file.space.parameters
+    searched = {name for parameter in parameters for name in (parameter.name, *parameter.sets)}
+    for parameter in parameters:
+        is_always_there = searched.isdisjoint(parameter.when)
+        if is_always_there and error.what.startswith(f"{parameter.name}=") and "no such option" in error.what:
             raise SpaceError(f"{request.file.place(parameter.name)}: {error.what}", error.why, error.mend) from error

@@ -28,6 +28,7 @@ from isograd.system.paths import user_path
 from isograd.system.trouble import check_readable, unreadable
 from isograd.tasks.task import Score
 from isograd.tune.judge import SPLIT
+from isograd.tune.space import Parameter
 from isograd.tune.space_file import SpaceFile, load_space
 from isograd.tune.storage import absolute_url
 from isograd.tune.sweep_config import SweepConfig, make_sweep_config
@@ -143,7 +144,7 @@ def parse(space: str, items: Sequence[str]) -> Request:
     sweep = make_sweep_config(of_sweep)
     file = load_space(space, of_space)
     options = {_option_of(item) for item in of_runs}
-    fixed = [name for name in (parameter.name for parameter in file.space.parameters) if _is_set(name, options)]
+    fixed = [parameter.name for parameter in file.space.parameters if _is_set(parameter, options)]
     if fixed:
         file = load_space(space, [*of_space, *(f"~{name}" for name in fixed)])
     _check_shared(file)
@@ -161,9 +162,10 @@ def _option_of(item: str) -> str:
     return item.lstrip("+~").partition("=")[0]
 
 
-def _is_set(parameter: str, options: set[str]) -> bool:
+def _is_set(parameter: Parameter, options: set[str]) -> bool:
     """Whether a command line sets what a parameter would search; the cuts, by the partition's own choice as well."""
-    return parameter in options or (parameter == "partition.ends" and "partition" in options)
+    cuts_are_set = parameter.name == "partition.ends" and "partition" in options
+    return cuts_are_set or not options.isdisjoint({parameter.name, *parameter.sets})
 
 
 def _check_validates(base: RunConfig) -> None:

@@ -31,7 +31,7 @@ def options(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str, ..
 
 
 @pytest.mark.parametrize("task", TASKS)
-@pytest.mark.parametrize("space", [space for space in SPACES if space not in ("common", "bases")])
+@pytest.mark.parametrize("space", [space for space in SPACES if space not in ("common", "bases", "adaptive")])
 def test_a_space_searches_on_every_task(
     space: str, task: str, options: dict[str, tuple[str, ...]], tmp_path: Path
 ) -> None:

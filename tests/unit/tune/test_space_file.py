@@ -246,6 +246,12 @@ def test_what_has_no_effect_is_remarked(items: list[str], what: list[str]) -> No
     assert all(re.search(pattern, line) for pattern, line in zip(what, said, strict=True))
 
 
+def test_nothing_searches_what_the_command_line_sets() -> None:
+    """A parameter of any name is left out where it would set an option that is given."""
+    names = {parameter.name for parameter in parse("hpff", ["method.patches=none"]).file.space.parameters}
+    assert names.isdisjoint({"patches_of_dgl", "patches_of_infopro", "patches_of_others"}) and "method.window" in names
+
+
 def test_an_unknown_space_is_named() -> None:
     with pytest.raises(SpaceError, match="Did you mean 'mlaan'"):
         load_space("mlan")
@@ -259,7 +265,7 @@ def test_an_unknown_space_is_named() -> None:
         ("space.optimizer.lr.low 0.02", "space.optimizer.lr.low=0.02"),
         ("space.method.auxilary.values=[mlp]", "space.method.auxiliary.values=[mlp]"),
         ("space.method.auxiliary.value=[mlp]", "space.method.auxiliary.values=[mlp]"),
-        ("space.method.auxiliary.when={optimizer: sgd}", "'+space.method.auxiliary.when={optimizer: sgd}'"),
+        ("space.partition.num_modules.when={optimizer: sgd}", "'+space.partition.num_modules.when={optimizer: sgd}'"),
         (
             "space.data.padding={distribution: int, low: 0, high: 1}",
             "'+space.data.padding={distribution: int, low: 0, high: 1}'",
