@@ -13,7 +13,7 @@ from isograd.tune.request import parse
 from isograd.tune.space_file import known_spaces
 
 OPTIONS = ("data=parquet", "model=resnet20", "model.width=4")
-PARTS = {"common", "bases"}  # of other spaces
+PARTS = {"common", "bases", "adaptive"}  # of other spaces
 METHODS_WITHOUT = {"e2e", "repl"}  # have one module, which is not cut
 
 
