@@ -10,7 +10,7 @@ import pytest
 from isograd.bench.bench import BENCHES
 from isograd.cli.main import main
 from isograd.config.load import experiments, groups
-from isograd.data.prepare import SOURCES
+from isograd.prepare.originals import SOURCES
 from isograd.tune.space_file import known_spaces
 from tests.commands import called
 
@@ -230,4 +230,4 @@ def test_a_locale_without_utf8_is_what_is_wrong() -> None:
 def test_the_command_starts_without_what_it_does_not_need() -> None:
     done = called("-X", "importtime", "-c", "from isograd.cli.main import _parser; _parser()")
     loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
-    assert not loaded & {"torch", "ray", "numpy", "pyarrow", "PIL", "isograd.data.prepare", "isograd.config.load"}
+    assert not loaded & {"torch", "ray", "numpy", "pyarrow", "PIL", "isograd.prepare.conversion", "isograd.config.load"}

@@ -11,8 +11,8 @@ from isograd.bench.bench import BENCHES
 from isograd.cli.main import VERBS, _parse
 from isograd.compare import arguments
 from isograd.config.load import load
-from isograd.data.originals import SOURCES
 from isograd.engine.check import check
+from isograd.prepare.originals import SOURCES
 from isograd.tune import request
 from tests.conformance.test_adapters import CASES, LARGE
 from tests.conformance.test_refused_networks import REFUSED

@@ -19,7 +19,7 @@ def add_arguments(parser: Parser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Writes the files, and says where they are."""
-    from isograd.data.prepare import prepare
+    from isograd.prepare.conversion import prepare
 
     path = prepare(options.dataset, options.root, options.output, download=options.download)
     print(f"prepared {path}")
@@ -27,6 +27,6 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _list_sources() -> dict[str, Iterable[str]]:
-    from isograd.data.originals import SOURCES
+    from isograd.prepare.originals import SOURCES
 
     return {"DATASET": SOURCES}

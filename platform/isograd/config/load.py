@@ -210,7 +210,7 @@ def _check_choice(group: str, name: str, known: dict[str, Mapping[str, Any]]) ->
         return
     if "," in name:
         refuse_several(group, name, name.split(","))
-    from isograd.data.originals import SOURCES
+    from isograd.prepare.originals import SOURCES
 
     if group == "data" and name in SOURCES:
         raise UnknownNameError(

@@ -1,1 +1,1 @@
-"""Data: sources of batches, transforms, preparation."""
+"""Data: what a batch is, data kinds, and where batches come from."""

@@ -11,7 +11,7 @@ from PIL import Image
 from isograd.data.access import open_parquet, reading, stamp
 from isograd.data.columns import check_images
 from isograd.data.decoding import convert, open_image, to_pixels, undecodable
-from isograd.data.image_folder import is_image, list_folder
+from isograd.data.folders import is_image, list_folder
 from isograd.data.shards import Shards, find_shards, find_validation, refuse_twice
 from isograd.errors import DataError
 from isograd.system.paths import user_path

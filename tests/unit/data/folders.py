@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 from isograd.data.parquet import ParquetSplit, read_split
-from isograd.data.prepare import STAMP
 from isograd.data.shards import find_shards
 from isograd.errors import DataError
+from isograd.prepare.conversion import STAMP
 
 CLASSES = ["cat", "dog", "frog"]
 

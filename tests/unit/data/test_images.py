@@ -13,12 +13,12 @@ from PIL import Image
 
 from isograd.data.crops import Exact
 from isograd.data.decoding import decode, open_image, to_pixels
-from isograd.data.image_folder import FileImages
-from isograd.data.prepare import Statistics
 from isograd.data.stored_images import load_images
 from isograd.data.stream import WindowDecoder
 from isograd.data.windows import cut_windows
 from isograd.errors import DataError
+from isograd.prepare.conversion import Statistics
+from isograd.prepare.image_folder import FileImages
 from tests.unit.data.folders import find_split
 
 WIDE = np.array([[0, 128, 129, 257], [32896, 40000, 65406, 65535]], np.uint16)

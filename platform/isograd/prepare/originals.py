@@ -15,8 +15,8 @@ import numpy as np
 from PIL import Image
 
 from isograd.data.access import reading
-from isograd.data.image_folder import FileImages, list_images
 from isograd.errors import DataError
+from isograd.prepare.image_folder import FileImages, list_images
 from isograd.registry import Registry
 
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from isograd.data.image_folder import FileImages
-from isograd.data.prepare import prepare
 from isograd.errors import DataError
+from isograd.prepare.conversion import prepare
+from isograd.prepare.image_folder import FileImages
 from tests.unit.data.folders import CLASSES, contents, refusal, rows, write_folder
 
 

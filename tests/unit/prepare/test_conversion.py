@@ -13,11 +13,11 @@ import pytest
 import torch
 from PIL import Image
 
-from isograd.data import prepare as preparation
-from isograd.data.originals import SOURCES, ArrayImages, PreparedSource
-from isograd.data.prepare import STAMP, prepare
 from isograd.data.stored_images import load_images
 from isograd.errors import ConfigError, RunFolderError, UnknownNameError
+from isograd.prepare import conversion as preparation
+from isograd.prepare.conversion import STAMP, prepare
+from isograd.prepare.originals import SOURCES, ArrayImages, PreparedSource
 from isograd.system.lock import held
 from tests.unit.data.folders import CLASSES, contents, find_split, refusal, rows, write_folder
 

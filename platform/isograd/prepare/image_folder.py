@@ -1,33 +1,22 @@
 """A folder of image files, with one folder a class, as torchvision's ImageFolder reads it; but nothing unseen.
 
-ImageFolder takes ten suffixes, and passes over all other files. Here a file is an image if Pillow can open such files;
-an image that it cannot open is refused, what is no image is named, and hidden files (``.DS_Store``, ``._cat.jpg``) and
-those of file managers are neither images nor classes. Links are followed, but a folder is one class's, and once.
+What is no image is named, and hidden files are neither images nor classes (:mod:`isograd.data.folders`). Links are
+followed, but a folder is one class's, and once.
 """
 
-import mimetypes
 import os
 import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
-from isograd.data.access import reading
-from isograd.data.decoding import has_pixels
+from isograd.data.folders import is_hidden, is_image, list_folder
 from isograd.errors import DataError
 
-_OF_FILE_MANAGERS = frozenset(["thumbs.db", "desktop.ini", "__macosx", "@eadir"])
-# Formats of images that Pillow does not open by itself, or not in every build.
-_OF_CAMERAS = frozenset([".raw", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf"])
-_DRAWINGS = frozenset([".svg", ".svgz", ".eps", ".ps", ".wmf", ".emf"])
-_CLOSED = _OF_CAMERAS | _DRAWINGS | {".heic", ".heif", ".hif", ".avif", ".avifs", ".jxl", ".exr", ".hdr", ".dcm"}
-_COPIES = ("~", ".bak", ".orig", ".old", ".tmp", ".part", ".crdownload")  # of an image that is there already
 _SHOWN = 5
 
 
@@ -68,11 +57,6 @@ class FileImages:
     def folders(self) -> set[str]:
         """Returns the folders that hold images, by their paths without links."""
         return {os.path.realpath(self.folder / place) for place in {os.path.dirname(path) for path in self.paths}}
-
-
-def is_hidden(name: str) -> bool:
-    """Whether a file or folder is none of the user's: hidden, or made by a file manager."""
-    return name.startswith(".") or name.lower() in _OF_FILE_MANAGERS
 
 
 def list_images(root: Path, names: Sequence[str]) -> FileImages:
@@ -201,29 +185,6 @@ def _refuse_one_name(classes: Sequence[Path]) -> None:
             )
 
 
-def list_folder(folder: Path) -> tuple[list[Path], list[Path]]:
-    """Returns the subfolders and the files of a folder that are not hidden, each sorted by name.
-
-    Raises:
-        DataError: It cannot be read, or something in it is neither.
-    """
-    with reading(folder):
-        shown = sorted((path for path in folder.iterdir() if not is_hidden(path.name)), key=lambda path: path.name)
-    folders = [path for path in shown if path.is_dir()]
-    files = [path for path in shown if not path.is_dir()]
-    for path in files:
-        if not path.is_file():
-            is_link = path.is_symlink()
-            raise DataError(
-                f"{path} is a link to {path.readlink()}, where nothing is"
-                if is_link
-                else f"{path} is neither a folder nor a file",
-                "What it stands for would be missing" if is_link else "It may be a pipe, whose bytes never end",
-                "Remove it, or put there what is meant.",
-            )
-    return folders, files
-
-
 def _walk(folder: Path, seen: dict[Path, Path]) -> Iterator[tuple[str, list[Path]]]:
     """Yields a folder and all below it, each with its files.
 
@@ -246,37 +207,6 @@ def _walk(folder: Path, seen: dict[Path, Path]) -> Iterator[tuple[str, list[Path
     yield str(folder), files
     for path in folders:
         yield from _walk(path, seen)
-
-
-def is_image(path: Path) -> bool:
-    """Whether a file is an image, by its suffix or else its content. Raises DataError for one that cannot be opened."""
-    suffix = path.suffix.lower()
-    if suffix in _list_suffixes():
-        return True
-    if path.name.lower().endswith(_COPIES):
-        return False
-    try:
-        with reading(path), Image.open(path) as image:
-            if image.format is not None and has_pixels(image.format):
-                return True
-    except DataError:
-        raise
-    except Exception:  # of whatever is no image, Pillow's many readers raise what they like
-        pass
-    guess = mimetypes.guess_type(path.name)[0] or ""
-    if suffix not in _CLOSED and not guess.startswith("image/"):
-        return False
-    raise DataError(
-        f"{path} is an image of a format that cannot be opened here ({suffix})",
-        f"Pillow {Image.__version__} reads no pixels of it, and to leave it out would change the data set unseen",
-        "Convert such files to PNG or JPEG, or move them elsewhere.",
-    )
-
-
-@lru_cache(maxsize=1)
-def _list_suffixes() -> frozenset[str]:
-    suffixes = Image.registered_extensions()
-    return frozenset(suffix for suffix, kind in suffixes.items() if kind in Image.OPEN and has_pixels(kind))
 
 
 def _join(names: Sequence[str]) -> str:

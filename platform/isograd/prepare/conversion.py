@@ -25,9 +25,9 @@ from rich.progress import Progress
 
 from isograd.data.access import not_allowed, open_parquet, reading
 from isograd.data.decoding import GREY_MODES, open_image, to_pixels, undecodable
-from isograd.data.image_folder import FileImages, folders_beside
-from isograd.data.originals import SOURCES, ArrayImages, open_original, source_name
 from isograd.errors import ConfigError, DataError
+from isograd.prepare.image_folder import FileImages, folders_beside
+from isograd.prepare.originals import SOURCES, ArrayImages, open_original, source_name
 from isograd.seeding import derive
 from isograd.system.console import say
 from isograd.system.files import write_atomically

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from isograd.data.prepare import prepare
 from isograd.data.stored_images import load_images
 from isograd.errors import DataError
+from isograd.prepare.conversion import prepare
 from tests.unit.data.folders import find_split, rows, write_folder
 
 
