@@ -15,13 +15,14 @@ import pytest
 from optuna.trial import TrialState
 
 from isograd.cli.main import main
+from isograd.compare.rerun import rerun
 from isograd.errors import ConfigError, PlacementError, RunFolderError, StudyError
 from isograd.run.experiment import stored_config
 from isograd.run.folder import RunFolder
 from isograd.run.stored_record import read_record
 from isograd.system.console import wide_console
+from isograd.tune.choice import choose
 from isograd.tune.request import parse, read_request
-from isograd.tune.rerun import choose, rerun
 from isograd.tune.results import METADATA, TABLE, outcome_of, read_records
 from isograd.tune.study import Study, open_study
 from isograd.tune.sweep import begin, resume

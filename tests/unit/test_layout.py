@@ -54,7 +54,7 @@ def test_what_is_built_has_files_in_the_place_of_links(tmp_path: Path) -> None:
 def test_importing_the_platform_and_training_sequentially_need_no_ray() -> None:
     command = (
         "import sys; sys.modules['ray'] = None\n"
-        "import isograd.run.experiment, isograd.cli.main, isograd.executors.sequential, isograd.tune.rerun\n"
+        "import isograd.run.experiment, isograd.cli.main, isograd.executors.sequential, isograd.tune.choice\n"
         "from isograd.config.load import load\n"
         "from isograd.engine.blueprint import Blueprint\n"
         "from isograd.executors.executor import make_executor\n"

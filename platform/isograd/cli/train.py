@@ -26,7 +26,7 @@ def run(options: argparse.Namespace) -> int:
     from isograd.config.load import load
 
     if options.from_trial is not None:
-        from isograd.tune.rerun import rerun
+        from isograd.compare.rerun import rerun
 
         return rerun(options.from_trial, options.overrides, wide_console())
     config = load(options.overrides)

@@ -12,8 +12,8 @@ from isograd.studies.reading import find_table, load_study
 from isograd.studies.records import FinishedRun
 from isograd.studies.study import StudyTable, Trial
 from isograd.system.paths import user_path
+from isograd.tune.choice import BEST, study_folders
 from isograd.tune.request import is_study
-from isograd.tune.rerun import BEST, study_folders
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ from isograd.compare.notes import notes
 from isograd.config.load import load
 from isograd.errors import CheckpointError, ConfigError, DataError, StudyError
 from isograd.run.experiment import prepare_resumed, run
+from isograd.tune.choice import choose
 from isograd.tune.request import move_request, parse, read_request
-from isograd.tune.rerun import choose
 from isograd.tune.results import Outcome
 from isograd.tune.storage import quiet_optuna
 from isograd.tune.study import create_study, open_study

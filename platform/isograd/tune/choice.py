@@ -1,19 +1,16 @@
-"""A trial of a study, ``STUDY/TRIAL``, found to be compared or to run again: `isograd train --from-trial`."""
+"""A trial of a study, ``STUDY/TRIAL``, found to be compared or to run again."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-
-from rich.console import Console
 
 from isograd.config.load import changing, overridden
 from isograd.display.measures import SCORE, Measure
 from isograd.engine.config import RunConfig, fingerprint, rounding
 from isograd.errors import ConfigError, StudyError
-from isograd.system.console import say
 from isograd.system.paths import user_path
-from isograd.tune.judge import SPLIT, read_scores
+from isograd.tune.judge import read_scores
 from isograd.tune.request import is_study, read_request, relocate_data
 from isograd.tune.results import Outcome, assignment_of, outcome_of, read_records
 from isograd.tune.study import Study, open_study
@@ -139,56 +136,4 @@ def _number_of(study: Study, name: str, text: str) -> int:
         f"'{text}' names no trial: {which}",
         "A trial is named by its number; of one objective, the best one also by `best`",
         f"Use one of {', '.join(map(str, known[:8]))}{' ...' if len(known) > 8 else ''}.",
-    )
-
-
-def rerun(text: str, overrides: Sequence[str], console: Console) -> int:
-    """Trains all seeds of a trial, and says whether they come to the numbers that the study has.
-
-    Args:
-        text: The trial; see :func:`choose`.
-        overrides: Of executor, cluster, checkpoints, folders and the place of the data; what changes the numbers is
-            refused.
-        console: For progress.
-
-    Returns:
-        The exit status: 1 where any number differs.
-
-    Raises:
-        IsogradError: There is no such trial, or an override would change its numbers.
-    """
-    from isograd.display.run import train
-    from isograd.executors.hosts import Hosts
-    from isograd.run.experiment import prepare
-    from isograd.run.folder import check_writable
-    from isograd.run.folder import choose as choose_folder
-
-    trial = choose(text, overrides)
-    configs = trial.configs(overrides)
-    for config in configs:
-        check_writable(choose_folder(config))  # all of them, before the first one trains
-    scores: dict[tuple[int, int], float] = {}
-    with Hosts() as hosts:
-        for config in configs:
-            prepared = prepare(config)
-            often = replace(prepared.program, evaluate_epochs=1)  # wherever a trial's leg ended
-            record = train(replace(prepared, program=often), console, hosts.open)
-            scores |= {(config.seed, epoch): score for epoch, score in record.by_epoch(SPLIT).items()}
-    differing = [key for key, score in trial.scores.items() if scores.get(key) != score]
-    say(console, f"\n{_compare(trial, scores, differing)}")
-    return int(bool(differing))
-
-
-def _compare(trial: TrialChoice, scores: Mapping[tuple[int, int], float], differing: Sequence[tuple[int, int]]) -> str:
-    epoch = trial.outcome.epoch
-    ours = sum(scores[seed, epoch] for seed in trial.seeds if (seed, epoch) in scores) / len(trial.seeds)
-    seeds = ", ".join(map(str, trial.seeds))
-    of = f"mean over seeds {seeds}" if len(trial.seeds) > 1 else f"seed {seeds}"
-    result = f"{trial.name}: {trial.measure.label} {trial.measure.text(ours)} after epoch {epoch}, {of}"
-    if not differing:
-        return f"{result}; equal to the study's to the last bit, in every epoch"
-    seed, first = min(differing, key=lambda key: key[1])
-    return (
-        f"{result}; the study has {trial.measure.text(trial.outcome.metrics[SCORE])}. They differ from epoch {first} "
-        f"on (seed {seed}): {scores.get((seed, first))} here, {trial.scores[seed, first]} there"
     )
