@@ -37,3 +37,16 @@ def test_a_space_searches_on_every_task(
 ) -> None:
     items = (*TASKS.get(task).example, f"task={task}", *options[task], "executor=sequential", "data.valid=0.2")
     check_request(parse(space, [*items, f"tune.folder={tmp_path}"]))
+
+
+@pytest.mark.parametrize(
+    ("space", "item", "left", "gone"),
+    [
+        ("mlaan", "method.mlm=false", "method.num_leaps", "parts"),
+        ("man", "method.blocks=both", "method.decay", "bias"),
+        ("glcan", "method.branches=local", "method.local_depth", "method.branches"),
+    ],
+)
+def test_what_the_command_line_sets_leaves_the_rest_of_a_space(space: str, item: str, left: str, gone: str) -> None:
+    searched = {parameter.name for parameter in parse(space, [item]).file.space.parameters}
+    assert left in searched and gone not in searched
