@@ -9,8 +9,10 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -149,12 +151,9 @@ def read(path: Path, fingerprint: str, data: Identity | None = None) -> Checkpoi
             other data.
     """
     try:
-        header = json.loads((path / _HEADER).read_text())
-        _check_format(path, header["format"])
+        header = _read_header(path)
         position, trained_on = Position(**header["position"]), Identity.from_json(header["data"])
         spent = tuple(Spent(**leg) for leg in header["spent"])
-        if header["digest"] != _digest(path / _TENSORS):
-            raise ValueError(f"{_TENSORS} is not what was written: its digest is another one")
         state = load_file(path / _TENSORS)
     except PermissionError as error:
         raise CheckpointError(
@@ -166,7 +165,7 @@ def read(path: Path, fingerprint: str, data: Identity | None = None) -> Checkpoi
         raise CheckpointError(
             f"the checkpoint {path} cannot be read ({error})",
             "It is incomplete or damaged",
-            "Delete that folder; an older checkpoint beside it is used then.",
+            _mend_damaged(path),
         ) from error
     if header["fingerprint"] != fingerprint:
         raise CheckpointError(
@@ -181,6 +180,33 @@ def read(path: Path, fingerprint: str, data: Identity | None = None) -> Checkpoi
             "Use data.path=FOLDER with the data that it began with, or begin another run with `isograd train`.",
         )
     return Checkpoint(position, header["fingerprint"], state, trained_on, spent)
+
+
+def _read_header(path: Path) -> dict[str, Any]:
+    """Returns what a checkpoint says of its tensors, which are as they were written.
+
+    Raises:
+        CheckpointError: It is of another format.
+        OSError, ValueError, KeyError, TypeError: It is incomplete or damaged.
+    """
+    header = json.loads((path / _HEADER).read_text())
+    _check_format(path, header["format"])
+    if header["digest"] != _digest(path / _TENSORS):
+        raise ValueError(f"{_TENSORS} is not what was written: its digest is another one")
+    return header
+
+
+def _mend_damaged(path: Path) -> str:
+    """Says which checkpoints to delete, so that the run goes on from the newest one before them that is whole."""
+    folder, damaged = path.parent, [path.name]
+    for older in reversed(saved(folder)):
+        if older.name >= path.name:
+            continue
+        with suppress(CheckpointError, OSError, ValueError, KeyError, TypeError):
+            _read_header(older)
+            return f"Delete {' and '.join(damaged)} in {folder}; the run goes on from {older.name} then."
+        damaged.append(older.name)
+    return f"Delete {folder.parent}, and make the run again: no checkpoint of it is whole."
 
 
 def _check_format(path: Path, known: int) -> None:
