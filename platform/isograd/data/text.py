@@ -86,7 +86,7 @@ class Text(Dataset[TextConfig]):
         }
 
     def check(self) -> None:
-        """As for all data; and options that the tokenizer does not read."""
+        """As for all data; options that the tokenizer does not read; a text with fewer bytes than two windows have."""
         super().check()
         config, default = self.config, TextConfig()
         read = {"bytes": (), "words": ("vocab_size", "min_count"), "bpe": ("vocab_size",)}[config.tokenizer]
@@ -102,6 +102,14 @@ class Text(Dataset[TextConfig]):
                 f"data.vocab_size={config.vocab_size} is too small for data.tokenizer=bpe",
                 f"Each of the {_NUM_BYTES} bytes is a piece of its own, so that any text can be written",
                 "Use data.vocab_size=1024, for example.",
+            )
+        # Found here, for what is built and timed before the text is read may be too large to ever end.
+        train = user_path(config.path) / config.train_file
+        if train.suffix != ".parquet" and train.is_file() and train.stat().st_size < 2 * config.context:
+            raise DataError(
+                f"{train} has {train.stat().st_size} bytes, and {2 * config.context} tokens are needed",
+                f"A token has at least one, and windows of data.context={config.context} begin anywhere in the first",
+                f"Use data.context={TextConfig().context}, for example, or a longer text.",
             )
 
     def open(self, seed: int) -> "TextSource":

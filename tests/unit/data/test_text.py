@@ -159,8 +159,9 @@ def test_wikitext2_says_that_it_trains_on_the_test_split(folder: Path, caplog: p
     [
         ({"train_file": "trian.txt"}, "no text .*trian.txt.*The folder has .*short.txt, test.txt, train.txt"),
         ({"path": "/nowhere"}, "There is no folder /nowhere"),
-        ({"context": 100_000}, "200000 are needed"),
-        ({"train_file": "12.txt"}, r"12.txt has 12 tokens to use, and 14 are needed.*Use data.context=6, or"),
+        ({"context": 100_000}, "bytes, and 200000 tokens are needed.*Use data.context=128, for example"),
+        ({"train_file": "12.txt"}, r"12.txt has 12 bytes, and 14 tokens are needed"),
+        ({"train_file": "12.txt", "context": 6, "valid": 0.4}, "12.txt has . tokens to use, and 12 are needed"),
         ({"test_file": "short.txt"}, r"short.txt has 1 tokens to use, and 2 are needed.*Use a longer text\."),
         ({"train_file": "numbers.parquet"}, r"column 'text' of .*numbers.parquet is int64, not text"),
         ({"train_file": "damaged.parquet"}, r"cannot read .*damaged.parquet"),
@@ -168,7 +169,7 @@ def test_wikitext2_says_that_it_trains_on_the_test_split(folder: Path, caplog: p
 )
 def test_texts_that_cannot_be_learned_are_refused(folder: Path, options: dict[str, Any], words: str) -> None:
     (folder / "short.txt").write_text("a")
-    (folder / "12.txt").write_text("a" * 12)
+    (folder / "12.txt").write_text("a\n" * 6)
     (folder / "damaged.parquet").write_bytes(b"PAR1")
     pq.write_table(pa.table({"text": [1, 2]}), folder / "numbers.parquet")
     with pytest.raises(DataError, match=words) as caught:
