@@ -143,6 +143,7 @@ def make_learner(
         module.cascade.compile()
     return Learner(
         *(module, built, optimizer.lr, schedule, num_epochs, num_steps, precision, device, seed, task),
+        finite=FiniteLoss(precision.clip_norm),
         subsampled=Subsampled() if is_on_cpu else None,
         keeps_subsampled=has_own_convolutions or precision.compile,  # compiled code is made for the one or the other
     )
