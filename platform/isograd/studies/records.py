@@ -111,7 +111,8 @@ def group_by_config(runs: Iterable[FinishedRun]) -> dict[str, list[FinishedRun]]
 
 def _label(config: RunConfig, configs: Sequence[RunConfig]) -> str:
     kin = [other for other in configs if other.method.name == config.method.name]
-    values = {name: list_options(config).get(name) for name in list_differences(kin)}
+    own = list_options(config)
+    values = {name: own[name] for name in list_differences(kin) if name in own}
     texts = {
         name: value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
         for name, value in values.items()

@@ -32,6 +32,12 @@ def test_a_method_that_occurs_twice_is_called_by_what_differs() -> None:
     assert list_differences([run.config for run in (runs[0], runs[2])]) == ["method.auxiliary", "partition.num_modules"]
 
 
+def test_a_run_is_not_called_by_an_option_that_it_does_not_have() -> None:
+    runs = [finished(config("optimizer=adam")), finished(config("optimizer=sgd"))]
+    adam, sgd = group_by_config(runs)
+    assert "optimizer.momentum" in sgd and "optimizer.momentum" not in adam
+
+
 def test_a_seed_counts_once() -> None:
     with pytest.raises(ConfigError, match="both seed 3"):
         group_by_config([finished(config(seed=3)), finished(config(seed=3))])
