@@ -50,6 +50,7 @@ def test_the_numbers_are_those_of_the_runs(output: Path) -> None:
     assert dgl["peak_bytes"] == max(record.peak_bytes for record in ours)
     assert dgl["device_s"]["mean"] == pytest.approx(statistics.fmean(record.device_s for record in ours))
     assert e2e["difference"] is None and tree["baseline"] == "e2e" and tree["seeds"] == [0, 1]
+    assert tree["rule"] == "Equal epochs: 1, at most 4 steps, for every entry."
     assert tree["hardware"] == [ours[0].hardware] and tree["entries"][1]["num_modules"] == 3
     assert "e2e: one module, partition options not used." in tree["notes"]
 

@@ -17,7 +17,7 @@ from isograd.compare.notes import notes
 from isograd.compare.planning import Planned
 from isograd.display.run import describe
 from isograd.engine.blueprint import Blueprint
-from isograd.engine.config import RunConfig
+from isograd.engine.config import RunConfig, TrainConfig
 from isograd.errors import IsogradError
 from isograd.planning.contender import saved_bytes_per_sample
 from isograd.run.experiment import execute, prepare
@@ -88,7 +88,7 @@ def _make_entry(group: Group) -> Entry:
 
 def _train_all(request: Request, console: Console) -> Comparison:
     entries = planning.plan(request)
-    budget = Budget(entries, f"Equal epochs: {entries[0].config.train.epochs} for every entry.", {})
+    budget = Budget(entries, _describe_equal_epochs(entries[0].config.train), {})
     if request.rule == "device-seconds":
         say(console, f"timing {len(entries)} entries")
         budget = assign_epochs(entries, request)
@@ -104,6 +104,11 @@ def _train_all(request: Request, console: Console) -> Comparison:
         entries[0].score,
         choose_split([run for entry in made for run in entry.runs]),
     )
+
+
+def _describe_equal_epochs(train: TrainConfig) -> str:
+    limit = f", at most {train.max_steps} steps," if train.max_steps else ""
+    return f"Equal epochs: {train.epochs}{limit} for every entry."
 
 
 def _run_all(request: Request, budget: Budget, console: Console) -> dict[str, list[Failure]]:
