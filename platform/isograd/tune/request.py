@@ -150,7 +150,7 @@ def parse(space: str, items: Sequence[str]) -> Request:
     _check_shared(file)
     base = hold_out(load(of_runs, file.options))
     for item in () if base.lr_schedule.by_step else of_runs:
-        check_not_set(item, "a sweep", {"train.max_steps": "train.epochs=N"})
+        check_not_set(item, "a sweep", _STEPS)
     _check_validates(base)
     name = sweep.name or f"{file.name}-{datetime.now().strftime('%Y%m%d-%H%M%S')}"
     folder = user_path(sweep.folder).absolute() / name

@@ -221,7 +221,10 @@ def test_a_space_that_does_not_fit_its_runs_is_refused(tmp_path: Path, items: li
         ("tune.sampler=grid", "tpe or nsga2"),
         ("tune.name=a/b", "name of a folder"),
         ("seed=3", "tune.seeds"),
-        ("train.max_steps=3", "train.max_steps=3 cannot be set in a sweep.* Use train.epochs=N"),
+        (
+            "train.max_steps=3",
+            "max_steps=3 cannot be set in a sweep.* Use train.epochs=N, or train.max_steps=N with a schedule by steps",
+        ),
         ("space.method.auxilary.values=[a]", "auxilary"),
     ],
 )
