@@ -207,7 +207,7 @@ def test_a_block_that_computes_with_others_weights_is_not_cut_off_from_them() ->
         (("data.batch_size=30",), ConfigError, "batch_size=30 cannot be split into 8 equal microbatches"),
         (("executor.num_stages=4", "executor.num_microbatches=2"), ConfigError, "1F1B fills every stage"),
         (("executor.schedule=zbv", "executor.chunks=1"), ConfigError, "It has 2 a stage"),
-        (("executor.num_stages=12",), IsogradError, "Use executor.num_stages<=11"),
+        (("executor.num_stages=12",), IsogradError, "Use executor.num_stages=11"),
         (("executor.schedule=pipedream",), ConfigError, "It can be 1f1b or gpipe"),
         (("executor.num_microbatches=0",), ConfigError, "num_microbatches=0 is out of range"),
         (("executor.schedule=zbv", "precision.compile=true"), ConfigError, "compiled backward pass cannot"),

@@ -127,6 +127,6 @@ def _num_stages(blueprint: Blueprint, options: PipelinedConfig) -> int:
         raise PartitionError(
             f"cannot spread {num_modules} local modules over {asked} stages",
             "Each stage hosts at least one whole local module",
-            f"Use executor.num_stages<={num_modules}, or more local modules (partition.num_modules).",
+            f"Use executor.num_stages={num_modules}, or more local modules (partition.num_modules).",
         )
     return asked

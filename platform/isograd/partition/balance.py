@@ -229,7 +229,7 @@ def check_counts(num_pieces: int, num_modules: int, num_stages: int) -> None:
         raise PartitionError(
             f"cannot cut {num_pieces} units into {num_modules} local modules on {num_stages} stages",
             "Each local module needs at least one unit, each stage at least one local module",
-            f"Use partition.num_modules<={num_pieces}, and executor.num_stages no larger than that.",
+            f"Use partition.num_modules={num_pieces} or less, and executor.num_stages no larger than that.",
         )
 
 

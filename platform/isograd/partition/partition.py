@@ -111,9 +111,9 @@ def check_num_modules(backbone: Backbone, num_modules: int) -> None:
         raise PartitionError(
             f"cannot cut {backbone.name} into {num_modules} local modules: it has {total} units",
             "Each module needs at least one",
-            f"Use partition.num_modules<={total} or a deeper backbone."
+            f"Use partition.num_modules={total}, or a deeper backbone."
             if num_modules > total
-            else "Use partition.num_modules>=1.",
+            else "Use partition.num_modules=1.",
         )
 
 

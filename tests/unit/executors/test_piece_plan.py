@@ -78,7 +78,7 @@ def test_numbers_that_a_schedule_cannot_have_are_refused(options: dict, said: st
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"num_stages": 9}, "cannot spread 16 units over 9 stages with 2 pieces each.* Use executor.num_stages<=8"),
+        ({"num_stages": 9}, "cannot spread 16 units over 9 stages with 2 pieces each.* Use executor.num_stages=8"),
         ({"num_stages": 0}, "cannot spread 16 units over 0 stages"),
         ({"ends": [4, 8, 16]}, r"ends \[4, 8, 16\] do not cut 16 units into 4 pieces"),
         ({"ends": [4, 8, 8, 16]}, "Ends must increase"),

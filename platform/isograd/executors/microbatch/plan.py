@@ -154,7 +154,7 @@ def plan_pieces(
         raise PartitionError(
             f"cannot spread {num_units} units over {stages} stages with {chunks} pieces each",
             "Each piece has at least one unit",
-            f"Use executor.num_stages<={max(num_units // max(chunks, 1), 1)}.",
+            f"Use executor.num_stages={max(num_units // max(chunks, 1), 1)}.",
         )
     if ends is None and config.units_per_piece is not None:
         ends = tuple(itertools.accumulate(config.units_per_piece))
