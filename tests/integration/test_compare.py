@@ -146,7 +146,7 @@ BAD = {
     "dgl --seeds 0,x": "--seeds 0,x does not list seeds",
     "dgl --baseline e2e": "there is no entry 'e2e' to be the baseline",
     "dgl model=resnet33": "Did you mean 'resnet32'",
-    "dgl method.auxiliary=mpl": "entry 'dgl': unknown auxiliary network",
+    "dgl method.auxiliary=mpl": "entry 'dgl': task=classification has no auxiliary network 'mpl'. Did you mean 'mlp'?",
     "e2e dgl partition.num_modules=40": "entry 'dgl': cannot cut resnet20 into 40 local modules",
     "dgl executor.device=cuda": "0 GPUs",
     "dgl data=cifar10 data.path=nowhere": "nowhere",

@@ -12,7 +12,7 @@ from torch import nn
 from isograd.data.dataset import Dataset
 from isograd.data.field import Field
 from isograd.data.transforms import Normalize
-from isograd.errors import ConfigError, ContractError
+from isograd.errors import ConfigError, ContractError, UnknownNameError
 from isograd.local import decoders
 from isograd.local.blocks import stage_number
 from isograd.local.decoders import ImageShape
@@ -22,7 +22,7 @@ from isograd.local.patches import Patching
 from isograd.models.backbone import MAIN, Feature
 from isograd.options import choice, number
 from isograd.partition.partition import Partition
-from isograd.registry import Registry
+from isograd.registry import Registry, suggestion
 from isograd.tasks.heads import VECTOR_HEADS
 from isograd.tasks.task import Form, Task
 
@@ -257,9 +257,21 @@ def _only_image(dataset: Dataset) -> tuple[str, Field]:
 
 
 def form_name(config: Any, option: str, task: Task) -> str:
-    """Returns the form of auxiliary network that an option asks for; its default counts where the task has it."""
+    """Returns the form of auxiliary network that an option asks for; its default counts where the task has it.
+
+    Raises:
+        UnknownNameError: The task has no such form.
+    """
     asked = getattr(config, option)
-    return task.preferred(asked) if asked == getattr(type(config)(), option) else asked
+    if asked == getattr(type(config)(), option):
+        return task.preferred(asked)
+    if asked not in task.forms:  # a task of few forms may not look at the name
+        raise UnknownNameError(
+            f"task={task.config.name} has no auxiliary network '{asked}'.{suggestion(asked, task.forms)}",
+            f"Those that it has: {', '.join(task.forms)}",
+            f"Use method.{option}=auto.",
+        )
+    return asked
 
 
 def depth_ratio(index: int, num_modules: int) -> float:

@@ -175,7 +175,7 @@ def test_trials_have_as_many_steps_as_their_schedule_goes_by(tmp_path: Path) -> 
     request = parse("dgl", [*LANGUAGE, *items])
     assert request.base.train.max_steps == 6 and request.num_epochs == 1 < request.base.train.epochs
     assert [line for line in remark(request) if "asha stops no trial" in line and "=2 of 1 epoch." in line]
-    with pytest.raises(SpaceError, match=r"max_steps cannot be set in a space.* train.max_steps=N with a schedule by"):
+    with pytest.raises(SpaceError, match=r"max_steps cannot be set in a space.* with lr_schedule=cosine_steps"):
         parse("dgl", ["experiment=wikitext2_small", "+space.train.max_steps={distribution: int, low: 300, high: 900}"])
 
 
@@ -195,7 +195,10 @@ def test_what_is_wrong_in_a_default_is_said_with_its_file(tmp_path: Path) -> Non
         ),
         (["space.optimizer.lr.high=0.001"], "the command line: .*low=0.01 is more than high=0.001. .* Use high: 0.01"),
         (["space.method.foo.low=1"], r"Use one of these, .* to add one \+space\.OPTION="),
-        (["space.method.auxiliary.values=[linear,mlpp]"], "method.auxiliary=mlpp can be trained: unknown"),
+        (
+            ["space.method.auxiliary.values=[linear,mlpp]"],
+            "method.auxiliary=mlpp can be trained: .* no auxiliary network",
+        ),
         (["method=e2e"], r"dgl\.yaml:\d+: method.auxiliary=.* no such option"),
         (["data=cifar10", "data.path=/nowhere"], "there is no folder /nowhere"),
     ],
@@ -223,7 +226,7 @@ def test_a_space_that_does_not_fit_its_runs_is_refused(tmp_path: Path, items: li
         ("seed=3", "tune.seeds"),
         (
             "train.max_steps=3",
-            "max_steps=3 cannot be set in a sweep.* Use train.epochs=N, or train.max_steps=N with a schedule by steps",
+            "max_steps=3 cannot be set in a sweep.* Use train.epochs=N, or .* with lr_schedule=cosine_steps",
         ),
         ("space.method.auxilary.values=[a]", "auxilary"),
     ],
