@@ -111,9 +111,11 @@ def _nothing_left(share: float, label: int | None, count: int, num_held: int, fe
     what, each = f"class {label} empty", "Each class"
     if label is None:
         what, each = f"nothing to {'train' if num_held else 'validate'} on", "The data"
-    mend = f"Use data.valid={math.ceil(500 / fewest) / 1000:g}, or give the data a validation split of its own."
+    nearest = 999 - math.floor(500 / fewest) if num_held else math.ceil(500 / fewest)  # thousandths
+    mend = f"Use data.valid={nearest / 1000:g}, or give the data a validation split of its own."
     if fewest == 1:
-        mend = f"Use data.valid=0, or give the data a validation split of its own, or {each.lower()} two rows or more."
+        whose = "" if label is None else "the data "
+        mend = f"Give {each.lower()} two rows or more, or {whose}a validation split of its own."
     return DataError(
         f"data.valid={share:g} leaves {what}: {num_held} of its {count} rows are held out",
         f"{each} needs rows to train on and rows to validate on",
