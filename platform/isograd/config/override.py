@@ -2,7 +2,7 @@
 
 import copy
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from omegaconf.errors import OmegaConfBaseException
@@ -123,10 +123,16 @@ def _unknown(option: str, config: RunConfig, known: Groups) -> ConfigError:
     return ConfigError(
         f"there is no option '{option}'.{hint}",
         has if inside and not hint else "A value that nothing reads would be ignored",
-        f"Use {owners[0]} {near}=VALUE, for example."
-        if len(owners) == 1
-        else "Use `isograd train --config` to see every option with its value.",
+        _mend_unknown(near, owners),
     )
+
+
+def _mend_unknown(near: str | None, owners: Sequence[str]) -> str:
+    if len(owners) == 1:
+        return f"Use {owners[0]} {near}=VALUE, for example."
+    if owners:
+        return f"Leave {near} out, or choose {' or '.join(owners)}."
+    return "Use `isograd train --config` to see every option with its value."
 
 
 def _owners(option: str, config: RunConfig, known: Groups) -> list[str]:

@@ -132,8 +132,8 @@ def newest(folder: Path) -> Path:
         raise CheckpointError(
             f"there is no checkpoint in {folder}",
             "A run goes on from its newest checkpoint, and this one had none yet",
-            f"Delete {folder.parent}, and start it again with `isograd train`, with checkpoint.every_epochs=1 or "
-            "checkpoint.every_steps=N.",
+            f"Delete {folder.parent}, and start it again with `isograd train`, with "
+            "checkpoint.every_steps=100, for example.",
         )
     return found[-1]
 
@@ -171,7 +171,8 @@ def read(path: Path, fingerprint: str, data: Identity | None = None) -> Checkpoi
         raise CheckpointError(
             f"the checkpoint {path} was written with configuration {header['fingerprint']}, this run has {fingerprint}",
             "Backbone, partition, method, data, optimizer, seed and length must agree, or the result means nothing",
-            "Use the configuration in its run folder; only executor, cluster, checkpoint and folders may differ.",
+            "Use the configuration in its run folder; only executor, cluster, checkpoint, train.max_steps and "
+            "folders may differ.",
         )
     if data not in (None, trained_on):
         raise CheckpointError(
