@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from isograd.config.load import load
+from isograd.config.stored import read_config
 from isograd.errors import CheckpointError, ConfigError, RunFolderError
 from isograd.executors.executor import Opener, make_executor
 from isograd.executors.hosts import Hosts
@@ -234,3 +235,4 @@ def test_tensors_that_are_not_what_was_written_are_refused(tmp_path: Path) -> No
     tensors.write_bytes(intact)
     renamed = written.rename(written.with_name("step-00000099"))  # its place says nothing
     assert execute(prepare_resumed(tmp_path / "part", ["train.max_steps=3"])).num_steps == 3 and renamed.exists()
+    assert read_config(tmp_path / "part" / "config.yaml").train.max_steps == 3  # what reads the folder later goes by it

@@ -9,6 +9,7 @@ from isograd.display.measures import SPEED
 from isograd.display.run import span_modules
 from isograd.display.tables import make_table
 from isograd.engine.blueprint import Blueprint
+from isograd.engine.contract import check_task
 from isograd.errors import PartitionError
 from isograd.executors.executor import layout_of
 from isograd.partition.partition import Balanced, Published
@@ -25,7 +26,7 @@ def render_counted(blueprint: Blueprint) -> RenderableType:
     """Returns the partition as a table of what can be counted without timing anything.
 
     Raises:
-        IsogradError: The backbone cannot be cut so, or where to cut it is not decided.
+        IsogradError: The backbone cannot be cut so, where to cut it is not decided, or the task breaks its contract.
     """
     rule = blueprint.rule
     if isinstance(rule, Balanced) and not rule.ends and blueprint.num_modules > 1:
@@ -34,6 +35,7 @@ def render_counted(blueprint: Blueprint) -> RenderableType:
             "They follow from measured times, and --counted measures nothing",
             "Leave out --counted, or use partition=even.",
         )
+    check_task(blueprint)
     config, partition = blueprint.config, blueprint.partition
     modules = blueprint.method.local_modules(partition, config.seed)
     counted = costs(modules, blueprint.task)

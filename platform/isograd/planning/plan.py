@@ -8,6 +8,7 @@ import torch
 
 from isograd.engine.blueprint import Blueprint
 from isograd.engine.config import RunConfig
+from isograd.engine.contract import check_task
 from isograd.executors.executor import check, executor_of, layout_of
 from isograd.executors.pipeline.config import PipelinedConfig
 from isograd.partition.balance import Limits, balanced
@@ -52,6 +53,7 @@ def make_plan(config: RunConfig, cache: Path | None = None) -> Plan:
         IsogradError: The backbone cannot be cut so.
     """
     blueprint = Blueprint(resolved(config, cache=cache))
+    check_task(blueprint)
     check(blueprint)
     if unit_stages := executor_of(blueprint.config).unit_stages(blueprint):
         return _plan_of_units(blueprint, unit_stages, cache)

@@ -1,12 +1,10 @@
 """A run, from its configuration to its record. Everything that can be checked is checked before training starts."""
 
-import json
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -19,22 +17,22 @@ from isograd.data.dataset import dataset_of
 from isograd.data.identity import Identity
 from isograd.engine.blueprint import Blueprint
 from isograd.engine.config import RunConfig, fingerprint
+from isograd.engine.contract import check_task
 from isograd.engine.program import Program
 from isograd.errors import CheckpointError, ConfigError, IsogradError, RunFolderError
 from isograd.events.events import EpochRecord, Event, Position, Snapshot
-from isograd.events.json_lines import read_lines
 from isograd.events.sinks import JsonLines, Sink, Terminal
 from isograd.executors.executor import Opener, check, executor_of, layout_of, make_executor
 from isograd.planning.choose import resolved
 from isograd.run import checkpoint, folder
 from isograd.run.checkpoint import Checkpoint, Collector
 from isograd.run.folder import RunFolder
+from isograd.run.history import drop_events_after, read_epochs
 from isograd.run.record import RunRecord, Tally
-from isograd.run.score import ScoreCheck, check_score
+from isograd.run.score import ScoreCheck
 from isograd.run.spent import Account
 from isograd.run.stored_record import has_record
 from isograd.run.timeline import TimelineKeeper, planned
-from isograd.system.files import write_atomically
 from isograd.system.lock import held
 from isograd.system.provenance import hardware, provenance
 from isograd.system.trouble import check_readable, trouble_of
@@ -90,7 +88,7 @@ def prepare(config: RunConfig) -> Prepared:
         IsogradError: In three parts, what is wrong; nothing has been written.
     """
     blueprint = Blueprint(resolved(config))
-    check_score(blueprint.task)
+    check_task(blueprint)
     run_folder = folder.choose(config)
     folder.check_writable(run_folder)
     source = _checked_source(blueprint)
@@ -129,7 +127,7 @@ def _prepared_resumed(run_folder: RunFolder, config: RunConfig) -> Prepared:
     found = checkpoint.read(newest, fingerprint(config), data)
     program = _program(blueprint, _checked_source(blueprint), found.position)
     _check_unfinished(run_folder, program)
-    earlier = tuple(_earlier_metrics(run_folder.events, found.position.step))
+    earlier = tuple(read_epochs(run_folder.events, found.position.step))
     _check_history(run_folder, program, earlier)
     return Prepared(config, blueprint, program, run_folder, data, found, newest, earlier)
 
@@ -285,7 +283,8 @@ def _open_folder(prepared: Prepared) -> None:
             shutil.rmtree(prepared.folder.path, ignore_errors=True)  # half a run folder is none
             raise
     else:
-        _drop_events_after(prepared.folder.events, prepared.resumed.position.step)
+        drop_events_after(prepared.folder.events, prepared.resumed.position.step)
+        prepared.folder.write_config(replace(stored_config(prepared.folder), train=prepared.config.train))
         name = f"provenance-{prepared.resumed.position.step:08d}.json"
         prepared.folder.write_json(name, origin)
 
@@ -377,22 +376,3 @@ def stored_config(run_folder: RunFolder, overrides: Sequence[str] = ()) -> RunCo
             "Use the path that `isograd train` or `isograd tune` printed.",
         )
     return overridden(read_config(run_folder.config), overrides)
-
-
-def _earlier_metrics(events: Path, step: int) -> Iterator[EpochRecord]:
-    names = {item.name for item in fields(EpochRecord)}
-    for record in _records(events, step):
-        if record.get("event") == "EpochRecord":
-            yield EpochRecord(**{key: value for key, value in record.items() if key in names})
-
-
-def _records(events: Path, step: int) -> Iterator[dict[str, Any]]:
-    """Yields the events up to ``step``."""
-    return (record for record in read_lines(events) if record.get("step", 0) <= step)
-
-
-def _drop_events_after(events: Path, step: int) -> None:
-    """Forgets what the run that is resumed did after its checkpoint: it happens again."""
-    if events.exists():
-        lines = [json.dumps(record) for record in _records(events, step)]
-        write_atomically(events, "".join(f"{line}\n" for line in lines))

@@ -1,30 +1,10 @@
-"""Whether a run has the score that judges it: by its task before it trains, by every evaluation while it does."""
+"""Whether a run has the score that judges it, by every evaluation while it trains."""
 
 import math
 
-import torch
-
-from isograd.data.field import draw
-from isograd.errors import NonFiniteScoreError, TaskError
+from isograd.errors import NonFiniteScoreError
 from isograd.events.events import EpochRecord, Event
-from isograd.tasks.task import Score, Task
-
-_NUM_SAMPLES = 1  # of random predictions: a metric of them means nothing, only its name counts
-
-
-def check_score(task: Task) -> None:
-    """Measures random predictions of a task. Raises TaskError where its score is none of its metrics."""
-    generator, metrics = torch.Generator().manual_seed(0), task.metrics(torch.device("cpu"))
-    targets = task.synthetic(_NUM_SAMPLES, generator).targets
-    prediction = {name: draw(field, _NUM_SAMPLES, generator) for name, field in task.output.items()}
-    metrics.update(prediction, targets, _NUM_SAMPLES)
-    known = metrics.compute()
-    if task.score.metric not in known:
-        raise TaskError(
-            f"task={task.config.name} is judged by '{task.score.metric}', which is none of its {len(known)} metrics",
-            f"They are {', '.join(known) or 'none'}, and a run without a score could not be compared",
-            "Name one of them in the task's score, or compute that metric.",
-        )
+from isograd.tasks.task import Score
 
 
 class ScoreCheck:

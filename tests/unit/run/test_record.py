@@ -6,19 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from torch import Tensor
 
-from isograd.data.field import Field, Tree
-from isograd.errors import NonFiniteScoreError, RunFolderError, TaskError
+from isograd.errors import NonFiniteScoreError, RunFolderError
 from isograd.events.events import EpochRecord, StageReport
 from isograd.run.folder import RunFolder
 from isograd.run.record import RunRecord, Tally
-from isograd.run.score import ScoreCheck, check_score
+from isograd.run.score import ScoreCheck
 from isograd.run.spent import Spent
 from isograd.run.stored_record import has_record, read_record
-from isograd.tasks.classification import Classification
-from isograd.tasks.task import Metrics, Score
+from isograd.tasks.task import Score
 
 PSNR = Score("psnr", "dB", higher_is_better=True, label="PSNR")
 STAGE = StageReport(0, (0, 1), "cpu", 4, 32, 2.0, 1.0, 0.0, 0.0, 1.0, peak_bytes=7, sent_bytes=0)
@@ -111,20 +107,3 @@ def test_a_record_is_the_same_in_whatever_order_stages_end() -> None:
         backward.take(last)
     made = [tally.record([LEG], [], checkpoint=None, fingerprint="f", hardware="h") for tally in (forward, backward)]
     assert made[0] == made[1] and made[0].epochs == records
-
-
-class Nameless(Metrics):
-    def measure(self, prediction: Tree, targets: Tree) -> Tensor:
-        return torch.zeros(())
-
-    def compute(self) -> dict[str, float]:
-        return {"loss": 0.0}
-
-
-def test_a_task_without_its_score_is_refused_before_training(monkeypatch: pytest.MonkeyPatch) -> None:
-    image, label = Field((1, 8, 8), torch.uint8, "image"), Field((), torch.int64, "label", 10)
-    task = Classification(Classification.Config(), {"image": image}, {"label": label})
-    check_score(task)
-    monkeypatch.setattr(Classification, "metrics", lambda self, device: Nameless(1, device))
-    with pytest.raises(TaskError, match="task=classification is judged by 'error', which is none of its 1 metrics"):
-        check_score(task)
