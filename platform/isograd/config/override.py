@@ -131,7 +131,7 @@ def _mend_unknown(near: str | None, owners: Sequence[str]) -> str:
     if len(owners) == 1:
         return f"Use {owners[0]} {near}=VALUE, for example."
     if owners:
-        return f"Leave {near} out, or choose {' or '.join(owners)}."
+        return f"Use one of these {len(owners)}, or leave {near} out."
     return "Use `isograd train --config` to see every option with its value."
 
 
