@@ -1,5 +1,6 @@
 """Whether a task keeps its contract, tried on random samples before anything is trained on real ones."""
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 
@@ -48,7 +49,7 @@ def _check_measures(task: Task) -> None:
             f"They are {', '.join(known) or 'none'}, and a run without a score could not be compared",
             "Name one of them in the task's score, or compute that metric.",
         )
-    if (value := known[task.score.metric]) != value:
+    if math.isnan(value := known[task.score.metric]):
         raise TaskError(
             f"the score of {name}, '{task.score.metric}', is {value} over {_NUM_SAMPLES} random predictions",
             "A run that is judged by no number could not be compared with others",

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -67,7 +67,7 @@ class Learner:
     device: torch.device
     seed: int
     task: Task
-    finite: FiniteLoss = field(default_factory=FiniteLoss)
+    finite: FiniteLoss
     subsampled: Subsampled | None = None
     keeps_subsampled: bool = True
     reducer: Reducer = ALONE

@@ -40,7 +40,7 @@ _SET_HERE = {
     "folder": "tune.folder=DIR",
     "run_name": "tune.name=NAME",
 }
-_STEPS = {"train.max_steps": "train.epochs=N, or train.max_steps=N with lr_schedule=cosine_steps,"}
+_STEPS = {"train.max_steps": "train.epochs=N, or train.max_steps=N with lr_schedule=cosine_steps"}
 # What the space's parameters cannot set, besides: a sweep's trials share it, or have it by themselves.
 _SHARED = {
     "train.epochs": "train.epochs=N",
