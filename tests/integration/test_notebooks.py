@@ -11,7 +11,7 @@ from nbclient import NotebookClient
 from pyarrow import parquet
 
 from isograd.studies.reading import load_study
-from isograd.tune.results import FORMAT, METADATA
+from isograd.tune.table import FORMAT, METADATA
 from tests.processes import HUNG_S
 from tests.unit.studies.studies import trial, write
 

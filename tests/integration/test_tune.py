@@ -23,9 +23,10 @@ from isograd.run.stored_record import read_record
 from isograd.system.console import wide_console
 from isograd.tune.choice import choose
 from isograd.tune.request import parse, read_request
-from isograd.tune.results import METADATA, TABLE, outcome_of, read_records
+from isograd.tune.results import outcome_of, read_records
 from isograd.tune.study import Study, open_study
 from isograd.tune.sweep import begin, resume
+from isograd.tune.table import METADATA, TABLE
 from tests.processes import trial_processes, wait_until
 
 SMALL = (

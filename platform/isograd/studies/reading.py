@@ -17,8 +17,8 @@ from isograd.system.paths import user_path
 from isograd.system.trouble import trouble_of
 from isograd.tasks.task import Score
 from isograd.tune.request import is_study
-from isograd.tune.results import FORMAT, METADATA, TABLE
 from isograd.tune.space import Categorical, Cuts, Number, Parameter
+from isograd.tune.table import FORMAT, METADATA, TABLE
 
 _DISTRIBUTIONS = {made.__name__.lower(): made for made in (Number, Categorical, Cuts)}
 

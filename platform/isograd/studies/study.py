@@ -14,8 +14,8 @@ from isograd.run.record import RunRecord
 from isograd.studies.statistics import Spread, spread
 from isograd.tasks.task import Score
 from isograd.tune.judge import beats
-from isograd.tune.results import TABLE
 from isograd.tune.space import Parameter
+from isograd.tune.table import TABLE
 
 if TYPE_CHECKING:
     from pandas import DataFrame

@@ -28,8 +28,9 @@ from isograd.tune.ground import flatten_options
 from isograd.tune.judge import read_scores
 from isograd.tune.proposer import Admit, check_request
 from isograd.tune.request import Request, move_request, read_request, write_request
-from isograd.tune.results import Assignment, EpochRecords, Outcome, outcome_of, read_records, write_table
+from isograd.tune.results import Assignment, EpochRecords, Outcome, outcome_of, read_records
 from isograd.tune.study import Study, check_free, check_goes_on, create_study, open_study
+from isograd.tune.table import write_table
 
 if TYPE_CHECKING:
     from isograd.tune.trial import TrialRoom

@@ -8,7 +8,7 @@ from isograd.compare.arguments import parse
 from isograd.compare.finished import read_groups
 from isograd.errors import ConfigError, IsogradError, StudyError
 from isograd.studies.trials import find_trial, is_trial
-from isograd.tune.results import TABLE
+from isograd.tune.table import TABLE
 from tests.unit.studies.studies import trial, write
 
 

@@ -13,8 +13,8 @@ from isograd.display.measures import METRICS
 from isograd.engine.config import fingerprint, to_dict
 from isograd.studies.reading import load_study
 from isograd.studies.study import StudyTable
-from isograd.tune.results import FIXED_COLUMNS, FORMAT, METADATA, TABLE
 from isograd.tune.space import Categorical, Cuts, Number
+from isograd.tune.table import FIXED_COLUMNS, FORMAT, METADATA, TABLE
 from tests.unit.studies.records import ERROR, composed
 
 UNITS = ("stem", "a", "b", "c", "d", "head")

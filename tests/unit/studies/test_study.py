@@ -13,8 +13,9 @@ from isograd.display.measures import METRICS
 from isograd.errors import StudyError
 from isograd.studies.reading import load_study
 from isograd.tune.request import parse
-from isograd.tune.results import TABLE, Assignment, Outcome, write_table
+from isograd.tune.results import Assignment, Outcome
 from isograd.tune.study import Study, create_study
+from isograd.tune.table import TABLE, write_table
 from tests.unit.studies.studies import study, trial, write
 
 FIRST = {"optimizer.lr": 0.5, "kind": "ema", "1 - method.decay": 0.25}

@@ -18,9 +18,10 @@ from isograd.system.console import wide_console
 from isograd.tune import storage, study, sweep
 from isograd.tune.parameters import find_owners
 from isograd.tune.request import Request, parse, read_request
-from isograd.tune.results import METADATA, TABLE, Outcome, write_table
+from isograd.tune.results import Outcome
 from isograd.tune.storage import absolute_url
 from isograd.tune.study import create_study, open_study
+from isograd.tune.table import METADATA, TABLE, write_table
 
 SMALL = ("model.width=4", "train.epochs=4", "tune.num_trials=1")
 SECRET = "postgresql://me:secret@localhost/db"
